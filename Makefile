@@ -1,0 +1,79 @@
+# The project's recipes, in one place. `make help` lists them.
+
+CARGO ?= cargo
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+FUZZ_CASES ?= 200000
+CARGO_DENY_VERSION := 0.20.2
+TOOLS := $(CURDIR)/target/tools
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+
+export PATH := $(TOOLS)/bin:$(PATH):/usr/sbin
+
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test test-full lint unit doc-tests deny audit bench bench-peers bench-instructions fuzz clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## three regions, two versions and a live table (DEMO_ARGS="--for 30s")
+	$(RELEASE)/sluice demo $(DEMO_ARGS)
+
+build: ## the release binary
+	@.ci/packages build
+	$(CARGO) build --release --locked --bin sluice
+
+test: ## what every change must pass: format, lints, all tests
+	@.ci/packages test
+	@$(MAKE) --no-print-directory lint unit doc-tests
+
+test-full: ## the same with the long suites
+	@.ci/packages test
+	@SLUICE_FULL=1 $(MAKE) --no-print-directory lint unit doc-tests
+
+lint: ## format and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+ifeq ($(NEXTEST),yes)
+unit:
+	$(CARGO) nextest run --workspace --locked --no-fail-fast
+else
+unit:
+	$(CARGO) test --workspace --lib --bins --tests --locked --no-fail-fast
+endif
+
+doc-tests:
+	$(CARGO) test --workspace --doc --locked
+
+deny: $(TOOLS)/deny-$(CARGO_DENY_VERSION) ## licences, banned crates and sources of all dependencies
+	$(CARGO) deny --workspace check bans licenses sources
+
+audit: $(TOOLS)/deny-$(CARGO_DENY_VERSION) ## known vulnerabilities of all dependencies (fetches the advisory database)
+	$(CARGO) deny --workspace check advisories
+
+# Kept under target/, so that nothing is installed outside the checkout.
+$(TOOLS)/deny-$(CARGO_DENY_VERSION):
+	$(CARGO) deny --version 2>/dev/null | grep -qF $(CARGO_DENY_VERSION) || \
+	  CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --version $(CARGO_DENY_VERSION) --root $(TOOLS) cargo-deny
+	rm -rf $(TOOLS)/build
+	mkdir -p $(TOOLS) && touch $@
+
+bench: ## the core's calls, by criterion
+	$(CARGO) bench --locked -p sluice-benches $(BENCH_ARGS)
+
+bench-peers: build ## nginx, HAProxy and Sluice side by side (BENCH_ARGS="--connections 512")
+	@.ci/packages bench
+	python3 benches/peers/compare.py --sluice $(RELEASE)/sluice $(BENCH_ARGS)
+
+bench-instructions: build ## instructions and system calls per request (BENCH_ARGS="--proxies nginx,haproxy,sluice")
+	@.ci/packages instructions
+	python3 benches/peers/instructions.py --sluice $(RELEASE)/sluice $(BENCH_ARGS)
+
+fuzz: ## the property tests with many cases (FUZZ_CASES=200000)
+	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --release --locked -p sluice-config -p sluice-proxy-core -p sluice-control-core
+
+clean: ## remove what was built
+	$(CARGO) clean
