@@ -1,1 +1,30 @@
-//! .
+//! Scripted origins, clients that show bytes, load that counts every failure, and a running Sluice.
+//!
+//! Everything here blocks and has a deadline ([`wait::DEADLINE`]); what goes wrong panics with what was awaited, since
+//! a suite has nothing better to do about it. The HTTP/1 code is written apart from the product's on purpose: two
+//! sides that share a codec agree on its faults.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod address;
+mod body;
+mod document;
+mod failure;
+mod head;
+
+pub mod h1;
+pub mod h2;
+pub mod load;
+pub mod metrics;
+pub mod origin;
+pub mod sluice;
+pub mod tool;
+pub mod wait;
+
+pub use address::free_address;
+pub use body::Body;
+pub use document::Document;
+pub use failure::Failure;
+pub use head::{Fields, Head};
+pub use origin::Origin;
+pub use sluice::Sluice;

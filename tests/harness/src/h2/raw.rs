@@ -1,0 +1,174 @@
+//! HTTP/2 frames written by hand, for what a well-behaved library refuses to send.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::wait::DEADLINE;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+const ACK: u8 = 0x1;
+
+/// Types of frames.
+pub mod kind {
+    /// Content.
+    pub const DATA: u8 = 0;
+    /// A head or trailers.
+    pub const HEADERS: u8 = 1;
+    /// The end of one stream.
+    pub const RST_STREAM: u8 = 3;
+    /// What the peer allows.
+    pub const SETTINGS: u8 = 4;
+    /// Is anybody there?
+    pub const PING: u8 = 6;
+    /// The end of the connection.
+    pub const GOAWAY: u8 = 7;
+}
+
+/// A frame as it was on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// One of [`kind`] or another.
+    pub kind: u8,
+    /// As sent.
+    pub flags: u8,
+    /// 0 is the connection.
+    pub stream: u32,
+    /// As sent.
+    pub payload: Vec<u8>,
+}
+
+/// What became of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A response with this status, when it is one that HPACK has an index for; otherwise 0.
+    Answered(u16),
+    /// RST_STREAM with this code.
+    Reset(u32),
+    /// GOAWAY with this code.
+    GoAway(u32),
+    /// The connection ended.
+    Closed,
+}
+
+/// A connection after the preface.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+}
+
+impl Client {
+    /// Connects and sends the preface with empty settings.
+    ///
+    /// # Panics
+    /// When there is no connection.
+    #[must_use]
+    pub fn connect(to: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(to).unwrap_or_else(|e| panic!("no connection to {to}: {e}"));
+        stream.set_read_timeout(Some(DEADLINE)).expect("a duration above zero");
+        stream.write_all(PREFACE).expect("a fresh connection takes the preface");
+        let mut client = Self { stream };
+        client.send(kind::SETTINGS, 0, 0, &[]);
+        client
+    }
+
+    /// Sends one frame. A connection that is gone is found out by reading.
+    pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = (payload.len() as u32).to_be_bytes();
+        let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        drop(self.stream.write_all(&bytes));
+    }
+
+    /// Sends a head of these fields, each literally, and says that nothing follows unless `more`.
+    pub fn send_head(&mut self, stream: u32, fields: &[(&str, &[u8])], more: bool) {
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            block.push(0x10);
+            literal(name.as_bytes(), &mut block);
+            literal(value, &mut block);
+        }
+        self.send(kind::HEADERS, END_HEADERS | if more { 0 } else { END_STREAM }, stream, &block);
+    }
+
+    /// The next frame; nothing at the end of the connection.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn frame(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.fill(&mut head)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        self.fill(&mut payload)?;
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
+        let frame = Frame { kind: head[3], flags: head[4], stream, payload };
+        if frame.kind == kind::SETTINGS && frame.flags & ACK == 0 {
+            self.send(kind::SETTINGS, ACK, 0, &[]);
+        }
+        Some(frame)
+    }
+
+    /// Reads on until something has become of this stream.
+    ///
+    /// # Panics
+    /// When nothing does.
+    pub fn outcome(&mut self, stream: u32) -> Outcome {
+        loop {
+            let Some(frame) = self.frame() else { return Outcome::Closed };
+            match frame.kind {
+                kind::GOAWAY => return Outcome::GoAway(code(&frame.payload, 4)),
+                kind::RST_STREAM if frame.stream == stream => return Outcome::Reset(code(&frame.payload, 0)),
+                kind::HEADERS if frame.stream == stream => return Outcome::Answered(status(&frame.payload)),
+                _ => {}
+            }
+        }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Option<()> {
+        match self.stream.read_exact(bytes) {
+            Ok(()) => Some(()),
+            Err(e) => {
+                let waited = matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+                assert!(!waited, "no frame within {DEADLINE:?}");
+                None
+            }
+        }
+    }
+}
+
+/// A string without Huffman coding.
+fn literal(text: &[u8], block: &mut Vec<u8>) {
+    if text.len() < 127 {
+        block.push(text.len() as u8);
+    } else {
+        block.push(127);
+        let mut rest = text.len() - 127;
+        while rest >= 128 {
+            block.push((rest % 128) as u8 | 128);
+            rest /= 128;
+        }
+        block.push(rest as u8);
+    }
+    block.extend_from_slice(text);
+}
+
+fn code(payload: &[u8], at: usize) -> u32 {
+    payload.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+/// The status of a head that begins with an entry of HPACK's static table.
+fn status(block: &[u8]) -> u16 {
+    match block.first() {
+        Some(0x88) => 200,
+        Some(0x89) => 204,
+        Some(0x8a) => 206,
+        Some(0x8b) => 304,
+        Some(0x8c) => 400,
+        Some(0x8d) => 404,
+        Some(0x8e) => 500,
+        _ => 0,
+    }
+}
