@@ -1,0 +1,168 @@
+//! Heads of requests and answers.
+
+use super::{Fields, Framing, Method, Refused, Version, authority, target};
+
+/// The head of a request. Made once and filled again and again: `clear` keeps the buffers.
+#[derive(Debug, Clone, Default)]
+pub struct RequestHead {
+    /// What is asked.
+    pub method: Method,
+    /// The version it was read in.
+    pub version: Version,
+    target: String,
+    /// Where the path ends.
+    path_end: usize,
+    authority: String,
+    host: String,
+    /// All fields as they came, hop-by-hop ones too.
+    pub fields: Fields,
+    /// How the body ends. Never `UntilClose`.
+    pub framing: Framing,
+    /// Whether the client lets the connection be used again.
+    pub keep_alive: bool,
+    /// Whether the client asks for another protocol: HTTP/1.1, GET, no body, `Connection: upgrade`, and an `Upgrade`
+    /// that names exactly one protocol other than `h2c`. Otherwise an Upgrade field is to be passed over.
+    pub upgrade: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expect_continue: bool,
+}
+
+impl RequestHead {
+    /// An empty head. Allocates nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets everything and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.method = Method::Get;
+        self.version = Version::Http11;
+        self.target.clear();
+        self.path_end = 0;
+        self.authority.clear();
+        self.host.clear();
+        self.fields.clear();
+        self.framing = Framing::None;
+        self.keep_alive = false;
+        self.upgrade = false;
+        self.expect_continue = false;
+    }
+
+    /// Path and query in origin-form, or `*`. Visible ASCII.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The path, still percent-encoded; begins with `/`, or is `*`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.target[..self.path_end]
+    }
+
+    /// What stands behind the first `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.target.get(self.path_end + 1..)
+    }
+
+    /// Host and port as the client named them (Host, absolute-form or `:authority`). Empty only for HTTP/1.0 without Host.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The host in lower case, without the port and without a dot at the end; IPv6 addresses in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Takes a target in any form but that of CONNECT. An absolute-form target names the authority too.
+    /// `method` must be set before.
+    ///
+    /// # Errors
+    /// A target that is not one, or not one for this method.
+    pub fn set_target(&mut self, text: &[u8]) -> Result<(), Refused> {
+        if !text.iter().all(u8::is_ascii_graphic) {
+            return Err(Refused::bad("target_character"));
+        }
+        self.set_visible_target(text, None)
+    }
+
+    /// As `set_target`, of bytes that were found visible, with the Host field against which an absolute form is held.
+    pub(crate) fn set_visible_target(&mut self, text: &[u8], host: Option<&[u8]>) -> Result<(), Refused> {
+        let parts = target::parse(&self.method, text)?;
+        if let Some((port, named)) = parts.authority {
+            self.set_authority(named)?;
+            if host.is_some_and(|host| !authority::agree(named, host, port)) {
+                return Err(Refused::bad("host_mismatch"));
+            }
+        }
+        let rest = std::str::from_utf8(parts.rest).map_err(|_| Refused::bad("target_character"))?;
+        self.target.clear();
+        if matches!(rest.as_bytes().first(), None | Some(b'?')) {
+            self.target.push('/');
+        }
+        self.target.push_str(rest);
+        self.path_end = memchr::memchr(b'?', self.target.as_bytes()).unwrap_or(self.target.len());
+        Ok(())
+    }
+
+    /// Takes `host [":" port]`.
+    ///
+    /// # Errors
+    /// Anything else: user names, paths, lists, ports that are none, an empty host.
+    pub fn set_authority(&mut self, text: &[u8]) -> Result<(), Refused> {
+        let end = authority::check(text)?;
+        let text = std::str::from_utf8(text).map_err(|_| Refused::bad("host_name"))?;
+        self.authority.clear();
+        self.authority.push_str(text);
+        self.host.clear();
+        self.host.push_str(text[..end].strip_suffix('.').unwrap_or(&text[..end]));
+        self.host.make_ascii_lowercase();
+        Ok(())
+    }
+}
+
+/// The head of an answer. Made once and filled again and again.
+#[derive(Debug, Clone, Default)]
+pub struct ResponseHead {
+    /// 100 to 999.
+    pub status: u16,
+    /// The version it was read in.
+    pub version: Version,
+    /// All fields as they came, hop-by-hop ones too; without Content-Length where the status allows none.
+    pub fields: Fields,
+    /// How the body ends.
+    pub framing: Framing,
+    /// Whether the origin lets the connection be used again.
+    pub keep_alive: bool,
+    /// Whether this is the 101 that was asked for: the connection is a tunnel from here on.
+    pub upgrade: bool,
+}
+
+impl ResponseHead {
+    /// An empty head. Allocates nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets everything and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.status = 0;
+        self.version = Version::Http11;
+        self.fields.clear();
+        self.framing = Framing::None;
+        self.keep_alive = false;
+        self.upgrade = false;
+    }
+
+    /// Whether another head follows this one (1xx but 101).
+    #[must_use]
+    pub const fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+}

@@ -1,0 +1,74 @@
+//! Fields that belong to one connection.
+//!
+//! RFC 9110, 7.6.1 lets a sender nominate fields in Connection, and a proxy removes those. Taken to the letter it lets
+//! any client delete what others add on the way and what origins trust: who the client is, who forwarded it, how the
+//! message is framed. So what the proxy knows as end-to-end is protected: a nomination of it is passed over and counted.
+
+use super::{Fields, Known};
+
+/// What [`strip_hop_by_hop`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stripped {
+    /// How many fields went.
+    pub removed: usize,
+    /// How many nominations were passed over because they name a protected field.
+    pub protected: usize,
+}
+
+/// Removes Connection and what it nominates, Keep-Alive, Proxy-Connection, Transfer-Encoding, TE, HTTP2-Settings, the
+/// Proxy-Authorization pair, and Upgrade unless `keep_upgrade`. `TE: trailers` stays, in this form. Trailer stays: it tells
+/// the other end what comes. Content-Length stays: the codecs write the framing themselves and pass it over.
+///
+/// Protected from nomination: every field in [`Known`] that is not hop-by-hop, and all `x-forwarded-*`, `sec-*` and
+/// `grpc-*`.
+pub fn strip_hop_by_hop(fields: &mut Fields, keep_upgrade: bool) -> Stripped {
+    let mut done = Stripped::default();
+    if fields.has(Known::Connection) {
+        strip_nominated(fields, &mut done);
+    }
+    let trailers = fields.all(Known::Te).any(wants_trailers);
+    done.removed += fields.retain(|_, _, known| !known.is_hop_by_hop() || (keep_upgrade && known == Known::Upgrade));
+    if trailers {
+        fields.push_known(Known::Te, "trailers");
+    }
+    done
+}
+
+fn strip_nominated(fields: &mut Fields, done: &mut Stripped) {
+    let mut unknown = Vec::new();
+    for value in fields.all(Known::Connection) {
+        for option in members(value) {
+            let known = Known::of(option);
+            if known.is_hop_by_hop() || is_option(option) {
+                continue;
+            }
+            if known != Known::Other || is_protected(option) {
+                done.protected += 1;
+            } else {
+                unknown.push(option.to_ascii_lowercase());
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        done.removed += fields.retain(|name, _, _| !unknown.iter().any(|n| n.eq_ignore_ascii_case(name)));
+    }
+}
+
+/// Options that nominate nothing.
+fn is_option(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"close")
+}
+
+fn is_protected(name: &[u8]) -> bool {
+    let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    starts(b"x-forwarded-") || starts(b"sec-") || starts(b"grpc-")
+}
+
+fn wants_trailers(value: &[u8]) -> bool {
+    members(value).any(|member| member.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The members of a comma-separated list, empty ones left out.
+pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
