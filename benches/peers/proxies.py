@@ -1,0 +1,242 @@
+"""The proxies that are compared, the origin behind them, and how their processes are started, measured and stopped.
+
+Every proxy gets the same job: one worker, HTTP/1.1, two endpoints weighted 3 to 1, connections to the origin kept open,
+no access log, no health checks.
+"""
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BODY = "x" * 128
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+SYSTEM_PATH = os.environ.get("PATH", "") + ":/usr/sbin"
+
+NGINX_BASE = """
+daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/error.log;
+master_process {master};
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;
+  client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
+{http}
+}}
+"""
+
+NGINX_ORIGIN = """
+  server {{
+    listen 127.0.0.1:{a} backlog=4096; listen 127.0.0.1:{b} backlog=4096;
+    default_type text/plain;
+    location / {{ return 200 "{body}"; }}
+  }}
+"""
+
+NGINX_PROXY = """
+  upstream origin {{
+    server 127.0.0.1:{a} weight=3; server 127.0.0.1:{b} weight=1;
+    keepalive 1024; keepalive_requests 1000000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; {forwarding} }}
+  }}
+"""
+
+NGINX_FORWARDING = (
+    "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme; "
+    "proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Request-Id $request_id;"
+)
+
+HAPROXY = """
+global
+  nbthread 1
+  maxconn 4000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  http-reuse always
+frontend in
+  bind 127.0.0.1:{port} backlog 4096
+  default_backend origin
+backend origin
+  balance roundrobin
+  {forwarding}
+  server a 127.0.0.1:{a} weight 3
+  server b 127.0.0.1:{b} weight 1
+"""
+
+HAPROXY_FORWARDING = """option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  unique-id-format %[uuid()]
+  unique-id-header X-Request-Id"""
+
+SLUICE = """
+listeners: [{{ name: in, address: "127.0.0.1:{port}" }}]
+services:
+  - name: origin
+    endpoints: [{{ address: "127.0.0.1:{a}", weight: 3 }}, {{ address: "127.0.0.1:{b}", weight: 1 }}]
+routes: [{{ service: origin }}]
+"""
+
+
+def cores():
+    """Two processors: one for what is measured, one for the load and the origin."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        sys.exit("two processors are needed: one for the proxy, one for the load and the origin")
+    return allowed[0], allowed[1]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def program(name, package=None):
+    found = shutil.which(name, path=SYSTEM_PATH)
+    if not found:
+        sys.exit(f"{name} is missing: apt-get install {package or name}")
+    return found
+
+
+def allow_many_files():
+    """Takes the whole limit of open files, for this process and those it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Running:
+    """One started proxy or origin: its process, its descendants, its port."""
+
+    def __init__(self, name, command, port, core, log):
+        self.name, self.port, self.log = name, port, log
+        line = ["taskset", "-c", str(core), *command]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+    def __enter__(self):
+        try:
+            self.wait_until_listening()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def wait_until_listening(self, seconds=60):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                sys.exit(f"{self.name} ended at once with code {self.process.returncode}:\n{self.log.read_text()}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            time.sleep(0.02)
+        sys.exit(f"{self.name} does not listen on port {self.port} after {seconds} s:\n{self.log.read_text()}")
+
+    def pids(self):
+        found = [self.process.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def cpu_seconds(self):
+        """User and system time of all its processes and their threads until now."""
+        total = 0
+        for pid in self.pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / TICKS_PER_SECOND
+
+    def resident_kib(self):
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid in self.pids()]
+        return sum(int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) for text in texts)
+
+    def stop(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            sys.exit(f"{self.name} did not leave within 60 s of SIGTERM:\n{self.log.read_text()}")
+
+
+class Stage:
+    """A folder for the configurations, and the origin's two ports."""
+
+    def __init__(self, folder, sluice, forwarding):
+        self.folder, self.sluice, self.forwarding = Path(folder), sluice, forwarding
+        self.ports = {"a": free_port(), "b": free_port()}
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def nginx(self, name, http, single):
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        master = "off" if single else "on"
+        configuration = self.write(f"{name}.conf", NGINX_BASE.format(dir=folder, http=http, master=master))
+        return [program("nginx"), "-e", f"{folder}/error.log", "-c", configuration]
+
+    def origin(self, core):
+        http = NGINX_ORIGIN.format(body=BODY, **self.ports)
+        return Running("origin", self.nginx("origin", http, single=True), self.ports["a"], core, self.folder / "origin.log")
+
+    def command(self, name, port, single=False):
+        """The command line of a proxy that listens on the port; `single`: in one process where it has a choice."""
+        where = {"port": port, **self.ports}
+        if name == "nginx":
+            http = NGINX_PROXY.format(forwarding=NGINX_FORWARDING if self.forwarding else "", **where)
+            return self.nginx("nginx", http, single)
+        if name == "haproxy":
+            text = HAPROXY.format(forwarding=HAPROXY_FORWARDING if self.forwarding else "", **where)
+            return [program("haproxy"), "-db", "-f", self.write("haproxy.cfg", text)]
+        if name == "sluice":
+            document = self.write("sluice.yaml", SLUICE.format(**where))
+            status = f"127.0.0.1:{free_port()}"
+            data = str(self.folder / "sluice-data")
+            return [self.sluice, "run", document, "--workers", "1", "--status", status, "--access-log", "off", "--data", data]
+        sys.exit(f"unknown proxy {name!r}: nginx, haproxy and sluice are known")
+
+    def start(self, name, core, single=False, wrapper=()):
+        port = free_port()
+        command = [*wrapper, *self.command(name, port, single)]
+        return Running(name, command, port, core, self.folder / f"{name}.log")
+
+    def version(self, name):
+        command = {"nginx": [program("nginx"), "-v"], "haproxy": [program("haproxy"), "-v"], "sluice": [self.sluice, "--version"]}[name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return (done.stdout + done.stderr).splitlines()[0]
+
+
+def machine():
+    """What the figures were measured on."""
+    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    return {"cpu": cpu.group(1) if cpu else "unknown", "cores": os.cpu_count(), "kernel": os.uname().release, "date": date}
+
+
+def common_arguments(parser, proxies):
+    parser.add_argument("--proxies", default=proxies, help=f"names with commas between; the last is compared to the others (default {proxies})")
+    parser.add_argument("--sluice", default="target/release/sluice", help="the binary (default target/release/sluice)")
+    parser.add_argument("--forwarding", action="store_true", help="nginx and HAProxy, too, add X-Forwarded-* and a request id, as Sluice always does")
+    parser.add_argument("--json", metavar="FILE", help="write every figure there")
