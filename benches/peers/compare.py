@@ -113,7 +113,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=3, help="of one measurement (default 3)")
     options = parser.parse_args()
     proxies.allow_many_files()
-    names = options.proxies.split(",")
+    names = proxies.chosen(options)
     versions, rounds = run(options, names)
     compared = {f"{names[-1]}/{peer}": {figure: ratios(rounds, names[-1], peer, figure) for figure, _, _ in FIGURES} for peer in names[:-1]}
     kept = {key: getattr(options, key) for key in ("connections", "rounds", "seconds", "forwarding")}

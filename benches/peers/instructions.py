@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--connections", type=int, default=4, help="open at once (default 4)")
     options = parser.parse_args()
     proxies.allow_many_files()
-    result = run(options, options.proxies.split(","))
+    result = run(options, proxies.chosen(options))
     print("| proxy | instructions/request | system calls/request |\n|---|---|---|")
     for name, figures in result["per_request"].items():
         print(f"| {name} | {figures['instructions']:,.0f} | {figures['system calls']:.2f} |")

@@ -215,7 +215,7 @@ class Stage:
             status = f"127.0.0.1:{free_port()}"
             data = str(self.folder / "sluice-data")
             return [self.sluice, "run", document, "--workers", "1", "--status", status, "--access-log", "off", "--data", data]
-        sys.exit(f"unknown proxy {name!r}: nginx, haproxy and sluice are known")
+        raise ValueError(name)
 
     def start(self, name, core, single=False, wrapper=()):
         port = free_port()
@@ -223,7 +223,7 @@ class Stage:
         return Running(name, command, port, core, self.folder / f"{name}.log")
 
     def version(self, name):
-        command = {"nginx": [program("nginx"), "-v"], "haproxy": [program("haproxy"), "-v"], "sluice": [self.sluice, "--version"]}[name]
+        command = [self.sluice, "--version"] if name == "sluice" else [program(name), "-v"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return (done.stdout + done.stderr).splitlines()[0]
 
@@ -233,6 +233,17 @@ def machine():
     cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
     date = time.strftime("%Y-%m-%d", time.gmtime())
     return {"cpu": cpu.group(1) if cpu else "unknown", "cores": os.cpu_count(), "kernel": os.uname().release, "date": date}
+
+
+def chosen(options):
+    """The names that were asked for; ends the program if one is unknown or Sluice is not built."""
+    names = options.proxies.split(",")
+    unknown = [name for name in names if name not in ("nginx", "haproxy", "sluice")]
+    if unknown:
+        sys.exit(f"unknown proxy {unknown[0]!r}: nginx, haproxy and sluice are known")
+    if "sluice" in names and not os.access(options.sluice, os.X_OK):
+        sys.exit(f"{options.sluice} is not there: cargo build --release")
+    return names
 
 
 def common_arguments(parser, proxies):
