@@ -4,7 +4,7 @@
 //! Nothing here does I/O, reads a clock or draws chance: `now` and the random source are arguments, and each answer
 //! carries its reason as data. A decision can therefore be property-tested, simulated and replayed.
 //!
-//! A request meets the modules in this order: [`route`] finds the service, [`select`] composes [`place`] (region),
+//! A request meets the modules in this order: [`route`] finds the service, [`select`] composes, for one [`service`], [`place`] (region),
 //! [`split`] (version) and [`pick`] (endpoint), [`outcome`] says what the ending means, [`retry`] whether there is
 //! another attempt, [`histogram`] keeps the times. [`endpoint`] and [`health`] hold what outlives a revision.
 
@@ -14,3 +14,10 @@ pub mod endpoint;
 pub mod health;
 pub mod histogram;
 pub mod outcome;
+pub mod pick;
+pub mod place;
+pub mod retry;
+pub mod route;
+pub mod select;
+pub mod service;
+pub mod split;

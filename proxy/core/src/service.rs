@@ -1,0 +1,327 @@
+//! Holds what the choice of a service's endpoint needs, prepared once for a revision: names, weights and pools.
+//!
+//! Which versions a region's requests are split over is a matter of the document: those with a weight above 0 and
+//! endpoints there. Health does not change the split, since a version whose endpoints are out is reached in another
+//! region before its share goes to the baseline. Regions with the same versions share one split, so in the common
+//! document, where every version is everywhere, a service has one, and its windows hold over all regions together.
+//!
+//! Invariants: pools are in the order of regions, then versions; a pool without endpoints is empty, not absent.
+
+use std::sync::Arc;
+
+use sluice_config::name::{ServiceName, VersionName};
+use sluice_config::validated::{self, Capability, Region, Role, StickyKey};
+
+use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
+use crate::health::Standing;
+use crate::place;
+use crate::split::{Shares, Ticket};
+
+/// A service of one revision.
+#[derive(Debug)]
+pub struct Service {
+    pub(crate) name: ServiceName,
+    pub(crate) regions: Arc<[Region]>,
+    pub(crate) versions: Vec<Version>,
+    pub(crate) pools: Vec<Vec<Member>>,
+    pub(crate) splits: Vec<Shares>,
+    pub(crate) split_of: Vec<Option<usize>>,
+    pub(crate) fallbacks: Vec<usize>,
+    pub(crate) baseline: usize,
+    pub(crate) pulse: Arc<Pulse>,
+    sticky: Option<StickyKey>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Version {
+    pub(crate) name: VersionName,
+    pub(crate) weight: u32,
+    pub(crate) ticket: Ticket,
+}
+
+/// An endpoint and its weight in a pool of this revision.
+#[derive(Debug)]
+pub struct Member {
+    /// Its state, shared by revisions.
+    pub endpoint: Arc<Endpoint>,
+    /// Share of the pool's requests.
+    pub weight: u32,
+}
+
+/// The identities of all endpoints of these services, each with whether it is health checked: what
+/// [`Registry::carry`] wants.
+pub fn identities<'a>(
+    regions: &'a [Region],
+    services: &'a [validated::Service],
+) -> impl Iterator<Item = (EndpointId, bool)> + 'a {
+    services.iter().flat_map(move |service| {
+        let checked = service.health_check.is_some();
+        let pools = service.versions.iter().flat_map(|version| version.pools.iter().map(move |pool| (version, pool)));
+        pools.flat_map(move |(version, pool)| {
+            let id = move |endpoint| identity(regions, service, version, pool, endpoint);
+            pool.endpoints.iter().map(move |endpoint| (id(endpoint), checked))
+        })
+    })
+}
+
+fn identity(
+    regions: &[Region],
+    service: &validated::Service,
+    version: &validated::Version,
+    pool: &validated::Pool,
+    endpoint: &validated::Endpoint,
+) -> EndpointId {
+    EndpointId {
+        service: service.name.clone(),
+        version: version.name.clone(),
+        region: regions[pool.region].name.clone(),
+        address: endpoint.address,
+    }
+}
+
+impl Service {
+    /// The service as the document has it, with the endpoints of a registry carried for that document.
+    ///
+    /// # Panics
+    /// If the registry lacks one of the service's endpoints.
+    #[must_use]
+    pub fn new(regions: &Arc<[Region]>, service: &validated::Service, registry: &Registry) -> Self {
+        let versions: Vec<Version> = service.versions.iter().map(|version| Version::new(service, version)).collect();
+        let pools = pools(regions, service, registry);
+        let (splits, split_of) = splits(&versions, &pools);
+        Self {
+            name: service.name.clone(),
+            regions: Arc::clone(regions),
+            baseline: baseline(&versions),
+            versions,
+            pools,
+            splits,
+            split_of,
+            fallbacks: fallbacks(regions),
+            pulse: registry.pulse(&service.name).map(Arc::clone).unwrap_or_default(),
+            sticky: match &service.split {
+                validated::Split::Random => None,
+                validated::Split::Sticky(key) => Some(key.clone()),
+            },
+        }
+    }
+
+    /// Unique in the document.
+    #[must_use]
+    pub const fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// What identifies a user, if the split is sticky.
+    #[must_use]
+    pub const fn sticky(&self) -> Option<&StickyKey> {
+        self.sticky.as_ref()
+    }
+
+    /// All regions of the document.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    /// How many versions it has.
+    #[must_use]
+    pub const fn versions(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// A version's name.
+    #[must_use]
+    pub fn version(&self, index: usize) -> &VersionName {
+        &self.versions[index].name
+    }
+
+    /// A version's share of new requests by its weight, 0 to 1.
+    #[must_use]
+    pub fn share(&self, version: usize) -> f64 {
+        let total: u64 = self.versions.iter().map(|version| u64::from(version.weight)).sum();
+        f64::from(self.versions[version].weight) / total.max(1) as f64
+    }
+
+    /// The version with the largest weight; of equals the first.
+    #[must_use]
+    pub const fn baseline(&self) -> usize {
+        self.baseline
+    }
+
+    /// The endpoints of a version in a region; may be empty.
+    #[must_use]
+    pub fn pool(&self, region: usize, version: usize) -> &[Member] {
+        &self.pools[self.pool_index(region, version)]
+    }
+
+    pub(crate) const fn pool_index(&self, region: usize, version: usize) -> usize {
+        region * self.versions.len() + version
+    }
+
+    /// For each endpoint whether it may be chosen now for this capability, by a route that names this version if any.
+    /// For people: allocates, and reads every endpoint.
+    #[must_use]
+    pub fn explain(&self, capability: Capability, pinned: Option<usize>) -> Vec<Candidate<'_>> {
+        let reached = |version: usize| match pinned {
+            Some(pinned) => version == pinned,
+            None => self.versions[version].weight > 0,
+        };
+        let available =
+            |region: usize| (0..self.versions()).any(|v| reached(v) && self.best(region, v) < Standing::Out);
+        let takes_part = |region: usize| place::takes_part(&self.regions[region], capability) && available(region);
+        let active = (0..self.regions.len()).any(takes_part);
+        let mut candidates = Vec::new();
+        for (at, members) in self.pools.iter().enumerate() {
+            let (region, version) = (at / self.versions(), at % self.versions());
+            let obstacle =
+                self.obstacle(region, capability, active).or((!reached(version)).then_some(Obstacle::NotReached));
+            let best = self.best(region, version);
+            candidates.extend(members.iter().map(|member| Candidate::new(region, version, member, best, obstacle)));
+        }
+        candidates
+    }
+
+    fn obstacle(&self, region: usize, capability: Capability, active: bool) -> Option<Obstacle> {
+        let region = &self.regions[region];
+        if !region.capabilities.serves(capability) {
+            return Some(Obstacle::Capability);
+        }
+        match region.role {
+            Role::Standby => active.then_some(Obstacle::Standby),
+            Role::Primary | Role::Secondary => (region.weight.get() == 0).then_some(Obstacle::RegionWeight),
+        }
+    }
+
+    fn best(&self, region: usize, version: usize) -> Standing {
+        let eligible = self.pool(region, version).iter().filter(|member| member.weight > 0);
+        eligible.map(|member| member.endpoint.standing()).min().unwrap_or(Standing::Out)
+    }
+}
+
+/// One endpoint, and whether it may be chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Index into the regions.
+    pub region: usize,
+    /// Index into the versions.
+    pub version: usize,
+    /// Its state.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// Share of its pool's requests.
+    pub weight: u32,
+    /// As it was read.
+    pub standing: Standing,
+    /// Why it is not chosen; none if it may be.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why an endpoint is not chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// Its region does not serve this kind of request.
+    Capability,
+    /// Its region has weight 0.
+    RegionWeight,
+    /// Its region is a standby while an active one can serve.
+    Standby,
+    /// Its version has weight 0, or is not the one that the route names.
+    NotReached,
+    /// Its own weight is 0.
+    Weight,
+    /// Not yet probed, while its pool has a verified one.
+    Unprobed,
+    /// Probed and bad.
+    Out,
+}
+
+impl Obstacle {
+    /// A stable name for people and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Capability => "capability",
+            Self::RegionWeight => "region_weight",
+            Self::Standby => "standby",
+            Self::NotReached => "not_reached",
+            Self::Weight => "weight",
+            Self::Unprobed => "unprobed",
+            Self::Out => "out",
+        }
+    }
+}
+
+impl<'a> Candidate<'a> {
+    fn new(region: usize, version: usize, member: &'a Member, best: Standing, outer: Option<Obstacle>) -> Self {
+        let standing = member.endpoint.standing();
+        let own = match standing {
+            _ if member.weight == 0 => Some(Obstacle::Weight),
+            Standing::Out => Some(Obstacle::Out),
+            Standing::Unprobed if best == Standing::Verified => Some(Obstacle::Unprobed),
+            Standing::Unprobed | Standing::Verified => None,
+        };
+        Self { region, version, endpoint: &member.endpoint, weight: member.weight, standing, obstacle: outer.or(own) }
+    }
+}
+
+impl Version {
+    fn new(service: &validated::Service, version: &validated::Version) -> Self {
+        let weight = version.weight.get();
+        Self { name: version.name.clone(), weight, ticket: Ticket::new(&service.name, &version.name, weight) }
+    }
+}
+
+fn pools(regions: &[Region], service: &validated::Service, registry: &Registry) -> Vec<Vec<Member>> {
+    let versions = service.versions.len();
+    let mut pools: Vec<Vec<Member>> = (0..regions.len() * versions).map(|_| Vec::new()).collect();
+    for (at, version) in service.versions.iter().enumerate() {
+        for pool in &version.pools {
+            let member = |endpoint: &validated::Endpoint| {
+                let id = identity(regions, service, version, pool, endpoint);
+                let state = registry.find(&id).expect("the registry was carried for this document");
+                Member { endpoint: Arc::clone(state), weight: endpoint.weight.get() }
+            };
+            pools[pool.region * versions + at] = pool.endpoints.iter().map(member).collect();
+        }
+    }
+    pools
+}
+
+/// The different splits over the versions, and for each region which one its requests take.
+fn splits(versions: &[Version], pools: &[Vec<Member>]) -> (Vec<Shares>, Vec<Option<usize>>) {
+    let mut splits: Vec<Shares> = Vec::new();
+    let split_of = pools.chunks(versions.len()).map(|row| {
+        let there = versions.iter().zip(row).map(|(version, pool)| if pool.is_empty() { 0 } else { version.weight });
+        let shares = Shares::of(there);
+        if shares.members() == 0 {
+            return None;
+        }
+        let known = splits.iter().position(|split| *split == shares);
+        Some(known.unwrap_or_else(|| {
+            splits.push(shares);
+            splits.len() - 1
+        }))
+    });
+    let split_of = split_of.collect();
+    (splits, split_of)
+}
+
+fn baseline(versions: &[Version]) -> usize {
+    let heavier = |best: usize, at: usize| if versions[at].weight > versions[best].weight { at } else { best };
+    (0..versions.len()).fold(0, heavier)
+}
+
+/// The regions in the order in which they stand in for another: the primary, then by weight, standbys last.
+fn fallbacks(regions: &[Region]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..regions.len()).collect();
+    order.sort_by_key(|at| {
+        let region = &regions[*at];
+        let rank = match region.role {
+            Role::Primary => 0,
+            Role::Secondary => 1,
+            Role::Standby => 2,
+        };
+        (rank, std::cmp::Reverse(region.weight))
+    });
+    order
+}
