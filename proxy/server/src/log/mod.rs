@@ -1,0 +1,381 @@
+//! The access log: one JSON line per request, written without ever waiting.
+//!
+//! A line is appended to a buffer that belongs to the calling worker; one thread collects the buffers ten times a second
+//! and writes them. Buffers rather than a channel: a channel costs an allocation and often a wake-up per line, a buffer
+//! neither. When the writer cannot keep up, or fails, lines are lost and counted, and requests are not delayed.
+
+mod line;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+pub use self::line::{Entry, Fault, Level};
+
+/// What one buffer may hold before lines are lost: some 10,000 lines. A worker has two.
+const BUFFER_LIMIT: usize = 4 << 20;
+
+/// What an empty buffer keeps of its room after a burst.
+const SPARE_LIMIT: usize = 256 << 10;
+
+/// How long a line waits at most before it is written.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// How long the end of the process waits for the last lines: a reader that stopped reading must not stop the exit.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// To the end of this file, which is made with mode 0640 where it does not exist.
+    File(PathBuf),
+}
+
+/// One worker's end of the access log. A clone has buffers of its own: give each worker one.
+#[derive(Debug)]
+pub struct AccessLog {
+    shared: Option<Arc<Shared>>,
+    buffers: Arc<Buffers>,
+}
+
+/// Keeps the writing thread; dropping it writes what is left, for at most two seconds.
+#[derive(Debug)]
+pub struct Guard {
+    thread: Option<(Sender<()>, Receiver<()>)>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    workers: Mutex<Vec<Arc<Buffers>>>,
+    closed: AtomicBool,
+    lost: Arc<AtomicU64>,
+}
+
+/// Two, so that one is free whenever the writer holds the other for the moment of taking its content.
+#[derive(Debug, Default)]
+struct Buffers([Mutex<Buffer>; 2]);
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl AccessLog {
+    /// Opens the target and starts the thread that writes to it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or the thread not be started.
+    pub fn open(target: Target) -> io::Result<(Self, Guard)> {
+        match target {
+            Target::Off => Ok((Self { shared: None, buffers: Arc::default() }, Guard { thread: None })),
+            Target::Stdout => Self::start(io::stdout()),
+            Target::File(path) => Self::start(open(&path)?),
+        }
+    }
+
+    fn start(sink: impl Write + Send + 'static) -> io::Result<(Self, Guard)> {
+        let shared = Arc::new(Shared::default());
+        let (stop, stopped) = mpsc::channel();
+        let (done, finished) = mpsc::channel();
+        let seen = Arc::clone(&shared);
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            write_until(&stopped, &seen, sink);
+            // Nobody waits any more when the guard gave up.
+            let _ = done.send(());
+        })?;
+        Ok((Self::attached(shared), Guard { thread: Some((stop, finished)) }))
+    }
+
+    fn attached(shared: Arc<Shared>) -> Self {
+        let buffers = Arc::new(Buffers::default());
+        shared.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&buffers));
+        Self { shared: Some(shared), buffers }
+    }
+
+    /// Whether lines are wanted: an entry for a log that is off need not be made.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Appends one line. Never waits: a line for which there is no room is counted as lost. About a microsecond.
+    pub fn write(&self, entry: &Entry<'_>) {
+        let Some(shared) = &self.shared else { return };
+        if shared.closed.load(Relaxed) || !self.buffers.append(entry) {
+            shared.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The count of lost lines.
+    #[must_use]
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        self.shared.as_ref().map(|shared| Arc::clone(&shared.lost)).unwrap_or_default()
+    }
+}
+
+impl Clone for AccessLog {
+    fn clone(&self) -> Self {
+        match &self.shared {
+            Some(shared) => Self::attached(Arc::clone(shared)),
+            None => Self { shared: None, buffers: Arc::default() },
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some((stop, finished)) = self.thread.take() else { return };
+        drop(stop);
+        // Past the timeout the process leaves without the rest.
+        let _ = finished.recv_timeout(FLUSH_TIMEOUT);
+    }
+}
+
+impl Buffers {
+    fn append(&self, entry: &Entry<'_>) -> bool {
+        self.0.iter().any(|buffer| {
+            let mut buffer = match buffer.try_lock() {
+                Ok(buffer) => buffer,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return false,
+            };
+            buffer.append(entry)
+        })
+    }
+}
+
+impl Buffer {
+    fn append(&mut self, entry: &Entry<'_>) -> bool {
+        if self.bytes.len() >= BUFFER_LIMIT {
+            return false;
+        }
+        line::append(&mut self.bytes, entry);
+        self.lines += 1;
+        true
+    }
+}
+
+fn open(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+}
+
+fn write_until(stopped: &Receiver<()>, shared: &Shared, mut sink: impl Write) {
+    let mut spare = Buffer::default();
+    loop {
+        let last = matches!(stopped.recv_timeout(PERIOD), Err(RecvTimeoutError::Disconnected));
+        if last {
+            shared.closed.store(true, Relaxed);
+        }
+        for buffers in shared.workers() {
+            buffers.0.iter().for_each(|buffer| shared.write_out(buffer, &mut spare, &mut sink));
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+impl Shared {
+    /// All buffers that may hold lines. Those whose worker has gone are forgotten, after this one time.
+    fn workers(&self) -> Vec<Arc<Buffers>> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = workers.clone();
+        // One for the list, one for the answer.
+        workers.retain(|buffers| Arc::strong_count(buffers) > 2);
+        all
+    }
+
+    /// Takes what waits, leaving the empty `spare` in its place, and writes it.
+    fn write_out(&self, buffer: &Mutex<Buffer>, spare: &mut Buffer, sink: &mut impl Write) {
+        std::mem::swap(&mut *buffer.lock().unwrap_or_else(PoisonError::into_inner), spare);
+        if spare.lines > 0 && sink.write_all(&spare.bytes).and_then(|()| sink.flush()).is_err() {
+            // Some of them may have arrived; which, the error does not say.
+            self.lost.fetch_add(spare.lines, Relaxed);
+        }
+        spare.lines = 0;
+        spare.bytes.clear();
+        spare.bytes.shrink_to(SPARE_LIMIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+
+    fn entry(path: &[u8]) -> Entry<'_> {
+        Entry {
+            timestamp: SystemTime::UNIX_EPOCH,
+            level: Level::Info,
+            message: "answered",
+            request_id: b"1",
+            ip_address: "192.0.2.7",
+            method: b"GET",
+            host: b"shop",
+            path,
+            query: None,
+            protocol: "HTTP/1.1",
+            status: Some(200),
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+            upstream: None,
+            route: None,
+            service: None,
+            version: None,
+            region: None,
+            endpoint: None,
+            attempts: 1,
+            outcome: "success",
+            fault: None,
+            user_agent: None,
+            revision: 1,
+        }
+    }
+
+    fn paths(text: &str) -> Vec<String> {
+        let path = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].as_str().unwrap().to_owned();
+        text.lines().map(path).collect()
+    }
+
+    #[test]
+    fn lines_of_every_worker_are_in_the_file_when_the_guard_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        std::fs::write(&path, "{\"path\":\"before\"}\n").unwrap();
+        let (log, guard) = AccessLog::open(Target::File(path.clone())).unwrap();
+        let gone = log.clone();
+        log.write(&entry(b"/first"));
+        gone.write(&entry(b"/second"));
+        drop(gone);
+        drop(guard);
+        assert_eq!(paths(&std::fs::read_to_string(&path).unwrap()), ["before", "/first", "/second"]);
+        log.write(&entry(b"/late"));
+        assert_eq!(log.lost().load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_new_file_is_not_for_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let opened = AccessLog::open(Target::File(path.clone())).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o027, 0);
+        drop(opened);
+    }
+
+    #[test]
+    fn a_line_arrives_without_anybody_closing_the_log() {
+        let (sent, arrived) = mpsc::channel();
+        let (log, _guard) = AccessLog::start(Channel(sent)).unwrap();
+        log.write(&entry(b"/now"));
+        let bytes = arrived.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(paths(std::str::from_utf8(&bytes).unwrap()), ["/now"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_error() {
+        assert!(AccessLog::open(Target::File("/nonexistent/access.log".into())).is_err());
+    }
+
+    #[test]
+    fn off_writes_nothing_and_loses_nothing() {
+        let (log, _guard) = AccessLog::open(Target::Off).unwrap();
+        log.write(&entry(b"/"));
+        assert!(!log.is_on() && !log.clone().is_on());
+        assert_eq!(log.lost().load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_writer_that_hangs_delays_nobody_and_what_does_not_fit_is_counted() {
+        let (release, held) = mpsc::channel();
+        let (log, guard) = AccessLog::start(Hanging(held)).unwrap();
+        let path = vec![b'x'; 1 << 20];
+        let begun = Instant::now();
+        (0..64).for_each(|_| log.write(&entry(&path)));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        let lost = log.lost().load(Relaxed);
+        // Two buffers of 4 MiB, and once more as much if the writer took them before it hung.
+        assert!((64 - 20..=64 - 8).contains(&lost), "{lost}");
+        drop(release);
+        drop(guard);
+    }
+
+    #[test]
+    fn lines_that_could_not_be_written_are_counted() {
+        let (log, guard) = AccessLog::start(Failing).unwrap();
+        (0..5).for_each(|_| log.write(&entry(b"/")));
+        drop(guard);
+        assert_eq!(log.lost().load(Relaxed), 5);
+    }
+
+    #[test]
+    fn many_workers_lose_nothing_and_tear_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let (log, guard) = AccessLog::open(Target::File(path.clone())).unwrap();
+        thread::scope(|scope| {
+            for worker in 0..4 {
+                let log = log.clone();
+                scope.spawn(move || (0..2000).for_each(|i| log.write(&entry(format!("/{worker}/{i}").as_bytes()))));
+            }
+        });
+        drop(guard);
+        assert_eq!(log.lost().load(Relaxed), 0);
+        let mut seen = paths(&std::fs::read_to_string(&path).unwrap());
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 8000);
+    }
+
+    struct Channel(Sender<Vec<u8>>);
+
+    impl Write for Channel {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Hangs in its first write until the other end of the channel is dropped.
+    struct Hanging(Receiver<()>);
+
+    impl Write for Hanging {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert!(self.0.recv().is_err());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Failing;
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}

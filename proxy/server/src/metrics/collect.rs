@@ -1,0 +1,180 @@
+//! Reads every number once per scrape.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
+
+use prometheus::core::Desc;
+use prometheus::proto::MetricFamily;
+use sluice_proxy_core::endpoint::Endpoint;
+use sluice_proxy_core::health::Standing;
+use sluice_proxy_core::histogram::Histogram;
+
+use super::family::{self, Output};
+use super::series::{CLASSES, RequestSeries};
+use super::{PoolKey, RequestKey, Running, Shared, State, other_version};
+
+/// Upper bounds of the exported buckets, in seconds: steps of about 2.5 from a fast answer to a given-up one, with the
+/// usual objectives of 0.25, 0.5, 1 and 2.5 s among them.
+pub(super) const BOUNDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+#[derive(Debug)]
+pub(super) struct Collector {
+    shared: Arc<Shared>,
+    descs: Vec<Desc>,
+    /// For each of [`BOUNDS`], the bucket of ours that ends nearest to it.
+    nearest: [usize; BOUNDS.len()],
+}
+
+impl Collector {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let ends: Vec<u64> = Histogram::default().cumulative().map(|(last, _)| last + 1).collect();
+        let distance = |bound: f64, bucket: usize| (ends[bucket] as f64 / 1e6 - bound).abs();
+        let nearest = |bound| (0..ends.len()).min_by(|a, b| distance(bound, *a).total_cmp(&distance(bound, *b)));
+        Self {
+            shared,
+            descs: family::ALL.iter().map(|family| family.desc()).collect(),
+            nearest: BOUNDS.map(|bound| nearest(bound).expect("a histogram has buckets")),
+        }
+    }
+
+    fn latency(&self, out: &mut Output, key: &PoolKey, latency: &Histogram) {
+        let below: Vec<u64> = latency.cumulative().map(|(_, below)| below).collect();
+        let buckets: Vec<_> = BOUNDS.iter().zip(self.nearest).map(|(bound, bucket)| (*bound, below[bucket])).collect();
+        let count = below.last().copied().unwrap_or(0);
+        let sum = latency.sum_micros() as f64 / 1e6;
+        out.histogram(&family::REQUEST_DURATION, &key.labels(), &buckets, count, sum);
+    }
+
+    fn pools(&self, out: &mut Output, state: &State) {
+        for (key, series) in state.pools.iter() {
+            let [service, version, region] = key.labels();
+            self.latency(out, key, &series.latency());
+            for (result, count) in series.probes() {
+                out.counter(&family::PROBES, &[service, version, region, result], count);
+            }
+            for (to, count) in series.transitions() {
+                out.counter(&family::HEALTH_TRANSITIONS, &[service, version, region, to], count);
+            }
+        }
+    }
+}
+
+impl prometheus::core::Collector for Collector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut out = Output::default();
+        let state = self.shared.state();
+        self.pools(&mut out, &state);
+        state.requests.iter().for_each(|(key, series)| requests(&mut out, key, series));
+        services(&mut out, &state);
+        versions(&mut out, &state);
+        listeners(&mut out, &state);
+        if let Some(running) = &state.running {
+            revision(&mut out, running);
+            running.endpoints[..state.endpoints].iter().for_each(|one| endpoint(&mut out, one));
+        }
+        process_wide(&mut out, &self.shared);
+        out.counter(&family::METRICS_SERIES_REFUSED, &[], state.series_refused);
+        let series = out.series() + 1;
+        out.gauge(&family::METRICS_SERIES, &[], series as f64);
+        out.finish()
+    }
+}
+
+impl PoolKey {
+    fn labels(&self) -> [&str; 3] {
+        [
+            self.service.as_ref().map_or("", |name| name.as_str()),
+            self.version.as_ref().map_or("", |name| name.as_str()),
+            self.region.as_ref().map_or("", |name| name.as_str()),
+        ]
+    }
+}
+
+fn requests(out: &mut Output, key: &RequestKey, series: &RequestSeries) {
+    let pool = key.pool();
+    let [service, version, region] = pool.labels();
+    let route = key.route.as_deref().unwrap_or("");
+    // All classes from the start: a rate sees the first failure only as a step from 0.
+    for (class, count) in CLASSES.iter().zip(series.counts()) {
+        out.counter(&family::REQUESTS, &[route, service, version, region, class], count);
+    }
+}
+
+fn services(out: &mut Output, state: &State) {
+    for (name, series) in state.services.iter() {
+        let service = name.as_ref().map_or("", |name| name.as_str());
+        out.gauge(&family::REQUESTS_IN_FLIGHT, &[service], series.in_flight() as f64);
+        for (reason, count) in series.failures() {
+            out.counter(&family::FAILURES, &[service, reason], count);
+        }
+        for (reason, count) in series.retries() {
+            out.counter(&family::RETRIES, &[service, reason], count);
+        }
+    }
+}
+
+fn versions(out: &mut Output, state: &State) {
+    // Shares of several services together mean nothing.
+    let folded = (state.series_refused > 0).then(other_version);
+    for (key @ (service, version), series) in state.versions.iter() {
+        let service = service.as_ref().map_or("", |name| name.as_str());
+        let version = version.as_ref().map_or("", |name| name.as_str());
+        let labels = [service, version];
+        out.counter(&family::SPLIT_CHOICES, &labels, series.choices());
+        if folded.as_ref() == Some(key) {
+            continue;
+        }
+        if let Some(share) = series.configured().get() {
+            out.gauge(&family::SPLIT_CONFIGURED, &labels, share);
+        }
+        if let Some(share) = series.observed().get() {
+            out.gauge(&family::SPLIT_OBSERVED, &labels, share);
+        }
+    }
+}
+
+fn listeners(out: &mut Output, state: &State) {
+    for (name, series) in state.listeners.iter() {
+        let listener = name.as_ref().map_or("", |name| name.as_str());
+        out.gauge(&family::CONNECTIONS, &[listener], series.open() as f64);
+        out.counter(&family::CONNECTIONS_TOTAL, &[listener], series.total());
+    }
+}
+
+fn revision(out: &mut Output, running: &Running) {
+    let applied = running.applied.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    out.gauge(&family::REVISION, &[], running.revision.0 as f64);
+    out.gauge(&family::REVISION_INFO, &[&running.digest.to_string()], 1.0);
+    out.gauge(&family::REVISION_APPLIED, &[], applied.as_secs_f64());
+}
+
+fn endpoint(out: &mut Output, endpoint: &Endpoint) {
+    let id = endpoint.id();
+    let address = id.address.to_string();
+    let labels = [id.service.as_str(), id.version.as_str(), id.region.as_str(), &address];
+    let standing = endpoint.standing();
+    let is = |wanted| if standing == wanted { 1.0 } else { 0.0 };
+    out.gauge(&family::ENDPOINT_HEALTHY, &labels, is(Standing::Verified));
+    out.gauge(&family::ENDPOINT_UNPROBED, &labels, is(Standing::Unprobed));
+    out.gauge(&family::ENDPOINT_IN_FLIGHT, &labels, f64::from(endpoint.in_flight()));
+}
+
+fn process_wide(out: &mut Output, shared: &Shared) {
+    out.gauge(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    out.gauge(&family::UPSTREAM_CONNECTIONS, &["idle"], shared.upstream.idle() as f64);
+    for (result, count) in shared.upstream.connects() {
+        out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
+    }
+    for (reason, count) in shared.requests_refused.read() {
+        out.counter(&family::REQUESTS_REFUSED, &[reason], count);
+    }
+    out.counter(&family::REVISIONS_REFUSED, &[], shared.revisions_refused.load(Relaxed));
+    let lost = shared.log_dropped.get().map_or(0, |lost| lost.load(Relaxed));
+    out.counter(&family::ACCESS_LOG_DROPPED, &[], lost);
+}

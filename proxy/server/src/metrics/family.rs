@@ -1,0 +1,166 @@
+//! Every metric that is exported: its name, what it means, its labels. The one list; what is not here cannot be written.
+
+use std::collections::{BTreeMap, HashMap};
+
+use prometheus::core::Desc;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+/// One metric.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) kind: MetricType,
+    pub(super) labels: &'static [&'static str],
+}
+
+macro_rules! families {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
+        $(pub(super) const $constant: Family =
+            Family { name: $name, help: $help, kind: MetricType::$kind, labels: &[$($label),*] };)+
+
+        /// All of them.
+        pub(super) const ALL: &[&Family] = &[$(&$constant),+];
+    };
+}
+
+families! {
+    ACCESS_LOG_DROPPED: COUNTER "sluice_access_log_dropped_total" []
+        "Access log lines that were lost because writing them would have blocked, or failed.";
+    BUILD_INFO: GAUGE "sluice_build_info" ["version"]
+        "Always 1; the version of the program is its label.";
+    CONNECTIONS: GAUGE "sluice_connections" ["listener"]
+        "Client connections open now.";
+    CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]
+        "Client connections accepted.";
+    ENDPOINT_HEALTHY: GAUGE "sluice_endpoint_healthy" ["service", "version", "region", "endpoint"]
+        "1 for an endpoint that its probes, or the absence of a health check, verify; 0 for one that is out or not yet proven.";
+    ENDPOINT_IN_FLIGHT: GAUGE "sluice_endpoint_requests_in_flight" ["service", "version", "region", "endpoint"]
+        "Requests that the endpoint is answering now.";
+    ENDPOINT_UNPROBED: GAUGE "sluice_endpoint_unprobed" ["service", "version", "region", "endpoint"]
+        "1 for an endpoint that no probe has proven good or bad yet, else 0.";
+    FAILURES: COUNTER "sluice_failures_total" ["service", "reason"]
+        "Failed requests by reason. Faults of the client are none.";
+    HEALTH_TRANSITIONS: COUNTER "sluice_health_transitions_total" ["service", "version", "region", "to"]
+        "Changes of an endpoint's standing by what it became.";
+    METRICS_SERIES: GAUGE "sluice_metrics_series" []
+        "Series in this output, without those of the process.";
+    METRICS_SERIES_REFUSED: COUNTER "sluice_metrics_series_refused_total" []
+        "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
+    PROBES: COUNTER "sluice_probes_total" ["service", "version", "region", "result"]
+        "Health probes by what they found.";
+    REQUEST_DURATION: HISTOGRAM "sluice_request_duration_seconds" ["service", "version", "region"]
+        "Time from a request's head to its end. Bounds are within 1/32 of what they say.";
+    REQUESTS: COUNTER "sluice_requests_total" ["route", "service", "version", "region", "class"]
+        "Requests that ended, by the class of the status sent; class `none`: no answer was sent.";
+    REQUESTS_IN_FLIGHT: GAUGE "sluice_requests_in_flight" ["service"]
+        "Requests being served now.";
+    REQUESTS_REFUSED: COUNTER "sluice_requests_refused_total" ["reason"]
+        "Requests refused before they had a route: malformed, too large, too slow.";
+    RETRIES: COUNTER "sluice_retries_total" ["service", "reason"]
+        "Further attempts by what ended the attempt before.";
+    REVISION: GAUGE "sluice_revision" []
+        "The number of the revision that runs.";
+    REVISION_APPLIED: GAUGE "sluice_revision_applied_timestamp_seconds" []
+        "When the revision that runs was applied, in seconds since 1970.";
+    REVISION_INFO: GAUGE "sluice_revision_info" ["digest"]
+        "Always 1; the digest of the revision that runs is its label.";
+    REVISIONS_REFUSED: COUNTER "sluice_revisions_refused_total" []
+        "Revisions that were refused; what ran before still does.";
+    SPLIT_CHOICES: COUNTER "sluice_split_choices_total" ["service", "version"]
+        "Choices of a version by the split.";
+    SPLIT_CONFIGURED: GAUGE "sluice_split_configured_ratio" ["service", "version"]
+        "The share of choices that the version's weight asks for.";
+    SPLIT_OBSERVED: GAUGE "sluice_split_observed_ratio" ["service", "version"]
+        "The share of choices that the version got in the last whole window of 30 s; absent when the service had none.";
+    UPSTREAM_CONNECTIONS: GAUGE "sluice_upstream_connections" ["state"]
+        "Connections to endpoints by state.";
+    UPSTREAM_CONNECTS: COUNTER "sluice_upstream_connects_total" ["result"]
+        "Dials of endpoints by their end.";
+}
+
+impl Family {
+    pub(super) fn desc(&self) -> Desc {
+        let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();
+        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, HashMap::new())
+            .expect("names and labels of the list are valid, a test makes them all")
+    }
+
+    fn empty(&self) -> MetricFamily {
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(self.kind);
+        family
+    }
+
+    fn labelled(&self, values: &[&str]) -> Metric {
+        debug_assert_eq!(self.labels.len(), values.len(), "{}", self.name);
+        Metric::from_label(self.labels.iter().zip(values).map(|(name, value)| pair(name, value)).collect())
+    }
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+/// One scrape in the making.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    families: BTreeMap<&'static str, MetricFamily>,
+    series: usize,
+}
+
+impl Output {
+    pub(super) fn counter(&mut self, family: &Family, labels: &[&str], value: u64) {
+        let mut counter = Counter::default();
+        counter.set_value(value as f64);
+        let mut metric = family.labelled(labels);
+        metric.set_counter(counter);
+        self.push(family, metric, 1);
+    }
+
+    pub(super) fn gauge(&mut self, family: &Family, labels: &[&str], value: f64) {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        let mut metric = family.labelled(labels);
+        metric.set_gauge(gauge);
+        self.push(family, metric, 1);
+    }
+
+    /// `buckets` are upper bounds with the number of values not above them, in order; `count` and `sum` are of all.
+    pub(super) fn histogram(&mut self, family: &Family, labels: &[&str], buckets: &[(f64, u64)], count: u64, sum: f64) {
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets.iter().map(|(bound, below)| bucket(*bound, *below)).collect());
+        histogram.set_sample_count(count);
+        histogram.set_sample_sum(sum);
+        let mut metric = family.labelled(labels);
+        metric.set_histogram(histogram);
+        // The sum, the count and the bucket of everything.
+        self.push(family, metric, buckets.len() + 3);
+    }
+
+    fn push(&mut self, family: &Family, metric: Metric, series: usize) {
+        self.series += series;
+        self.families.entry(family.name).or_insert_with(|| family.empty()).mut_metric().push(metric);
+    }
+
+    /// Series written so far.
+    pub(super) const fn series(&self) -> usize {
+        self.series
+    }
+
+    pub(super) fn finish(self) -> Vec<MetricFamily> {
+        self.families.into_values().collect()
+    }
+}
+
+fn bucket(bound: f64, below: u64) -> Bucket {
+    let mut bucket = Bucket::default();
+    bucket.set_upper_bound(bound);
+    bucket.set_cumulative_count(below);
+    bucket
+}

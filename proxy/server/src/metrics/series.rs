@@ -1,0 +1,344 @@
+//! The handles that the data plane writes to. Every write is a relaxed atomic addition: no lock, no label, no allocation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use sluice_proxy_core::health::{Standing, Verdict};
+use sluice_proxy_core::histogram::Histogram;
+
+use super::shard::{Sharded, Tally};
+
+/// The values of the label `class`, in the order of the counters.
+pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+
+/// The requests of one (route, service, version, region).
+#[derive(Debug)]
+pub struct RequestSeries {
+    classes: Sharded<[AtomicU64; CLASSES.len()]>,
+    pool: Arc<PoolSeries>,
+}
+
+impl RequestSeries {
+    pub(super) fn new(workers: usize, pool: Arc<PoolSeries>) -> Self {
+        Self { classes: Sharded::new(workers), pool }
+    }
+
+    /// Counts a request that ended: `status` is that of the head sent to the client, nothing if none was sent; `elapsed`
+    /// goes into the latencies of the pool. `worker` is the number of the calling worker: any is right, its own is fast.
+    /// Three relaxed additions.
+    pub fn record(&self, worker: usize, status: Option<u16>, elapsed: Duration) {
+        self.classes.of(worker)[class(status)].fetch_add(1, Relaxed);
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.pool.latency.of(worker).record(micros);
+    }
+
+    pub(super) fn counts(&self) -> [u64; CLASSES.len()] {
+        let count = |class: usize| self.classes.iter().map(|part| part[class].load(Relaxed)).sum();
+        std::array::from_fn(count)
+    }
+}
+
+/// The place of a status among [`CLASSES`]; a status outside 100 to 599 is told as `none`.
+const fn class(status: Option<u16>) -> usize {
+    match status {
+        Some(status @ 100..=599) => status as usize / 100 - 1,
+        Some(_) | None => CLASSES.len() - 1,
+    }
+}
+
+/// One (service, version, region): its latencies and what its probes found.
+#[derive(Debug)]
+pub struct PoolSeries {
+    latency: Sharded<Histogram>,
+    probes: Tally,
+    transitions: Tally,
+}
+
+impl PoolSeries {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { latency: Sharded::new(workers), probes: Tally::default(), transitions: Tally::default() }
+    }
+
+    /// Counts a probe by what it found.
+    pub fn probed(&self, verdict: Verdict) {
+        self.probes.add(match verdict {
+            Verdict::Good => "good",
+            Verdict::Bad(cause) => cause.as_str(),
+        });
+    }
+
+    /// Counts a change of an endpoint's standing by what it became.
+    pub fn moved(&self, to: Standing) {
+        self.transitions.add(to.as_str());
+    }
+
+    /// The latencies of all workers.
+    pub(super) fn latency(&self) -> Histogram {
+        let total = Histogram::default();
+        self.latency.iter().for_each(|part| total.merge(part));
+        total
+    }
+
+    pub(super) fn probes(&self) -> Vec<(&'static str, u64)> {
+        self.probes.read()
+    }
+
+    pub(super) fn transitions(&self) -> Vec<(&'static str, u64)> {
+        self.transitions.read()
+    }
+}
+
+/// One service: what is in flight, what failed, what was tried again.
+#[derive(Debug)]
+pub struct ServiceSeries {
+    in_flight: Sharded<AtomicI64>,
+    failures: Tally,
+    retries: Tally,
+}
+
+impl ServiceSeries {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { in_flight: Sharded::new(workers), failures: Tally::default(), retries: Tally::default() }
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    #[must_use]
+    pub fn begin(&self, worker: usize) -> InFlight<'_> {
+        let count = self.in_flight.of(worker);
+        count.fetch_add(1, Relaxed);
+        InFlight(count)
+    }
+
+    /// Counts a failed request by the stable name of its reason.
+    pub fn failed(&self, reason: &'static str) {
+        self.failures.add(reason);
+    }
+
+    /// Counts another attempt by the stable name of what ended the one before.
+    pub fn retried(&self, reason: &'static str) {
+        self.retries.add(reason);
+    }
+
+    pub(super) fn in_flight(&self) -> i64 {
+        self.in_flight.sum()
+    }
+
+    pub(super) fn failures(&self) -> Vec<(&'static str, u64)> {
+        self.failures.read()
+    }
+
+    pub(super) fn retries(&self) -> Vec<(&'static str, u64)> {
+        self.retries.read()
+    }
+}
+
+/// One request in flight; dropping it ends the count.
+#[derive(Debug)]
+pub struct InFlight<'a>(&'a AtomicI64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One version of a service: how often the split chose it, and how often it should.
+#[derive(Debug)]
+pub struct VersionSeries {
+    choices: Sharded<AtomicU64>,
+    /// Choices when the window began.
+    before: AtomicU64,
+    configured: Share,
+    observed: Share,
+}
+
+impl VersionSeries {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            choices: Sharded::new(workers),
+            before: AtomicU64::new(0),
+            configured: Share::default(),
+            observed: Share::default(),
+        }
+    }
+
+    /// Counts a choice of this version by the split. Requests whose route names the version are none.
+    pub fn chosen(&self, worker: usize) {
+        self.choices.of(worker).fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn choices(&self) -> u64 {
+        self.choices.sum()
+    }
+
+    /// Begins a window; answers with the choices in the one that ends.
+    pub(super) fn turn(&self) -> u64 {
+        let now = self.choices();
+        now - self.before.swap(now, Relaxed)
+    }
+
+    pub(super) const fn configured(&self) -> &Share {
+        &self.configured
+    }
+
+    pub(super) const fn observed(&self) -> &Share {
+        &self.observed
+    }
+}
+
+/// A fraction from 0 to 1 that may be absent.
+#[derive(Debug)]
+pub(super) struct Share(AtomicU64);
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(AtomicU64::new(f64::NAN.to_bits()))
+    }
+}
+
+impl Share {
+    pub(super) fn set(&self, share: Option<f64>) {
+        self.0.store(share.unwrap_or(f64::NAN).to_bits(), Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<f64> {
+        let share = f64::from_bits(self.0.load(Relaxed));
+        (!share.is_nan()).then_some(share)
+    }
+}
+
+/// One listener's connections.
+#[derive(Debug, Default)]
+pub struct ListenerSeries {
+    open: AtomicI64,
+    accepted: AtomicU64,
+}
+
+impl ListenerSeries {
+    /// Counts a connection as accepted, and as open until the guard is dropped.
+    #[must_use]
+    pub fn accepted(self: &Arc<Self>) -> OpenConnection {
+        self.accepted.fetch_add(1, Relaxed);
+        self.open.fetch_add(1, Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        u64::try_from(self.open.load(Relaxed)).unwrap_or(0)
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+}
+
+/// One open connection; dropping it ends the count.
+#[derive(Debug)]
+pub struct OpenConnection(Arc<ListenerSeries>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The connections to all endpoints.
+#[derive(Debug)]
+pub struct UpstreamSeries {
+    idle: Sharded<AtomicI64>,
+    connects: Sharded<[AtomicU64; CONNECTS.len()]>,
+}
+
+/// How a dial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connect {
+    /// Connected.
+    Ok,
+    /// Nobody listens there.
+    Refused,
+    /// Not within the connect timeout.
+    Timeout,
+    /// Anything else.
+    Failed,
+}
+
+/// The values of the label `result`, in the order of [`Connect`].
+const CONNECTS: [&str; 4] = ["ok", "refused", "timeout", "failed"];
+
+impl UpstreamSeries {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { idle: Sharded::new(workers), connects: Sharded::new(workers) }
+    }
+
+    /// Counts a dial by its end.
+    pub fn connected(&self, worker: usize, end: Connect) {
+        self.connects.of(worker)[end as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts connections that became idle (above 0) or were taken, closed or lost (below).
+    pub fn idle_changed(&self, worker: usize, by: i64) {
+        self.idle.of(worker).fetch_add(by, Relaxed);
+    }
+
+    pub(super) fn idle(&self) -> i64 {
+        self.idle.sum()
+    }
+
+    pub(super) fn connects(&self) -> [(&'static str, u64); CONNECTS.len()] {
+        std::array::from_fn(|end| (CONNECTS[end], self.connects.iter().map(|part| part[end].load(Relaxed)).sum()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_counted_by_its_class() {
+        let series = RequestSeries::new(2, Arc::new(PoolSeries::new(2)));
+        let statuses = [Some(101), Some(200), Some(299), Some(301), Some(404), Some(599), None, Some(99), Some(600)];
+        for (worker, status) in statuses.into_iter().enumerate() {
+            series.record(worker, status, Duration::from_millis(1));
+        }
+        assert_eq!(series.counts(), [1, 2, 1, 1, 1, 3]);
+        assert_eq!(series.pool.latency().count(), 9);
+        assert_eq!(series.pool.latency().sum_micros(), 9_000);
+    }
+
+    #[test]
+    fn guards_end_their_counts() {
+        let service = ServiceSeries::new(2);
+        let first = service.begin(0);
+        let second = service.begin(7);
+        assert_eq!(service.in_flight(), 2);
+        drop((first, second));
+        assert_eq!(service.in_flight(), 0);
+        let listener = Arc::new(ListenerSeries::default());
+        let open = listener.accepted();
+        assert_eq!((listener.open(), listener.total()), (1, 1));
+        drop(open);
+        assert_eq!((listener.open(), listener.total()), (0, 1));
+    }
+
+    #[test]
+    fn a_share_is_absent_until_it_is_set() {
+        let share = Share::default();
+        assert_eq!(share.get(), None);
+        share.set(Some(0.0));
+        assert_eq!(share.get(), Some(0.0));
+        share.set(None);
+        assert_eq!(share.get(), None);
+    }
+
+    #[test]
+    fn every_end_of_a_dial_has_its_name() {
+        let upstream = UpstreamSeries::new(1);
+        for (end, times) in [(Connect::Ok, 4), (Connect::Refused, 3), (Connect::Timeout, 2), (Connect::Failed, 1)] {
+            (0..times).for_each(|worker| upstream.connected(worker, end));
+        }
+        assert_eq!(upstream.connects(), [("ok", 4), ("refused", 3), ("timeout", 2), ("failed", 1)]);
+    }
+}
