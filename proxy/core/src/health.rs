@@ -199,3 +199,94 @@ pub fn first_probe(now: Instant, policy: &Policy, rng: &mut impl Rng) -> Instant
 fn fraction(of: Duration, rng: &mut impl Rng) -> Duration {
     of.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::fixture::{POLICY, start};
+
+    const GOOD: Verdict = Verdict::Good;
+    const BAD: Verdict = Verdict::Bad(Cause::Timeout);
+
+    fn after(standing: Standing, verdicts: &[Verdict]) -> Standing {
+        let mut health = Health::new(standing);
+        verdicts.iter().for_each(|verdict| {
+            health.step(*verdict, &POLICY);
+        });
+        health.standing()
+    }
+
+    #[test]
+    fn thresholds_count_in_a_row() {
+        assert_eq!(after(Standing::Verified, &[BAD, BAD]), Standing::Verified);
+        assert_eq!(after(Standing::Verified, &[BAD, BAD, GOOD, BAD, BAD]), Standing::Verified);
+        assert_eq!(after(Standing::Verified, &[BAD, BAD, BAD]), Standing::Out);
+        assert_eq!(after(Standing::Out, &[GOOD]), Standing::Out);
+        assert_eq!(after(Standing::Out, &[GOOD, BAD, GOOD]), Standing::Out);
+        assert_eq!(after(Standing::Out, &[GOOD, GOOD]), Standing::Verified);
+    }
+
+    #[test]
+    fn one_good_probe_proves_a_new_endpoint_and_one_bad_does_not_condemn_it() {
+        assert_eq!(after(Standing::Unprobed, &[GOOD]), Standing::Verified);
+        assert_eq!(after(Standing::Unprobed, &[BAD, BAD]), Standing::Unprobed);
+        assert_eq!(after(Standing::Unprobed, &[BAD, BAD, BAD]), Standing::Out);
+    }
+
+    #[test]
+    fn a_transition_tells_its_reason() {
+        let mut health = Health::new(Standing::Verified);
+        let transitions: Vec<_> =
+            [BAD, BAD, BAD, BAD, GOOD, GOOD].iter().filter_map(|v| health.step(*v, &POLICY)).collect();
+        let out = Transition { from: Standing::Verified, to: Standing::Out, reason: Reason::Failed(3, Cause::Timeout) };
+        let back = Transition { from: Standing::Out, to: Standing::Verified, reason: Reason::Recovered(2) };
+        assert_eq!(transitions, [out, back]);
+    }
+
+    proptest! {
+        /// A standing changes only after its threshold of equal verdicts in a row, and always then; every change is told.
+        #[test]
+        fn a_standing_follows_from_the_last_verdicts(
+            verdicts in prop::collection::vec(any::<bool>(), 1..200), failure_threshold in 1_u32..6, recovery_threshold in 1_u32..6,
+        ) {
+            let policy = Policy { failure_threshold, recovery_threshold, ..POLICY };
+            let mut health = Health::new(Standing::Unprobed);
+            for end in 1..=verdicts.len() {
+                let before = health.standing();
+                let verdict = if verdicts[end - 1] { GOOD } else { BAD };
+                let told = health.step(verdict, &policy);
+                let run = verdicts[..end].iter().rev().take_while(|good| **good == verdicts[end - 1]).count() as u32;
+                let expected = match (before, verdict) {
+                    (Standing::Unprobed, Verdict::Good) => Standing::Verified,
+                    (Standing::Out, Verdict::Good) if run >= recovery_threshold => Standing::Verified,
+                    (Standing::Verified | Standing::Unprobed, Verdict::Bad(_)) if run >= failure_threshold => Standing::Out,
+                    (unchanged, _) => unchanged,
+                };
+                prop_assert_eq!(health.standing(), expected);
+                prop_assert_eq!(told.map(|transition| (transition.from, transition.to)), (before != expected).then_some((before, expected)));
+            }
+        }
+
+        /// Probes are an interval apart within a tenth, and a first probe comes within a tenth of one.
+        #[test]
+        fn probes_are_jittered_by_a_tenth(seed: u64, millis in 1_u64..3_600_000) {
+            let (now, mut rng) = (start(), StdRng::seed_from_u64(seed));
+            let policy = Policy { interval: Duration::from_millis(millis), ..POLICY };
+            let wait = next_probe(now, &policy, &mut rng).duration_since(now);
+            prop_assert!(wait >= policy.interval * 9 / 10 && wait <= policy.interval * 11 / 10);
+            prop_assert!(first_probe(now, &policy, &mut rng).duration_since(now) <= policy.interval / 10);
+        }
+    }
+
+    #[test]
+    fn jitter_uses_its_whole_span() {
+        let (now, mut rng) = (start(), StdRng::seed_from_u64(1));
+        let waits: Vec<_> = (0..1000).map(|_| next_probe(now, &POLICY, &mut rng).duration_since(now)).collect();
+        assert!(waits.iter().min().unwrap() < &Duration::from_millis(4520));
+        assert!(waits.iter().max().unwrap() > &Duration::from_millis(5480));
+    }
+}

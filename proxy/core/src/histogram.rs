@@ -103,3 +103,65 @@ const fn lower(at: usize) -> u64 {
 const fn upper(at: usize) -> u64 {
     lower(at + 1) - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(values: &[u64]) -> Histogram {
+        let histogram = Histogram::default();
+        values.iter().for_each(|value| histogram.record(*value));
+        histogram
+    }
+
+    #[test]
+    fn buckets_meet_without_gap_or_overlap() {
+        for at in 0..BUCKETS {
+            assert_eq!(bucket(lower(at)), at);
+            assert_eq!(bucket(upper(at)), at);
+            assert_eq!(lower(at + 1), upper(at) + 1);
+        }
+        assert_eq!((upper(BUCKETS - 1), bucket(u64::MAX)), (MAX_MICROS, BUCKETS - 1));
+        assert!(MAX_MICROS >= 100_000_000, "100 s are told apart");
+    }
+
+    #[test]
+    fn an_empty_one_has_no_quantile() {
+        assert_eq!(Histogram::default().quantile(0.5), None);
+    }
+
+    proptest! {
+        /// A quantile is within 1/32 of the value at its rank.
+        #[test]
+        fn quantiles_are_within_their_error(mut values in prop::collection::vec(0..=MAX_MICROS, 1..300), q in 0.0..=1.0_f64) {
+            let found = of(&values).quantile(q).unwrap();
+            values.sort_unstable();
+            let rank = ((q * values.len() as f64).ceil() as usize).max(1);
+            let exact = values[rank - 1];
+            prop_assert!(found.abs_diff(exact) * 32 <= exact.max(found), "{found} for {exact}");
+        }
+
+        /// Merging loses nothing: the same as one histogram of all.
+        #[test]
+        fn merging_is_recording_together(a in prop::collection::vec(any::<u32>(), 0..100), b in prop::collection::vec(any::<u32>(), 0..100)) {
+            let wide = |values: &[u32]| values.iter().copied().map(u64::from).collect::<Vec<_>>();
+            let merged = of(&wide(&a));
+            merged.merge(&of(&wide(&b)));
+            let together = of(&wide(&[a, b].concat()));
+            prop_assert!(merged.cumulative().eq(together.cumulative()));
+            prop_assert_eq!((merged.count(), merged.sum_micros()), (together.count(), together.sum_micros()));
+        }
+
+        /// The cumulative counts never fall, count exactly what is not above their bound, and end at the count.
+        #[test]
+        fn cumulative_counts_are_exact(values in prop::collection::vec(0..=MAX_MICROS, 0..100)) {
+            let histogram = of(&values);
+            for (bound, below) in histogram.cumulative() {
+                prop_assert_eq!(below, values.iter().filter(|value| **value <= bound).count() as u64);
+            }
+            prop_assert_eq!(histogram.cumulative().last().unwrap().1, histogram.count());
+        }
+    }
+}

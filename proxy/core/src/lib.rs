@@ -11,6 +11,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod endpoint;
+#[cfg(test)]
+mod fixture;
 pub mod health;
 pub mod histogram;
 pub mod outcome;

@@ -184,3 +184,71 @@ const fn row(outcome: Outcome, status: Option<u16>, reason: &'static str) -> Jud
     let failed = matches!(outcome, Outcome::OriginFault | Outcome::OurFault);
     Judgement { outcome, failed, status, reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A failed request everywhere in the project: connect error, reset, timeout, wrong body, unexpected status.
+    #[test]
+    fn what_failed_is_somebodys_fault_but_the_clients() {
+        for ending in Ending::ALL {
+            let judgement = ending.judge();
+            let at_fault = matches!(judgement.outcome, Outcome::OriginFault | Outcome::OurFault);
+            assert_eq!(judgement.failed, at_fault, "{ending:?}");
+        }
+        for ending in
+            [Ending::ConnectRefused, Ending::ResetInBody, Ending::TotalTimeout, Ending::BadBody, Ending::NoEndpoint]
+        {
+            assert!(ending.judge().failed, "{ending:?}");
+        }
+        assert!(!Ending::ClientGone.judge().failed);
+    }
+
+    #[test]
+    fn names_are_distinct_and_in_snake_case() {
+        let names: BTreeSet<_> = Ending::ALL.iter().map(|ending| ending.judge().reason).collect();
+        // The two statuses below 400 share one.
+        assert_eq!(names.len(), Ending::ALL.len() - 1);
+        assert!(
+            names.iter().all(|name| name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_'))
+        );
+    }
+
+    /// Whatever fails before a head was sent has a reply; only what the origin answered or nobody waits for has none.
+    #[test]
+    fn every_failure_of_ours_has_a_reply() {
+        for ending in Ending::ALL {
+            let silent = matches!(ending, Ending::Status(_) | Ending::ClientGone);
+            assert_eq!(ending.judge().status.is_none(), silent, "{ending:?}");
+            assert!(ending.judge().status.is_none_or(|status| (400..600).contains(&status)));
+        }
+    }
+
+    #[test]
+    fn replies_tell_timeouts_from_failures_and_refusals() {
+        let status = |ending: Ending| ending.judge().status.unwrap();
+        assert_eq!(status(Ending::ConnectTimeout), 504);
+        assert_eq!(status(Ending::PerTryTimeout), 504);
+        assert_eq!(status(Ending::ConnectRefused), 502);
+        assert_eq!(status(Ending::NoEndpoint), 503);
+        assert_eq!(status(Ending::NoRoute), 404);
+        assert_eq!(status(Ending::ClientTimeout), 408);
+        assert_eq!(status(Ending::ClientFault), 400);
+    }
+
+    proptest! {
+        /// A status is judged by its class, also one that nobody has defined.
+        #[test]
+        fn a_status_is_judged_by_its_class(status in 100_u16..1000) {
+            let judgement = Ending::Status(status).judge();
+            prop_assert_eq!(judgement.failed, status >= 500);
+            prop_assert_eq!(judgement.outcome == Outcome::ClientFault, (400..500).contains(&status));
+            prop_assert_eq!(judgement.outcome == Outcome::Success, status < 400);
+        }
+    }
+}

@@ -95,5 +95,5 @@ impl RoundRobin {
 
 fn phase(weight: u32, rng: &mut impl Rng) -> i64 {
     let span = u64::from(weight) << SCALE;
-    (u128::from(rng.next_u64()) * u128::from(span) >> 64) as i64
+    ((u128::from(rng.next_u64()) * u128::from(span)) >> 64) as i64
 }

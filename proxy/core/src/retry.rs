@@ -185,3 +185,92 @@ impl Attempt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPEATABLE: [Repeatable; 3] = [Repeatable::Safe, Repeatable::Idempotent, Repeatable::Never];
+    const BODIES: [Body; 3] = [Body::None, Body::Whole, Body::Consumed];
+
+    fn every_attempt() -> impl Iterator<Item = Attempt> {
+        let endings = Ending::ALL.into_iter();
+        endings.flat_map(|ending| {
+            (1..=MAX_ATTEMPTS).flat_map(move |attempts| {
+                REPEATABLE.into_iter().flat_map(move |repeatable| {
+                    [false, true].into_iter().flat_map(move |sent| {
+                        BODIES.into_iter().map(move |body| Attempt { ending, attempts, repeatable, sent, body })
+                    })
+                })
+            })
+        })
+    }
+
+    const fn cannot_have_sent(ending: Ending) -> bool {
+        matches!(ending, Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout)
+    }
+
+    fn again(attempt: &Attempt) -> bool {
+        matches!(attempt.judge(), Answer::Again { .. })
+    }
+
+    /// Guarantee 8: a request whose method is not idempotent, and that may have been sent, is never sent again.
+    #[test]
+    fn what_may_have_been_done_is_not_done_again() {
+        for attempt in
+            every_attempt().filter(|a| a.sent && a.repeatable == Repeatable::Never && !cannot_have_sent(a.ending))
+        {
+            assert!(!again(&attempt), "{attempt:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_are_bounded_and_a_consumed_body_ends_them() {
+        for attempt in every_attempt().filter(|a| a.attempts >= MAX_ATTEMPTS || a.body == Body::Consumed) {
+            assert!(!again(&attempt), "{attempt:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_says_nothing_of_slow_work_is_retried() {
+        let retried = |e| cannot_have_sent(e) || matches!(e, Ending::StalePooled | Ending::ResetBeforeHead);
+        for attempt in every_attempt().filter(|a| !retried(a.ending)) {
+            assert_eq!(attempt.judge(), Answer::Stop(Stop::NotRetried));
+        }
+    }
+
+    #[test]
+    fn a_failed_connect_is_tried_elsewhere_whatever_the_method() {
+        for attempt in every_attempt().filter(|a| cannot_have_sent(a.ending) && a.attempts < MAX_ATTEMPTS) {
+            let expected = match attempt.body {
+                Body::Consumed => Answer::Stop(Stop::BodyConsumed),
+                Body::None | Body::Whole => Answer::Again { reason: Again::NotSent, exclude: true },
+            };
+            assert_eq!(attempt.judge(), expected);
+        }
+    }
+
+    #[test]
+    fn a_stale_connection_does_not_exclude_its_endpoint() {
+        let stale = Attempt {
+            ending: Ending::StalePooled,
+            attempts: 1,
+            repeatable: Repeatable::Idempotent,
+            sent: true,
+            body: Body::Whole,
+        };
+        assert_eq!(stale.judge(), Answer::Again { reason: Again::Stale, exclude: false });
+    }
+
+    #[test]
+    fn a_reset_is_survived_by_a_get_without_body_only() {
+        let reset = |method, body| {
+            let repeatable = Repeatable::of(method);
+            Attempt { ending: Ending::ResetBeforeHead, attempts: 1, repeatable, sent: true, body }.judge()
+        };
+        assert_eq!(reset("GET", Body::None), Answer::Again { reason: Again::Safe, exclude: true });
+        for (method, body) in [("GET", Body::Whole), ("PUT", Body::None), ("POST", Body::None), ("get", Body::None)] {
+            assert_eq!(reset(method, body), Answer::Stop(Stop::MayHaveBeenDone), "{method}");
+        }
+    }
+}

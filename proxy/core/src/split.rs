@@ -365,3 +365,6 @@ fn first_largest(weights: &[u32]) -> usize {
 fn unit(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests;

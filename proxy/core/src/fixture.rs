@@ -1,0 +1,105 @@
+//! Documents for tests, built from the types that validation makes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluice_config::validated::{
+    Capabilities, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool, Region, Role, Route, Service,
+    Split, Timeouts, ValueMatch, Version,
+};
+use sluice_config::value::Weight;
+
+use crate::endpoint::Registry;
+use crate::health::{Cause, Policy, Verdict};
+use crate::service;
+
+pub(crate) const ALL: Capabilities = Capabilities { read: true, write: true, admin: true };
+pub(crate) const READ: Capabilities = Capabilities { read: true, write: false, admin: false };
+pub(crate) const POLICY: Policy =
+    Policy { interval: Duration::from_secs(5), failure_threshold: 3, recovery_threshold: 2 };
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an instant cannot be made of nothing; every other one is counted from it"
+)]
+pub(crate) fn start() -> Instant {
+    Instant::now()
+}
+
+pub(crate) fn region(name: &str, role: Role, weight: u32, capabilities: Capabilities) -> Region {
+    Region { name: name.parse().unwrap(), role, weight: Weight::new(weight).unwrap(), capabilities }
+}
+
+/// Three regions: a primary at 70, a secondary at 30, a standby.
+pub(crate) fn regions() -> Arc<[Region]> {
+    Arc::new([
+        region("east", Role::Primary, 70, ALL),
+        region("west", Role::Secondary, 30, ALL),
+        region("spare", Role::Standby, 0, ALL),
+    ])
+}
+
+/// A version with so many endpoints in each of these regions.
+pub(crate) fn version(name: &str, weight: u32, regions: &[(usize, u16)]) -> Version {
+    let pools = regions.iter().map(|(region, count)| pool(name, *region, *count)).collect();
+    Version { name: name.parse().unwrap(), weight: Weight::new(weight).unwrap(), pools }
+}
+
+fn pool(version: &str, region: usize, count: u16) -> Pool {
+    let offset: u16 = version.bytes().map(u16::from).sum();
+    let address = |port| SocketAddr::from(([10, 0, u8::try_from(region).unwrap(), 1], 1000 * offset % 60_000 + port));
+    let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap() };
+    Pool { region, endpoints: (0..count).map(endpoint).collect() }
+}
+
+pub(crate) fn health_check() -> HealthCheck {
+    HealthCheck {
+        http: HttpProbe { path: "/healthz".to_owned(), host: None },
+        interval: POLICY.interval,
+        timeout: Duration::from_secs(2),
+        failure_threshold: POLICY.failure_threshold,
+        recovery_threshold: POLICY.recovery_threshold,
+    }
+}
+
+pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
+    Service {
+        name: "shop".parse().unwrap(),
+        split: Split::Random,
+        health_check: checked.then(health_check),
+        timeouts: Timeouts {
+            connect: Duration::from_secs(2),
+            per_try: None,
+            idle: None,
+            total: None,
+            tunnel_idle: None,
+        },
+        versions,
+    }
+}
+
+/// A compiled service and the registry that it shares with the revision before.
+pub(crate) fn compile(regions: &Arc<[Region]>, service: &Service, old: &Registry) -> (service::Service, Registry) {
+    let registry = old.carry(service::identities(regions, std::slice::from_ref(service)));
+    (service::Service::new(regions, service, &registry), registry)
+}
+
+/// Makes all endpoints of a pool verified, or takes them out.
+pub(crate) fn set(service: &service::Service, region: usize, version: usize, good: bool) {
+    let verdict = if good { Verdict::Good } else { Verdict::Bad(Cause::Timeout) };
+    for member in service.pool(region, version) {
+        for _ in 0..POLICY.failure_threshold {
+            member.endpoint.step(verdict, &POLICY);
+        }
+    }
+}
+
+pub(crate) fn route(host: HostMatch, path: PathMatch) -> Route {
+    let matches = Match { host, path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() };
+    Route { name: String::new(), matches, service: 0, version: None, capability: None }
+}
+
+pub(crate) fn value(name: &str, value: Option<&str>) -> ValueMatch {
+    ValueMatch { name: name.to_owned(), value: value.map(str::to_owned) }
+}
