@@ -213,8 +213,7 @@ class Stage:
         if name == "sluice":
             document = self.write("sluice.yaml", SLUICE.format(**where))
             status = f"127.0.0.1:{free_port()}"
-            data = str(self.folder / "sluice-data")
-            return [self.sluice, "run", document, "--workers", "1", "--status", status, "--access-log", "off", "--data", data]
+            return [self.sluice, "run", document, "--workers", "1", "--status", status, "--access-log", "off"]
         raise ValueError(name)
 
     def start(self, name, core, single=False, wrapper=()):
