@@ -13,9 +13,30 @@
 //! assert_eq!(document.services[0].versions[0].pools[0].endpoints.len(), 1);
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod address;
+pub mod duration;
+mod effective;
+mod format;
+pub mod limit;
 pub mod name;
+pub mod problem;
+mod report;
+mod schema;
+mod shape;
+pub mod size;
+mod structure;
+mod suggestion;
+mod tree;
+mod validate;
 pub mod validated;
 pub mod value;
 pub mod wire;
 
+pub use effective::effective_yaml;
+pub use problem::{Problem, Problems};
+pub use schema::json_schema;
+pub use tree::Environment;
+pub use validate::{Source, decode, path_regex, read, validate};
 pub use validated::Validated;

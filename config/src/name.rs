@@ -30,7 +30,7 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-fn check(text: &str) -> Result<(), NameError> {
+pub(crate) fn check(text: &str) -> Result<(), NameError> {
     let first = text.chars().next().ok_or(NameError::Empty)?;
     if text.len() > MAX_LENGTH {
         return Err(NameError::TooLong);
@@ -80,6 +80,18 @@ macro_rules! names {
             }
         }
 
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn inline_schema() -> bool {
+                true
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "format": "name" })
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&self.0)
@@ -97,6 +109,21 @@ names! {
     ServiceName,
     /// The name of a version inside its service.
     VersionName,
+}
+
+/// The name of a region or version that nobody named: the document was written in its short form.
+const IMPLIED: &str = "default";
+
+impl RegionName {
+    pub(crate) fn implied() -> Self {
+        Self(IMPLIED.into())
+    }
+}
+
+impl VersionName {
+    pub(crate) fn implied() -> Self {
+        Self(IMPLIED.into())
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The document after it was proven: every default filled in, every reference an index, every value in its range.
 //!
-//! Only [`validate`](crate::validate) makes a [`Validated`]. None of these types can be read from text, so nothing that
+//! Only [`validate`](crate::validate) makes a [`Validated`]. None of its structures can be read from text, so nothing that
 //! was not proven can stand here. Indices are into the lists of the same [`Validated`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{ListenerName, RegionName, ServiceName, VersionName};
 use crate::value::{Digest, Weight};
@@ -69,7 +70,7 @@ pub struct Region {
 }
 
 /// What a region is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Active; where a request goes first when it cannot be served where its weight placed it.
@@ -92,7 +93,7 @@ pub struct Capabilities {
 }
 
 /// One kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
     /// GET, HEAD and OPTIONS.
@@ -236,17 +237,17 @@ pub struct Route {
 }
 
 /// What a request must look like; all of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Match {
     /// Lower case, without port.
     pub host: HostMatch,
     /// Of the path, without the query.
     pub path: PathMatch,
-    /// One of these; empty: any.
+    /// One of these, sorted; empty: any.
     pub methods: Vec<String>,
-    /// All of these, by the first field of that name (lower case).
+    /// All of these, by the first field of that name (lower case), sorted by name; each name once.
     pub headers: Vec<ValueMatch>,
-    /// All of these, by the first parameter of that name.
+    /// All of these, by the first parameter of that name, sorted by name; each name once.
     pub query: Vec<ValueMatch>,
 }
 
@@ -268,7 +269,8 @@ pub enum HostMatch {
 pub enum PathMatch {
     /// This one.
     Exact(String),
-    /// This one and all below it, by segment: `/api` holds `/api` and `/api/x`, not `/apix`. `/` holds all.
+    /// This one and all below it, by segment: `/api` holds `/api` and `/api/x`, not `/apix`. `/` holds all. No other
+    /// prefix ends with a slash: `/api/` is written `/api` here.
     Prefix(String),
     /// The whole path by this regular expression.
     Regex(String),

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The share of new choices that something gets, relative to its siblings. 0 is never chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32")]
 pub struct Weight(u32);
 
 impl Weight {
@@ -13,6 +14,10 @@ impl Weight {
     pub const MAX: u32 = 1_000_000;
     /// Never chosen.
     pub const ZERO: Self = Self(0);
+    /// What an endpoint has by default.
+    pub const ONE: Self = Self(1);
+    /// What a region or a version has by default.
+    pub const HUNDRED: Self = Self(100);
 
     /// A weight of `value`, or nothing when it is above [`Weight::MAX`].
     #[must_use]
@@ -24,6 +29,31 @@ impl Weight {
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
+    }
+}
+
+impl TryFrom<u32> for Weight {
+    type Error = String;
+    fn try_from(value: u32) -> Result<Self, String> {
+        Self::new(value).ok_or_else(|| format!("a weight is at most {}", Self::MAX))
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl schemars::JsonSchema for Weight {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Weight".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
     }
 }
 

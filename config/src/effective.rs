@@ -1,0 +1,232 @@
+//! A proven document written again, with everything that its author left to the defaults.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use crate::address::Address;
+use crate::duration::{Span, SpanOrZero, Timeout};
+use crate::schema::document::Document;
+use crate::schema::drain::Drain;
+use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
+use crate::schema::health_check::{HealthCheck, HttpProbe};
+use crate::schema::listener::{Limits, Listener};
+use crate::schema::region::Region;
+use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
+use crate::schema::service::Service;
+use crate::schema::split::{Split, StickyKey};
+use crate::schema::timeouts::Timeouts;
+use crate::schema::version::Version;
+use crate::size::Size;
+use crate::tree::escape_references;
+use crate::validated::{self, Capability, HostMatch, PathMatch, Validated};
+use crate::value::Digest;
+
+/// The document as an operator would write it who trusts no default. It validates to the same digest, in any environment.
+#[must_use]
+pub fn effective_yaml(validated: &Validated) -> String {
+    let mut yaml = String::new();
+    write_block(&mut yaml, &canonical(validated), 0, false);
+    yaml
+}
+
+/// The digest of the effective document: its canonical JSON, with fields in the order of the schema and keys sorted.
+pub(crate) fn digest(validated: &Validated) -> Digest {
+    Digest::of(canonical(validated).to_string().as_bytes())
+}
+
+fn canonical(validated: &Validated) -> Json {
+    serde_json::to_value(document(validated)).expect("the schema has text keys only")
+}
+
+fn document(validated: &Validated) -> Document {
+    let regions = &validated.regions;
+    Document {
+        listeners: validated.listeners.iter().map(listener).collect(),
+        regions: regions.iter().map(region).collect(),
+        services: validated.services.iter().map(|one| service(one, regions)).collect(),
+        routes: validated.routes.iter().map(|one| route(one, &validated.services)).collect(),
+        drain: Drain { deadline: Span(validated.drain.deadline), linger: SpanOrZero(validated.drain.linger) },
+    }
+}
+
+fn listener(listener: &validated::Listener) -> Listener {
+    let limits = &listener.limits;
+    Listener {
+        name: listener.name.clone(),
+        address: Address(listener.address),
+        limits: Limits {
+            connections: limits.connections,
+            header_bytes: Size::bytes(limits.header_bytes.into()),
+            header_count: limits.header_count,
+            header_timeout: Span(limits.header_timeout),
+            keep_alive: Span(limits.keep_alive),
+        },
+    }
+}
+
+fn region(region: &validated::Region) -> Region {
+    let all = [Capability::Read, Capability::Write, Capability::Admin];
+    Region {
+        name: region.name.clone(),
+        role: region.role,
+        weight: Some(region.weight),
+        capabilities: all.into_iter().filter(|capability| region.capabilities.serves(*capability)).collect(),
+    }
+}
+
+fn service(service: &validated::Service, regions: &[validated::Region]) -> Service {
+    let timeouts = &service.timeouts;
+    Service {
+        name: service.name.clone(),
+        split: split(&service.split),
+        health_check: service.health_check.as_ref().map(health_check),
+        timeouts: Timeouts {
+            connect: Span(timeouts.connect),
+            per_try: Timeout(timeouts.per_try),
+            idle: Timeout(timeouts.idle),
+            total: Timeout(timeouts.total),
+            tunnel_idle: Timeout(timeouts.tunnel_idle),
+        },
+        versions: Some(service.versions.iter().map(|one| version(one, regions)).collect()),
+        endpoints: None,
+    }
+}
+
+fn split(split: &validated::Split) -> Split {
+    match split {
+        validated::Split::Random => Split::Random,
+        validated::Split::Sticky(key) => Split::Sticky(match key {
+            validated::StickyKey::Header(name) => StickyKey::Header(name.clone()),
+            validated::StickyKey::Cookie(name) => StickyKey::Cookie(name.clone()),
+            validated::StickyKey::ClientAddress => StickyKey::ClientAddress,
+        }),
+    }
+}
+
+fn health_check(check: &validated::HealthCheck) -> HealthCheck {
+    HealthCheck {
+        http: HttpProbe { path: check.http.path.clone(), host: check.http.host.clone() },
+        interval: Span(check.interval),
+        timeout: Span(check.timeout),
+        failure_threshold: check.failure_threshold,
+        recovery_threshold: check.recovery_threshold,
+    }
+}
+
+fn version(version: &validated::Version, regions: &[validated::Region]) -> Version {
+    let pool = |pool: &validated::Pool| {
+        let weighted = |one: &validated::Endpoint| {
+            Endpoint::Weighted(WeightedEndpoint { address: Address(one.address), weight: one.weight })
+        };
+        (regions[pool.region].name.to_string(), pool.endpoints.iter().map(weighted).collect())
+    };
+    let endpoints = Endpoints::ByRegion(version.pools.iter().map(pool).collect());
+    Version { name: version.name.clone(), weight: version.weight, endpoints }
+}
+
+fn route(route: &validated::Route, services: &[validated::Service]) -> Route {
+    let service = &services[route.service];
+    Route {
+        name: Some(route.name.clone()),
+        matches: Match {
+            host: match &route.matches.host {
+                HostMatch::Any => None,
+                HostMatch::Exact(host) => Some(host.clone()),
+                HostMatch::Wildcard(suffix) => Some(format!("*.{suffix}")),
+            },
+            path: Path::Chosen(match &route.matches.path {
+                PathMatch::Exact(path) => ChosenPath::Exact(path.clone()),
+                PathMatch::Prefix(path) => ChosenPath::Prefix(path.clone()),
+                PathMatch::Regex(text) => ChosenPath::Regex(text.clone()),
+            }),
+            methods: route.matches.methods.clone(),
+            headers: values(&route.matches.headers),
+            query: values(&route.matches.query),
+        },
+        service: service.name.clone(),
+        version: route.version.map(|version| service.versions[version].name.clone()),
+        capability: route.capability,
+    }
+}
+
+fn values(predicates: &[validated::ValueMatch]) -> BTreeMap<String, ValueMatch> {
+    let value = |predicate: &validated::ValueMatch| match &predicate.value {
+        Some(value) => ValueMatch::Equals(value.clone()),
+        None => ValueMatch::Present(Present { present: true }),
+    };
+    predicates.iter().map(|predicate| (predicate.name.clone(), value(predicate))).collect()
+}
+
+/// Writes a value in block style. `in_list`: the line already has its dash, so the first field goes on it.
+fn write_block(yaml: &mut String, value: &Json, depth: usize, in_list: bool) {
+    match value {
+        Json::Object(fields) => {
+            for (place, (name, value)) in fields.iter().enumerate() {
+                if place > 0 || !in_list {
+                    indent(yaml, depth);
+                }
+                yaml.push_str(&scalar(name));
+                yaml.push(':');
+                write_value(yaml, value, depth);
+            }
+        }
+        Json::Array(items) => {
+            for item in items {
+                indent(yaml, depth);
+                yaml.push('-');
+                if is_block(item) {
+                    yaml.push(' ');
+                    write_block(yaml, item, depth + 1, true);
+                } else {
+                    write_value(yaml, item, depth);
+                }
+            }
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => write_value(yaml, value, depth),
+    }
+}
+
+/// Writes what stands after a key or a dash.
+fn write_value(yaml: &mut String, value: &Json, depth: usize) {
+    if is_block(value) {
+        yaml.push('\n');
+        write_block(yaml, value, depth + 1, false);
+    } else {
+        yaml.push(' ');
+        yaml.push_str(&inline(value));
+        yaml.push('\n');
+    }
+}
+
+/// Whether a value has lines of its own: lists of words do not.
+fn is_block(value: &Json) -> bool {
+    match value {
+        Json::Object(fields) => !fields.is_empty(),
+        Json::Array(items) => items.iter().any(|item| item.is_object() || item.is_array()),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+    }
+}
+
+fn inline(value: &Json) -> String {
+    match value {
+        Json::String(text) => scalar(&escape_references(text)),
+        Json::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Json::Object(_) => "{}".to_owned(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => value.to_string(),
+    }
+}
+
+/// A text without quotes when no reader of YAML could take it for anything else, else in JSON's quotes.
+fn scalar(text: &str) -> String {
+    const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "y", "n", "nan"];
+    let starts_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
+    let is_word = WORDS.contains(&text.to_ascii_lowercase().as_str());
+    let is_duration = crate::duration::parse(text).is_ok() || text.parse::<Size>().is_ok();
+    if (starts_plain && is_plain && !is_word) || is_duration { text.to_owned() } else { Json::from(text).to_string() }
+}
+
+fn indent(yaml: &mut String, depth: usize) {
+    yaml.extend(std::iter::repeat_n("  ", depth));
+}

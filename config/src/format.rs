@@ -1,0 +1,357 @@
+//! The `format` keywords of the schema: each names the one parser that its texts must pass.
+
+use crate::address::{Address, AddressError};
+use crate::duration::{self, DurationError};
+use crate::limit;
+use crate::name;
+use crate::problem::{Code, quote};
+use crate::size::{Size, SizeError};
+
+/// Why a text was refused, before it is known where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Refusal {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+macro_rules! formats {
+    ($($name:ident = $keyword:literal, $sample:literal;)+) => {
+        /// A kind of text.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Format {
+            $($name,)+
+        }
+
+        impl Format {
+            pub(crate) fn of(keyword: &str) -> Option<Self> {
+                match keyword {
+                    $($keyword => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// What a text of this kind looks like, for hints and the reference.
+            pub(crate) const fn sample(self) -> &'static str {
+                match self {
+                    $(Self::$name => $sample,)+
+                }
+            }
+        }
+    };
+}
+
+formats! {
+    Name = "name", "a name";
+    RouteName = "route-name", "a name";
+    Duration = "duration", "a duration such as 250ms, 5s or 1m30s";
+    DurationOrZero = "duration-or-zero", "a duration such as 0s or 1s";
+    Timeout = "timeout", "a duration such as 5s, or off";
+    Size = "size", "a size such as 32KiB or 1MiB";
+    SocketAddress = "socket-address", "\"IP:PORT\"";
+    Host = "host", "a host such as shop.example.com or *.example.com";
+    HostField = "host-field", "a host such as shop.example.com";
+    Path = "path", "a path such as /api";
+    RequestTarget = "request-target", "a path such as /healthz";
+    Method = "method", "a method such as GET";
+    HeaderName = "header-name", "the name of a header";
+    CookieName = "cookie-name", "the name of a cookie";
+    ParameterName = "parameter-name", "the name of a query parameter";
+    FieldValue = "field-value", "a value";
+}
+
+impl Format {
+    /// Whether the text is one of this kind.
+    pub(crate) fn check(self, text: &str) -> Result<(), Refusal> {
+        match self {
+            Self::Name => check_name(text),
+            Self::RouteName => check_route_name(text),
+            Self::Duration => check_duration(text, false),
+            Self::DurationOrZero => duration::parse(text).map(drop).map_err(|error| bad_duration(text, error)),
+            Self::Timeout if text == "off" => Ok(()),
+            Self::Timeout => check_duration(text, true),
+            Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
+            Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
+            Self::Host => check_host(text),
+            Self::HostField => check_host_field(text),
+            Self::Path => check_path(text),
+            Self::RequestTarget => check_target(text),
+            Self::Method => check_method(text),
+            Self::HeaderName | Self::CookieName => check_token(text, self),
+            Self::ParameterName => check_parameter(text),
+            Self::FieldValue => check_value(text),
+        }
+    }
+}
+
+fn check_name(text: &str) -> Result<(), Refusal> {
+    let hint = "letters, digits, `-`, `_` and `.`; the first is a letter or digit; at most 63";
+    name::check(text)
+        .map_err(|error| Refusal::new(Code::BadName, format!("{} is not a name: {error}", quote(text))).hint(hint))
+}
+
+fn check_route_name(text: &str) -> Result<(), Refusal> {
+    let refusal = if text.trim().is_empty() {
+        Refusal::new(Code::BadName, "the name of a route must not be empty")
+    } else if text.len() > limit::ROUTE_NAME_BYTES {
+        Refusal::new(Code::BadName, format!("the name of a route has at most {} bytes", limit::ROUTE_NAME_BYTES))
+    } else if text.contains(char::is_control) {
+        Refusal::new(Code::BadName, format!("{} has a control character", quote(text)))
+    } else {
+        return Ok(());
+    };
+    Err(refusal)
+}
+
+fn check_duration(text: &str, may_be_off: bool) -> Result<(), Refusal> {
+    let error = match duration::parse(text) {
+        Ok(duration) if duration.is_zero() => DurationError::Zero,
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let refusal = bad_duration(text, error);
+    let wants_off = may_be_off && matches!(error, DurationError::Zero | DurationError::TooLong);
+    Err(if wants_off { refusal.hint("write `off` for no limit") } else { refusal })
+}
+
+fn bad_duration(text: &str, error: DurationError) -> Refusal {
+    let hint = match error {
+        DurationError::NoUnit => format!("write the unit: {text}ms or {text}s"),
+        DurationError::Fraction => "use the smaller unit: 1s500ms".to_owned(),
+        DurationError::Order => "the longest unit goes first, each at most once: 1h30m".to_owned(),
+        DurationError::Malformed | DurationError::UnknownUnit | DurationError::Zero | DurationError::TooLong => {
+            "digits and a unit, ms, s, m or h: 250ms, 5s, 1m30s, 2h".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadDuration, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
+fn bad_size(text: &str, error: SizeError) -> Refusal {
+    Refusal::new(Code::BadSize, format!("{} {error}", quote(text)))
+        .hint("digits and a unit, B, KiB, MiB, GiB, KB, MB or GB: 32KiB")
+}
+
+fn bad_address(text: &str, error: AddressError) -> Refusal {
+    let hint = match error {
+        AddressError::NoPort => format!("write the port too: {text}:8080"),
+        AddressError::NoAddress => format!("for every address of this machine write 0.0.0.0{text}"),
+        AddressError::Name => "names are not looked up: write the IP address".to_owned(),
+        AddressError::NoBrackets => "write [::1]:8080".to_owned(),
+        AddressError::Malformed | AddressError::PortZero | AddressError::PortRange => {
+            "an IP address and a port from 1 to 65535: 10.0.0.1:8080 or [::1]:8080".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadAddress, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
+fn check_host(text: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal::new(Code::BadHost, format!("{} is not a host: {reason}", quote(text)));
+    if text == "*" {
+        return Err(refusal("a star needs a domain").hint("leave `host` out to match any host"));
+    }
+    if text.contains("://") || text.contains('/') {
+        return Err(refusal("it is a URL").hint("write the host alone: shop.example.com"));
+    }
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if is_ip_literal(name) {
+        return Ok(());
+    }
+    if name.contains(':') {
+        return Err(refusal("it has a port").hint("a route matches the host on every port: leave the port out"));
+    }
+    if name.contains('*') {
+        return Err(refusal("the star must be the whole first label").hint("write *.example.com"));
+    }
+    if name.len() > 253 {
+        return Err(refusal("it has more than 253 characters"));
+    }
+    if name.ends_with('.') {
+        return Err(refusal("it ends with a dot").hint("leave the dot out; requests with it match too"));
+    }
+    match name.split('.').find(|label| !is_label(label)) {
+        Some(label) => Err(refusal(&format!("{} is not a label", quote(label)))
+            .hint("letters, digits and `-`, at most 63 in each label")),
+        None => Ok(()),
+    }
+}
+
+fn is_ip_literal(text: &str) -> bool {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+fn check_host_field(text: &str) -> Result<(), Refusal> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !text.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err(Refusal::new(Code::BadHost, format!("{} is not a host: its port is not a number", quote(text))));
+    }
+    if name.starts_with("*.") {
+        return Err(Refusal::new(Code::BadHost, format!("{} is a pattern, not a host", quote(text))));
+    }
+    check_host(name)
+}
+
+fn check_path(text: &str) -> Result<(), Refusal> {
+    if let Some(mark) = text.chars().find(|c| matches!(c, '?' | '#')) {
+        let refusal = Refusal::new(Code::BadPath, format!("{} has {mark:?}, which ends a path", quote(text)));
+        return Err(if mark == '?' { refusal.hint("match parameters with `query`") } else { refusal });
+    }
+    check_target(text)?;
+    match text
+        .split('/')
+        .find(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
+    {
+        Some(segment) => {
+            Err(Refusal::new(Code::BadPath, format!("{} has the segment {}", quote(text), quote(segment)))
+                .hint("requests are matched after such segments are resolved: write the path they lead to"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_target(text: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal::new(Code::BadPath, format!("{} {reason}", quote(text)));
+    if !text.starts_with('/') {
+        return Err(refusal("does not start with a slash")
+            .hint(format!("write /{}", text.chars().take(60).collect::<String>())));
+    }
+    if text.len() > limit::PATH_BYTES {
+        return Err(refusal(&format!("is longer than {} bytes", limit::PATH_BYTES)));
+    }
+    if text.contains('#') {
+        return Err(refusal("has '#', which is never sent"));
+    }
+    match text.chars().find(|c| !c.is_ascii_graphic()) {
+        Some(c) => Err(refusal(&format!("has the character {c:?}"))
+            .hint("a request has it percent-encoded, such as %20 for a space")),
+        None => Ok(()),
+    }
+}
+
+fn check_method(text: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal::new(Code::BadMethod, format!("{} {reason}", quote(text)));
+    if text == "CONNECT" {
+        return Err(refusal("is never routed").hint("Sluice is not a forward proxy"));
+    }
+    if !is_token(text) || text.len() > 32 {
+        return Err(refusal("is not a method").hint("a word such as GET, POST or PATCH"));
+    }
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(refusal("is not in upper case")
+            .hint(format!("methods are compared by case: write {}", text.to_ascii_uppercase())));
+    }
+    Ok(())
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+fn check_token(text: &str, format: Format) -> Result<(), Refusal> {
+    if is_token(text) && text.len() <= 256 {
+        return Ok(());
+    }
+    let hint = "letters, digits and !#$%&'*+-.^_`|~, without spaces or colons; at most 256";
+    Err(Refusal::new(Code::BadField, format!("{} is not {}", quote(text), format.sample())).hint(hint))
+}
+
+fn check_parameter(text: &str) -> Result<(), Refusal> {
+    if !text.is_empty() && text.len() <= 256 && !text.contains(|c: char| c.is_control() || matches!(c, '&' | '=' | '#'))
+    {
+        return Ok(());
+    }
+    let refusal = Refusal::new(Code::BadField, format!("{} is not the name of a query parameter", quote(text)));
+    Err(refusal.hint("without `&`, `=` and `#`; at most 256 bytes"))
+}
+
+fn check_value(text: &str) -> Result<(), Refusal> {
+    if text.len() > limit::VALUE_BYTES {
+        return Err(Refusal::new(Code::BadField, format!("the value has more than {} bytes", limit::VALUE_BYTES)));
+    }
+    if text.contains(|c: char| c.is_control() && c != '\t') || text.trim() != text {
+        let refusal = Refusal::new(Code::BadField, format!("{} can never be received", quote(text)));
+        return Err(refusal.hint("values have no control characters, and no white space at their ends"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for good in
+            ["a", "shop.example.com", "*.example.com", "EXAMPLE.com", "10.0.0.1", "[::1]", "a_b.c", "xn--bcher-kva.ch"]
+        {
+            assert_eq!(Format::Host.check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "*", "a.*.b", "*a.b", "a:80", "http://a", "a/b", "a..b", "a.", "-a.b", "bücher.ch", "*.", "a b"]
+        {
+            assert!(Format::Host.check(bad).is_err(), "{bad}");
+        }
+        assert!(Format::HostField.check("a.b:80").is_ok() && Format::HostField.check("[::1]:80").is_ok());
+        assert!(Format::HostField.check("*.b").is_err() && Format::HostField.check("a:b").is_err());
+    }
+
+    #[test]
+    fn paths() {
+        for good in ["/", "/api", "/api/", "/a%20b", "/a/.well-known", "/a/...", "//"] {
+            assert_eq!(Format::Path.check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "api", "/a?b", "/a#b", "/a/../b", "/./a", "/%2e%2E/a", "/a b", "/ä"] {
+            assert!(Format::Path.check(bad).is_err(), "{bad}");
+        }
+        assert!(Format::RequestTarget.check("/health?deep=1").is_ok() && Format::RequestTarget.check("/a#b").is_err());
+    }
+
+    #[test]
+    fn methods_and_fields() {
+        assert!(Format::Method.check("GET").is_ok() && Format::Method.check("M-SEARCH").is_ok());
+        assert!(
+            Format::Method.check("get").is_err()
+                && Format::Method.check("CONNECT").is_err()
+                && Format::Method.check("A B").is_err()
+        );
+        assert!(Format::HeaderName.check("X-Debug").is_ok() && Format::HeaderName.check("x debug").is_err());
+        assert!(Format::HeaderName.check(":path").is_err() && Format::CookieName.check("a=b").is_err());
+        assert!(Format::FieldValue.check("a b").is_ok() && Format::FieldValue.check(" a").is_err());
+        assert!(Format::ParameterName.check("a[]").is_ok() && Format::ParameterName.check("a&b").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..16) {
+            let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
+                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value"];
+            let format = Format::of(keywords[keyword]).unwrap();
+            let _ = format.check(&text);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What is exposed and shifted.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::Endpoints;
+use super::health_check::HealthCheck;
+use super::split::Split;
+use super::timeouts::Timeouts;
+use super::version::Version;
+use crate::name::ServiceName;
+
+/// What is exposed and shifted. It has `versions`, or `endpoints` if there is nothing to shift.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
+    /// Unique.
+    pub(crate) name: ServiceName,
+    /// How a request is given a version. Default `random`.
+    #[serde(default)]
+    pub(crate) split: Split,
+    /// How endpoints are probed. Default: they are not; every endpoint counts as verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health_check: Option<HealthCheck>,
+    /// How long things may take.
+    #[serde(default)]
+    pub(crate) timeouts: Timeouts,
+    /// The deployable variants, 1 to 64. At least one weight is above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(crate) versions: Option<Vec<Version>>,
+    /// In place of `versions`: the endpoints of one version, named `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoints: Option<Endpoints>,
+}

@@ -1,0 +1,267 @@
+//! Whether the tree has the shape of a document: known fields, none missing, values of the right kind.
+//!
+//! The whole tree is compared, so one run tells every misspelt field and every bad value. What a value says is judged
+//! by the parsers behind the schema's `format` keywords, which are those that decode it later.
+
+use crate::format::Format;
+use crate::problem::{Code, Path, Position, Problem, Problems, Step, quote};
+use crate::shape::{Field, Shape};
+use crate::suggestion::Suggestions;
+use crate::tree::{Entry, Node, Value};
+
+/// Compares the tree with the shape of a document.
+pub(crate) fn check(root: &Node, problems: &mut Problems, suggestions: &mut Suggestions) {
+    Walk { problems, suggestions, path: Path::default() }.value(root, crate::shape::document());
+}
+
+struct Walk<'a> {
+    problems: &'a mut Problems,
+    suggestions: &'a mut Suggestions,
+    path: Path,
+}
+
+impl Walk<'_> {
+    fn report(&mut self, code: Code, at: Position, message: String, hint: Option<String>) {
+        self.problems.push(Problem { code, path: self.path.clone(), position: Some(at), message, hint });
+    }
+
+    fn inside(&mut self, step: Step, visit: impl FnOnce(&mut Self)) {
+        self.path.push(step);
+        visit(self);
+        self.path.pop();
+    }
+
+    fn value(&mut self, node: &Node, shape: &Shape) {
+        match (&node.value, shape) {
+            (Value::Broken, _) => {}
+            (_, Shape::Any(choices)) => self.choice(node, choices),
+            (Value::Map(entries), Shape::Record(fields)) => self.record(node, entries, fields),
+            (Value::Map(entries), Shape::Dictionary { keys, values, least, most }) => {
+                self.size(node, entries.len(), *least, *most);
+                self.dictionary(entries, *keys, values);
+            }
+            (Value::List(items), Shape::List { items: shape, least }) => {
+                self.size(node, items.len(), *least, usize::MAX);
+                for item in items {
+                    self.inside(Step::Item(item.place), |walk| walk.value(item, shape));
+                }
+            }
+            (Value::Text(text), Shape::Text(format)) => self.text(node.at, text, *format),
+            (Value::Text(text), Shape::Word(words)) => self.word(node.at, text, words),
+            (Value::Integer(number), Shape::Integer { least, most }) => {
+                if !(*least..=*most).contains(number) {
+                    self.out_of_range(node.at, &number.to_string(), *least, *most);
+                }
+            }
+            (Value::Float(number), Shape::Integer { least, most }) if number.fract() == 0.0 => {
+                self.out_of_range(node.at, &number.to_string(), *least, *most);
+            }
+            (Value::Bool(value), Shape::Bool { only }) if only.is_none_or(|only| only == *value) => {}
+            _ => self.wrong_type(node, std::slice::from_ref(shape)),
+        }
+    }
+
+    fn record(&mut self, node: &Node, entries: &[Entry], fields: &[Field]) {
+        let mut free: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        free.retain(|name| !entries.iter().any(|entry| entry.key == *name));
+        for entry in entries {
+            match fields.iter().find(|field| field.name == entry.key) {
+                Some(field) => {
+                    self.inside(Step::Field(entry.key.clone()), |walk| walk.value(&entry.node, &field.shape));
+                }
+                None => self.unknown_field(entry, &mut free, fields),
+            }
+        }
+        for field in fields.iter().filter(|field| field.required && free.contains(&field.name.as_str())) {
+            self.report(Code::MissingField, node.at, format!("the field `{}` is missing", field.name), None);
+        }
+    }
+
+    /// `free` are the fields that are not there; one that was meant by a slip is not missing too.
+    fn unknown_field(&mut self, entry: &Entry, free: &mut Vec<&str>, fields: &[Field]) {
+        let meant = self.suggestions.nearest(&entry.key, free.iter().copied());
+        free.retain(|name| Some(*name) != meant);
+        let hint = meant.map(|name| format!("did you mean `{name}`?")).unwrap_or_else(|| {
+            let names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
+            format!("the fields here are {}", listed(&names))
+        });
+        let message = format!("there is no field {} here", quote(&entry.key));
+        self.inside(Step::Field(entry.key.clone()), |walk| {
+            walk.report(Code::UnknownField, entry.key_at, message, Some(hint));
+        });
+    }
+
+    fn dictionary(&mut self, entries: &[Entry], keys: Option<Format>, values: &Shape) {
+        for entry in entries {
+            self.inside(Step::Field(entry.key.clone()), |walk| {
+                walk.text(entry.key_at, &entry.key, keys);
+                walk.value(&entry.node, values);
+            });
+        }
+    }
+
+    fn size(&mut self, node: &Node, count: usize, least: usize, most: usize) {
+        if count < least {
+            let hint = "give it at least one item, or leave the field out if it has a default".to_owned();
+            self.report(Code::EmptyList, node.at, "there is nothing in it".to_owned(), Some(hint));
+        } else if count > most {
+            self.report(Code::OverLimit, node.at, format!("it has {count} fields; {most} are the most"), None);
+        }
+    }
+
+    fn text(&mut self, at: Position, text: &str, format: Option<Format>) {
+        if let Some(Err(refusal)) = format.map(|format| format.check(text)) {
+            self.report(refusal.code, at, refusal.message, refusal.hint);
+        }
+    }
+
+    fn word(&mut self, at: Position, text: &str, words: &[String]) {
+        if words.iter().any(|word| word == text) {
+            return;
+        }
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let nearest = self.suggestions.hint(text, words.iter().copied());
+        let message = format!("{} is not possible here", quote(text));
+        self.report(Code::UnknownValue, at, message, nearest.or_else(|| Some(format!("write {}", listed(&words)))));
+    }
+
+    fn out_of_range(&mut self, at: Position, number: &str, least: i64, most: i64) {
+        let message = format!("{number} is not between {least} and {most}");
+        self.report(Code::OutOfRange, at, message, None);
+    }
+
+    /// The first choice of the right kind. Maps are told apart by their fields.
+    fn choice(&mut self, node: &Node, choices: &[Shape]) {
+        let fitting: Vec<&Shape> = choices.iter().filter(|shape| kind_fits(&node.value, shape)).collect();
+        match (fitting.as_slice(), &node.value) {
+            ([], _) => self.wrong_type(node, choices),
+            ([only], _) => self.value(node, only),
+            ([first, ..], Value::Map(entries)) => {
+                let named = fitting.iter().find(|shape| entries.iter().any(|entry| has_field(shape, &entry.key)));
+                match (named, exclusive(&fitting)) {
+                    (_, Some(names)) if entries.len() != 1 || named.is_none() => self.one_of(node, entries, &names),
+                    (named, _) => self.value(node, named.unwrap_or(first)),
+                }
+            }
+            ([first, ..], _) => self.value(node, first),
+        }
+    }
+
+    /// A map that must have exactly one of these fields.
+    fn one_of(&mut self, node: &Node, entries: &[Entry], names: &[&str]) {
+        match entries.iter().find(|entry| !names.contains(&entry.key.as_str())) {
+            Some(entry) => {
+                let message = format!("there is no field {} here", quote(&entry.key));
+                let hint = self.suggestions.hint(&entry.key, names.iter().copied());
+                let hint = hint.unwrap_or_else(|| format!("exactly one of {}", listed(names)));
+                self.inside(Step::Field(entry.key.clone()), |walk| {
+                    walk.report(Code::UnknownField, entry.key_at, message, Some(hint));
+                });
+            }
+            None => {
+                self.report(Code::Conflict, node.at, format!("exactly one of {} must be here", listed(names)), None)
+            }
+        }
+    }
+
+    fn wrong_type(&mut self, node: &Node, shapes: &[Shape]) {
+        let wanted: Vec<String> = shapes.iter().map(kind).collect();
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let message = format!("{} is here, where {} is needed", described(&node.value), listed(&wanted));
+        self.report(Code::WrongType, node.at, message, type_hint(&node.value, shapes));
+    }
+}
+
+fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
+    let format = shapes.iter().find_map(|shape| if let Shape::Text(format) = shape { Some(*format) } else { None });
+    match (value, format, shapes) {
+        (Value::Null, ..) => Some("give it a value, or leave the field out".to_owned()),
+        (Value::Integer(number), Some(Some(Format::Duration | Format::DurationOrZero | Format::Timeout)), _) => {
+            Some(format!("write the unit: {number}ms or {number}s"))
+        }
+        (Value::Integer(number), Some(Some(Format::Size)), _) => {
+            Some(format!("write the unit: {number}B or {number}KiB"))
+        }
+        (
+            Value::Integer(_) | Value::Float(_),
+            Some(Some(Format::FieldValue) | None | Some(Format::Name | Format::RouteName)),
+            _,
+        ) => Some("a number becomes a text in quotes".to_owned()),
+        (Value::Bool(value), Some(Some(Format::FieldValue)), _) => {
+            Some(format!("write \"{value}\" for this value, or {{ present: true }} for any value"))
+        }
+        (Value::Text(text), _, [Shape::Integer { .. }]) if text.parse::<i64>().is_ok() => {
+            Some("a number is written without quotes".to_owned())
+        }
+        (Value::Float(_), _, [Shape::Integer { .. }]) => Some("use whole numbers: multiply all of them".to_owned()),
+        (Value::Text(_) | Value::Map(_), _, [Shape::List { .. }]) => {
+            Some("a list is written [a, b], or with `- ` before each item".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn kind_fits(value: &Value, shape: &Shape) -> bool {
+    match shape {
+        Shape::Record(_) | Shape::Dictionary { .. } => matches!(value, Value::Map(_)),
+        Shape::List { .. } => matches!(value, Value::List(_)),
+        Shape::Text(_) | Shape::Word(_) => matches!(value, Value::Text(_)),
+        Shape::Integer { .. } => matches!(value, Value::Integer(_) | Value::Float(_)),
+        Shape::Bool { .. } => matches!(value, Value::Bool(_)),
+        Shape::Any(choices) => choices.iter().any(|choice| kind_fits(value, choice)),
+    }
+}
+
+fn has_field(shape: &Shape, name: &str) -> bool {
+    matches!(shape, Shape::Record(fields) if fields.iter().any(|field| field.name == name))
+}
+
+/// The names of the fields, when each choice is a record of one field.
+fn exclusive<'a>(choices: &[&'a Shape]) -> Option<Vec<&'a str>> {
+    let name = |shape: &&'a Shape| {
+        let Shape::Record(fields) = shape else { return None };
+        if let [only] = fields.as_slice() { Some(only.name.as_str()) } else { None }
+    };
+    choices.iter().map(name).collect()
+}
+
+fn kind(shape: &Shape) -> String {
+    match shape {
+        Shape::Record(fields) => match fields.as_slice() {
+            [only] => format!("{{ {}: .. }}", only.name),
+            _ => "a map".to_owned(),
+        },
+        Shape::Dictionary { .. } => "a map".to_owned(),
+        Shape::List { .. } => "a list".to_owned(),
+        Shape::Text(Some(format)) => format.sample().to_owned(),
+        Shape::Text(None) => "a text".to_owned(),
+        Shape::Word(words) => listed(&words.iter().map(String::as_str).collect::<Vec<_>>()),
+        Shape::Integer { .. } => "a whole number".to_owned(),
+        Shape::Bool { only: Some(only) } => only.to_string(),
+        Shape::Bool { only: None } => "true or false".to_owned(),
+        Shape::Any(choices) => {
+            listed(&choices.iter().map(kind).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>())
+        }
+    }
+}
+
+fn described(value: &Value) -> String {
+    match value {
+        Value::Broken | Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Integer(number) => format!("the number {number}"),
+        Value::Float(number) => format!("the number {number}"),
+        Value::Text(text) => format!("the text {}", quote(text)),
+        Value::List(_) => "a list".to_owned(),
+        Value::Map(_) => "a map".to_owned(),
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn listed(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}

@@ -1,0 +1,124 @@
+//! The document as a tree of values, each of which knows where it is written.
+//!
+//! YAML libraries that decode straight into types lose either the positions or all problems but the first. So the text
+//! becomes this tree first (`reading`), the tree is compared with the schema as a whole (`structure`), and only a tree
+//! without problems is decoded.
+//!
+//! Invariants: no deeper than [`limit::DEPTH`](crate::limit::DEPTH), so recursion over it is safe; no larger than
+//! [`limit::NODES`](crate::limit::NODES) values and [`limit::BYTES`](crate::limit::BYTES) bytes of text, aliases expanded.
+
+mod environment;
+mod json;
+mod reading;
+mod scalar;
+
+pub use environment::Environment;
+pub(crate) use json::{Dollars, escape_references, to_json};
+pub(crate) use reading::read;
+
+use crate::problem::{Path, Position, Step};
+
+/// A value and where it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) at: Position,
+    /// Its place in its list, as written; 0 outside of lists. It survives when items before it are left out.
+    pub(crate) place: usize,
+    pub(crate) value: Value,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    /// A problem was already reported here.
+    Broken,
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A field of a map.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_at: Position,
+    pub(crate) node: Node,
+}
+
+impl Node {
+    pub(crate) const fn new(at: Position, value: Value) -> Self {
+        Self { at, place: 0, value }
+    }
+
+    /// The field of a map. Linear in the number of fields.
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
+        self.entry(name).map(|entry| &entry.node)
+    }
+
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|entry| entry.key == name)
+    }
+
+    /// The text of a scalar.
+    pub(crate) fn text(&self) -> Option<&str> {
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// Where the value of this path is written, or the nearest value around it; the path comes back with the places
+    /// of items as they were written.
+    pub(crate) fn locate(&self, mut path: Path) -> (Path, Position) {
+        let (mut node, mut at) = (Some(self), self.at);
+        for step in path.steps_mut() {
+            node = match (step, node.map(|node| &node.value)) {
+                (Step::Field(name), Some(_)) => node.and_then(|node| node.field(name)),
+                (Step::Item(index), Some(Value::List(items))) => {
+                    let item = items.get(*index);
+                    *index = item.map_or(*index, |item| item.place);
+                    item
+                }
+                _ => None,
+            };
+            at = node.map_or(at, |node| node.at);
+        }
+        (path, at)
+    }
+
+    /// Values and keys of the whole subtree, bytes of text in it, and its depth.
+    pub(crate) fn measure(&self) -> Measure {
+        match &self.value {
+            Value::Text(text) => Measure { nodes: 1, bytes: text.len(), depth: 0 },
+            Value::List(items) => Measure::around(items.iter().map(Self::measure)),
+            Value::Map(entries) => Measure::around(entries.iter().map(|entry| {
+                let inner = entry.node.measure();
+                Measure { nodes: inner.nodes + 1, bytes: inner.bytes + entry.key.len(), depth: inner.depth }
+            })),
+            Value::Broken | Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => {
+                Measure { nodes: 1, bytes: 0, depth: 0 }
+            }
+        }
+    }
+}
+
+/// How large a subtree is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Measure {
+    pub(crate) nodes: usize,
+    pub(crate) bytes: usize,
+    /// 0 for a scalar, 1 for a list of scalars.
+    pub(crate) depth: usize,
+}
+
+impl Measure {
+    fn around(inner: impl Iterator<Item = Self>) -> Self {
+        inner.fold(Self { nodes: 1, bytes: 0, depth: 1 }, |sum, part| Self {
+            nodes: sum.nodes + part.nodes,
+            bytes: sum.bytes + part.bytes,
+            depth: sum.depth.max(part.depth + 1),
+        })
+    }
+}

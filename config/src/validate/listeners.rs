@@ -1,0 +1,79 @@
+//! Whether all listeners can be bound at once.
+
+use std::net::SocketAddr;
+
+use super::judge::{Judge, section};
+use crate::problem::Code;
+use crate::schema::listener as written;
+use crate::size::Size;
+use crate::validated::{Limits, Listener};
+
+/// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
+const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
+
+pub(super) fn resolve(judge: &mut Judge<'_>, listeners: &[written::Listener]) -> Vec<Listener> {
+    judge.unique_names(&section("listeners"), "listener", listeners.iter().map(|listener| listener.name.as_str()));
+    for (later, listener) in listeners.iter().enumerate() {
+        let address = listener.address.0;
+        let earlier = listeners[..later].iter().position(|earlier| collide(earlier.address.0, address));
+        if let Some(earlier) = earlier {
+            let other = judge.place(section("listeners").item(earlier).field("address"));
+            let message = format!("{address} cannot be bound beside {}, {other}", listeners[earlier].address.0);
+            let path = section("listeners").item(later).field("address");
+            judge.report(Code::SameAddress, path, message, Some("use another port or address".to_owned()));
+        }
+    }
+    listeners.iter().enumerate().map(|(index, listener)| resolve_one(judge, index, listener)).collect()
+}
+
+fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) -> Listener {
+    let limits = &listener.limits;
+    if !HEADER_BYTES.contains(&limits.header_bytes.get()) {
+        let (least, most) = (Size::bytes(*HEADER_BYTES.start()), Size::bytes(*HEADER_BYTES.end()));
+        let message = format!("{} is not between {least} and {most}", limits.header_bytes);
+        judge.report(
+            Code::OutOfRange,
+            section("listeners").item(index).field("limits").field("header_bytes"),
+            message,
+            None,
+        );
+    }
+    let limits = Limits {
+        connections: limits.connections,
+        header_bytes: u32::try_from(limits.header_bytes.get()).unwrap_or(u32::MAX),
+        header_count: limits.header_count,
+        header_timeout: limits.header_timeout.0,
+        keep_alive: limits.keep_alive.0,
+    };
+    Listener { name: listener.name.clone(), address: listener.address.0, limits }
+}
+
+/// Whether two sockets cannot listen on both: the same port, and one address that includes the other. `[::]` includes
+/// IPv4 too, as a dual-stack socket does.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let includes = |wide: SocketAddr, narrow: SocketAddr| {
+        wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.ip().to_canonical().is_ipv4())
+    };
+    a.port() == b.port() && (a.ip().to_canonical() == b.ip().to_canonical() || includes(a, b) || includes(b, a))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn wide_addresses_collide_with_narrow_ones() {
+        let collide = |a: &str, b: &str| {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!(super::collide(a, b), super::collide(b, a));
+            super::collide(a, b)
+        };
+        assert!(collide("1.2.3.4:80", "1.2.3.4:80"));
+        assert!(collide("0.0.0.0:80", "1.2.3.4:80"));
+        assert!(collide("[::]:80", "1.2.3.4:80"));
+        assert!(collide("[::]:80", "[::1]:80"));
+        assert!(collide("[::]:80", "0.0.0.0:80"));
+        assert!(collide("[::ffff:1.2.3.4]:80", "1.2.3.4:80"));
+        assert!(!collide("0.0.0.0:80", "[::1]:80"));
+        assert!(!collide("1.2.3.4:80", "1.2.3.5:80"));
+        assert!(!collide("0.0.0.0:80", "0.0.0.0:81"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Text in; a proven document or all of its problems out.
+//!
+//! Three steps: the text becomes a tree (`tree`), the whole tree is compared with the schema (`structure`), and what it
+//! means is judged here. A problem in one part must not hide those in another, so items without a proper structure are
+//! set aside and the others are judged; what would be judged by an item that was set aside is not judged at all, so that
+//! no problem is told that is only the echo of another.
+//!
+//! Linear in the size of the document, except for the handful of listeners, which are compared pair by pair.
+
+mod cover;
+mod judge;
+mod limits;
+mod listeners;
+mod regex;
+mod regions;
+mod routes;
+mod services;
+
+pub use regex::path_regex;
+
+use crate::effective;
+use crate::limit;
+use crate::problem::{Code, Path, Position, Problem, Problems};
+use crate::schema::Document;
+use crate::suggestion::Suggestions;
+use crate::tree::{self, Dollars, Environment, Node};
+use crate::validated::{Drain, Validated};
+use crate::value::Digest;
+use judge::{Gaps, Judge};
+
+/// A proven document and its text with the environment filled in.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Source {
+    /// What was proven.
+    pub validated: Validated,
+    /// The document as JSON, every `${NAME}` replaced. It validates to the same digest with any environment: this is what
+    /// a [`Revision`](crate::wire::Revision) carries.
+    pub json: String,
+}
+
+/// Proves a document, YAML or JSON.
+///
+/// # Errors
+/// All problems, in the order of the text.
+pub fn validate(text: &str, environment: &Environment) -> Result<Validated, Problems> {
+    read(text, environment).map(|source| source.validated)
+}
+
+/// Proves a document, and gives its substituted text too.
+///
+/// # Errors
+/// As [`validate`].
+pub fn read(text: &str, environment: &Environment) -> Result<Source, Problems> {
+    let mut problems = Problems::default();
+    let root = match tree::read(text, environment, &mut problems) {
+        Ok(root) => root,
+        Err(fatal) => {
+            problems.push(*fatal);
+            return Err(problems.sorted());
+        }
+    };
+    let mut suggestions = Suggestions::new();
+    crate::structure::check(&root, &mut problems, &mut suggestions);
+    let validated = judge(&root, &mut problems, &mut suggestions);
+    let json = tree::to_json(&root, Dollars::Escaped);
+    if json.len() > limit::BYTES {
+        let message =
+            format!("the document has more than {} bytes as JSON, aliases and environment filled in", limit::BYTES);
+        problems.push(Problem::of_file(Code::OverLimit, message));
+    }
+    match validated {
+        Some(validated) if problems.is_empty() => Ok(Source { validated, json }),
+        _ => Err(problems.sorted()),
+    }
+}
+
+/// The text of a file, which must be UTF-8.
+///
+/// # Errors
+/// One problem, at the first byte that is not.
+pub fn decode(bytes: &[u8]) -> Result<&str, Problems> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let count = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let line = count(&before.iter().copied().filter(|byte| *byte == b'\n').collect::<Vec<_>>()).saturating_add(1);
+        let last = before.rsplit(|byte| *byte == b'\n').next().unwrap_or(before);
+        let column = u32::try_from(String::from_utf8_lossy(last).chars().count()).unwrap_or(u32::MAX).saturating_add(1);
+        let message = format!("the file is not text: byte {:#04x} is not UTF-8", bytes[error.valid_up_to()]);
+        Problem::new(Code::NotText, Path::default(), Position { line, column }, message)
+            .hint("is this the right file?")
+            .into()
+    })
+}
+
+/// What the document means. Nothing comes back when too much of it is missing.
+fn judge(root: &Node, problems: &mut Problems, suggestions: &mut Suggestions) -> Option<Validated> {
+    if problems.omitted > 0 {
+        return None;
+    }
+    let (sound, gaps) = Gaps::find(root, problems);
+    let document: Document = match serde_json::from_str(&tree::to_json(&sound, Dollars::Bare)) {
+        Ok(document) => document,
+        Err(error) => {
+            // The schema and the types are one, so this is a defect of ours; it is still an answer, not a panic.
+            problems.push(Problem::of_file(Code::WrongType, format!("the document cannot be decoded: {error}")));
+            return None;
+        }
+    };
+    let mut judge = Judge { root: &sound, gaps, problems, suggestions };
+    limits::check(&mut judge, &document).then(|| resolve(&mut judge, &document))
+}
+
+fn resolve(judge: &mut Judge<'_>, document: &Document) -> Validated {
+    let listeners = listeners::resolve(judge, &document.listeners);
+    let regions = regions::resolve(judge, &document.regions);
+    let services = services::resolve(judge, &document.services, &regions);
+    let routes = routes::resolve(judge, document, &regions, &services);
+    let drain = Drain { deadline: document.drain.deadline.0, linger: document.drain.linger.0 };
+    let mut validated = Validated { listeners, regions, services, routes, drain, digest: Digest::of(&[]) };
+    // References are indices, which a document with problems may not have.
+    if judge.problems.is_empty() {
+        validated.digest = effective::digest(&validated);
+    }
+    validated
+}

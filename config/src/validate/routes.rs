@@ -1,0 +1,330 @@
+//! Whether each route can match something and lead somewhere.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::cover;
+use super::judge::{Judge, repeated, section};
+use super::regex::path_regex;
+use crate::limit;
+use crate::name::{ServiceName, VersionName};
+use crate::problem::{Code, Path, quote};
+use crate::schema::Document;
+use crate::schema::route as written;
+use crate::validated::{
+    Capabilities, Capability, HostMatch, Match, PathMatch, Region, Route, Service, ValueMatch, Version,
+};
+use crate::value::Digest;
+
+pub(super) fn resolve(
+    judge: &mut Judge<'_>,
+    document: &Document,
+    regions: &[Region],
+    services: &[Service],
+) -> Vec<Route> {
+    let targets = Targets::new(services, regions);
+    let mut regexes = 0;
+    let mut routes = Vec::with_capacity(document.routes.len());
+    for (index, route) in document.routes.iter().enumerate() {
+        let path = section("routes").item(index);
+        let matches = resolve_match(judge, &path.clone().field("match"), &route.matches, &mut regexes);
+        let target = targets.find(judge, &path, route);
+        let name = route.name.clone().unwrap_or_else(|| words(&matches));
+        let (service, version) = target.unwrap_or_default();
+        let route = Route { name, matches, service, version, capability: route.capability };
+        if target.is_some() {
+            targets.check_capability(judge, &path, &route);
+        }
+        routes.push(route);
+    }
+    let twins = check_twins(judge, &routes);
+    check_names(judge, document, &routes, &twins);
+    check_cover(judge, &routes, &twins);
+    routes
+}
+
+/// Services and versions by name, and what their regions serve.
+struct Targets<'a> {
+    services: &'a [Service],
+    regions: &'a [Region],
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Targets<'a> {
+    fn new(services: &'a [Service], regions: &'a [Region]) -> Self {
+        let places = services.iter().enumerate().rev().map(|(place, service)| (service.name.as_str(), place)).collect();
+        Self { services, regions, places }
+    }
+
+    /// The service and version that a route names, if both are there.
+    fn find(&self, judge: &mut Judge<'_>, path: &Path, route: &written::Route) -> Option<(usize, Option<usize>)> {
+        let Some(service) = self.places.get(route.service.as_str()).copied() else {
+            self.report_service(judge, path.clone().field("service"), &route.service);
+            return None;
+        };
+        let Some(name) = &route.version else { return Some((service, None)) };
+        let versions = &self.services[service].versions;
+        let version = versions.iter().position(|version| version.name == *name);
+        if version.is_none() {
+            report_version(judge, path.clone().field("version"), name, &self.services[service]);
+        }
+        version.map(|version| (service, Some(version)))
+    }
+
+    fn report_service(&self, judge: &mut Judge<'_>, path: Path, name: &ServiceName) {
+        if judge.gaps.services || judge.gaps.named.contains(name.as_str()) {
+            return;
+        }
+        let nearest = judge.suggestions.hint(name.as_str(), self.services.iter().map(|service| service.name.as_str()));
+        let hint = nearest.unwrap_or_else(|| "declare it under `services`".to_owned());
+        judge.report(
+            Code::DanglingReference,
+            path,
+            format!("there is no service {}", quote(name.as_str())),
+            Some(hint),
+        );
+    }
+
+    /// Whether what the route asks for is served in some region where its target has endpoints.
+    fn check_capability(&self, judge: &mut Judge<'_>, path: &Path, route: &Route) {
+        let service = &self.services[route.service];
+        if judge.gaps.regions || service.versions.iter().all(|version| version.pools.is_empty()) {
+            return;
+        }
+        let versions =
+            route.version.map_or(service.versions.as_slice(), |version| &service.versions[version..=version]);
+        let served = self.served(versions);
+        let missing = asked(route).into_iter().filter(|capability| !served.serves(*capability)).collect::<Vec<_>>();
+        let any_method = route.capability.is_none() && route.matches.methods.is_empty();
+        if missing.is_empty() || (any_method && missing.len() < 2) {
+            return;
+        }
+        let missing: Vec<_> = missing.into_iter().map(word).collect();
+        let place = if route.capability.is_some() { path.clone().field("capability") } else { path.clone() };
+        let message = format!("no region with endpoints of {} serves {}", service.name, missing.join(" or "));
+        let hint = "give the capability to a region, or the service endpoints where it is served".to_owned();
+        judge.report(Code::UnservedCapability, place, message, Some(hint));
+    }
+
+    fn served(&self, versions: &[Version]) -> Capabilities {
+        let regions =
+            versions.iter().flat_map(|version| &version.pools).map(|pool| self.regions[pool.region].capabilities);
+        let none = Capabilities { read: false, write: false, admin: false };
+        regions.fold(none, |sum, region| Capabilities {
+            read: sum.read || region.read,
+            write: sum.write || region.write,
+            admin: sum.admin || region.admin,
+        })
+    }
+}
+
+/// Every kind of request that the route may let through.
+fn asked(route: &Route) -> Vec<Capability> {
+    if let Some(capability) = route.capability {
+        return vec![capability];
+    }
+    let is_read = |method: &String| matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
+    let methods = &route.matches.methods;
+    let mut asked = Vec::new();
+    if methods.is_empty() || methods.iter().any(is_read) {
+        asked.push(Capability::Read);
+    }
+    if methods.is_empty() || !methods.iter().all(is_read) {
+        asked.push(Capability::Write);
+    }
+    asked
+}
+
+const fn word(capability: Capability) -> &'static str {
+    match capability {
+        Capability::Read => "read",
+        Capability::Write => "write",
+        Capability::Admin => "admin",
+    }
+}
+
+fn report_version(judge: &mut Judge<'_>, path: Path, name: &VersionName, service: &Service) {
+    if service.versions.is_empty() {
+        return;
+    }
+    let nearest = judge.suggestions.hint(name.as_str(), service.versions.iter().map(|version| version.name.as_str()));
+    let hint = nearest.unwrap_or_else(|| format!("declare it under the versions of {}", service.name));
+    let message = format!("the service {} has no version {}", service.name, quote(name.as_str()));
+    judge.report(Code::DanglingReference, path, message, Some(hint));
+}
+
+fn resolve_match(judge: &mut Judge<'_>, path: &Path, matches: &written::Match, regexes: &mut usize) -> Match {
+    let mut methods = matches.methods.clone();
+    for (later, _, method) in repeated(matches.methods.iter()) {
+        let message = format!("the method {method} stands here twice");
+        judge.report(
+            Code::DuplicateValue,
+            path.clone().field("methods").item(later),
+            message,
+            Some("remove one of them".to_owned()),
+        );
+    }
+    methods.sort();
+    Match {
+        host: resolve_host(matches.host.as_deref()),
+        path: resolve_path(judge, &path.clone().field("path"), &matches.path, regexes),
+        methods,
+        headers: resolve_headers(judge, &path.clone().field("headers"), &matches.headers),
+        query: matches.query.iter().map(|(name, value)| resolve_value(name.clone(), value)).collect(),
+    }
+}
+
+fn resolve_host(host: Option<&str>) -> HostMatch {
+    let Some(host) = host else { return HostMatch::Any };
+    let host = host.to_ascii_lowercase();
+    match host.strip_prefix("*.") {
+        Some(suffix) => HostMatch::Wildcard(suffix.to_owned()),
+        None => HostMatch::Exact(host),
+    }
+}
+
+fn resolve_path(judge: &mut Judge<'_>, place: &Path, path: &written::Path, regexes: &mut usize) -> PathMatch {
+    match path {
+        written::Path::Plain(path) | written::Path::Chosen(written::ChosenPath::Prefix(path)) => {
+            let trimmed = path.trim_end_matches('/');
+            PathMatch::Prefix(if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() })
+        }
+        written::Path::Chosen(written::ChosenPath::Exact(path)) => PathMatch::Exact(path.clone()),
+        written::Path::Chosen(written::ChosenPath::Regex(text)) => {
+            *regexes += 1;
+            check_regex(judge, place.clone().field("regex"), text, *regexes);
+            PathMatch::Regex(text.clone())
+        }
+    }
+}
+
+fn check_regex(judge: &mut Judge<'_>, place: Path, text: &str, count: usize) {
+    if count > limit::REGEXES {
+        if count == limit::REGEXES + 1 {
+            let message = format!("there are more than {} routes by regular expression", limit::REGEXES);
+            judge.report(
+                Code::OverLimit,
+                place,
+                message,
+                Some("they are tried one after the other: use prefixes".to_owned()),
+            );
+        }
+        return;
+    }
+    match path_regex(text) {
+        Ok(_) => {}
+        Err(regex::Error::CompiledTooBig(_)) => {
+            let message = format!("the regular expression {} is too large", quote(text));
+            let hint = format!("at most {} bytes, and small repetitions", limit::REGEX_BYTES);
+            judge.report(Code::BadRegex, place, message, Some(hint));
+        }
+        Err(error) => {
+            let told = error.to_string();
+            let reason = told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            judge.report(Code::BadRegex, place, format!("{} is not a regular expression: {reason}", quote(text)), None);
+        }
+    }
+}
+
+fn resolve_headers(
+    judge: &mut Judge<'_>,
+    path: &Path,
+    headers: &BTreeMap<String, written::ValueMatch>,
+) -> Vec<ValueMatch> {
+    let mut resolved = BTreeMap::new();
+    for (name, value) in headers {
+        let lower = name.to_ascii_lowercase();
+        let value = resolve_value(lower.clone(), value);
+        if resolved.insert(lower, value).is_some() {
+            let message = format!("the header {} stands here twice", quote(name));
+            let hint = "names of headers differ by more than case: remove one of them".to_owned();
+            judge.report(Code::DuplicateKey, path.clone().field(name), message, Some(hint));
+        }
+    }
+    resolved.into_values().collect()
+}
+
+fn resolve_value(name: String, value: &written::ValueMatch) -> ValueMatch {
+    let value = match value {
+        written::ValueMatch::Equals(value) => Some(value.clone()),
+        written::ValueMatch::Present(_) => None,
+    };
+    ValueMatch { name, value }
+}
+
+/// The match in words: `GET|HEAD *.example.com/api [x-debug] [?page: 2]`; `=/api` is an exact path, `~/a.*` an expression.
+fn words(matches: &Match) -> String {
+    let mut words = matches.methods.join("|");
+    if !words.is_empty() {
+        words.push(' ');
+    }
+    words.push_str(&match &matches.host {
+        HostMatch::Any => "*".to_owned(),
+        HostMatch::Exact(host) => host.clone(),
+        HostMatch::Wildcard(suffix) => format!("*.{suffix}"),
+    });
+    words.push_str(&match &matches.path {
+        PathMatch::Prefix(path) => path.clone(),
+        PathMatch::Exact(path) => format!("={path}"),
+        PathMatch::Regex(text) => format!("~{text}"),
+    });
+    let headers = matches.headers.iter().map(|header| ("", header));
+    for (mark, predicate) in headers.chain(matches.query.iter().map(|parameter| ("?", parameter))) {
+        let value = predicate.value.as_ref().map_or_else(String::new, |value| format!(": {value}"));
+        words.push_str(&format!(" [{mark}{}{value}]", predicate.name));
+    }
+    shortened(words.replace(char::is_control, " "))
+}
+
+/// Long words keep their beginning and are told apart by their digest.
+fn shortened(words: String) -> String {
+    if words.len() <= limit::ROUTE_NAME_BYTES {
+        return words;
+    }
+    let digest = Digest::of(words.as_bytes()).to_string();
+    let end = words.floor_char_boundary(limit::ROUTE_NAME_BYTES - 20);
+    format!("{}...#{}", &words[..end], &digest[..16])
+}
+
+/// Routes that match the same as an earlier one, by their places.
+fn check_twins(judge: &mut Judge<'_>, routes: &[Route]) -> HashMap<usize, usize> {
+    let mut twins = HashMap::new();
+    for (later, first, _) in repeated(routes.iter().map(|route| &route.matches)) {
+        let other = judge.place(section("routes").item(first));
+        let hint = "the earlier one always wins: remove one of them, or make one more exact".to_owned();
+        judge.report(
+            Code::SameMatch,
+            section("routes").item(later),
+            format!("the route matches the same as {other}"),
+            Some(hint),
+        );
+        twins.insert(later, first);
+    }
+    twins
+}
+
+fn check_names(judge: &mut Judge<'_>, document: &Document, routes: &[Route], twins: &HashMap<usize, usize>) {
+    for (later, first, name) in repeated(routes.iter().map(|route| route.name.as_str())) {
+        let is_written = document.routes[later].name.is_some();
+        // Twins have the same default name too; that they are twins says it all.
+        if !is_written && twins.contains_key(&later) {
+            continue;
+        }
+        let other = judge.place(section("routes").item(first));
+        let path = section("routes").item(later);
+        let path = if is_written { path.field("name") } else { path };
+        let message = format!("the route name {} is taken by {other}", quote(name));
+        judge.report(Code::DuplicateName, path, message, Some("give it another name".to_owned()));
+    }
+}
+
+fn check_cover(judge: &mut Judge<'_>, routes: &[Route], twins: &HashMap<usize, usize>) {
+    for (hidden, by) in cover::hidden(routes) {
+        if twins.contains_key(&hidden) {
+            continue;
+        }
+        let other = judge.place(section("routes").item(by));
+        let message = format!("no request reaches the route: {other} takes all of them");
+        let hint = "put it before that route, make it more exact, or remove it".to_owned();
+        judge.report(Code::UnreachableRoute, section("routes").item(hidden), message, Some(hint));
+    }
+}
