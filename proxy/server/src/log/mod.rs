@@ -11,15 +11,18 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::thread;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 pub use self::line::{Entry, Fault, Level};
 
 /// What one buffer may hold before lines are lost: some 10,000 lines. A worker has two.
 const BUFFER_LIMIT: usize = 4 << 20;
+
+/// From here on the writer does not wait for its next time.
+const BUFFER_FULL: usize = 1 << 20;
 
 /// What an empty buffer keeps of its room after a burst.
 const SPARE_LIMIT: usize = 256 << 10;
@@ -51,12 +54,14 @@ pub struct AccessLog {
 /// Keeps the writing thread; dropping it writes what is left, for at most two seconds.
 #[derive(Debug)]
 pub struct Guard {
-    thread: Option<(Sender<()>, Receiver<()>)>,
+    thread: Option<(Arc<Shared>, Receiver<()>)>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     workers: Mutex<Vec<Arc<Buffers>>>,
+    /// The writing thread.
+    writer: OnceLock<Thread>,
     closed: AtomicBool,
     lost: Arc<AtomicU64>,
 }
@@ -86,15 +91,15 @@ impl AccessLog {
 
     fn start(sink: impl Write + Send + 'static) -> io::Result<(Self, Guard)> {
         let shared = Arc::new(Shared::default());
-        let (stop, stopped) = mpsc::channel();
         let (done, finished) = mpsc::channel();
         let seen = Arc::clone(&shared);
-        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            write_until(&stopped, &seen, sink);
+        let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            seen.write_until_closed(sink);
             // Nobody waits any more when the guard gave up.
             let _ = done.send(());
         })?;
-        Ok((Self::attached(shared), Guard { thread: Some((stop, finished)) }))
+        shared.writer.get_or_init(|| thread.thread().clone());
+        Ok((Self::attached(Arc::clone(&shared)), Guard { thread: Some((shared, finished)) }))
     }
 
     fn attached(shared: Arc<Shared>) -> Self {
@@ -112,8 +117,14 @@ impl AccessLog {
     /// Appends one line. Never waits: a line for which there is no room is counted as lost. About a microsecond.
     pub fn write(&self, entry: &Entry<'_>) {
         let Some(shared) = &self.shared else { return };
-        if shared.closed.load(Relaxed) || !self.buffers.append(entry) {
+        if shared.closed.load(Relaxed) {
             shared.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        match self.buffers.append(entry) {
+            Appended::Kept => {}
+            Appended::Filled => shared.wake(),
+            Appended::Lost => drop(shared.lost.fetch_add(1, Relaxed)),
         }
     }
 
@@ -135,34 +146,46 @@ impl Clone for AccessLog {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some((stop, finished)) = self.thread.take() else { return };
-        drop(stop);
+        let Some((shared, finished)) = self.thread.take() else { return };
+        shared.closed.store(true, Relaxed);
+        shared.wake();
         // Past the timeout the process leaves without the rest.
         let _ = finished.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
+/// What became of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Appended {
+    Kept,
+    /// Kept, and the writer should come.
+    Filled,
+    Lost,
+}
+
 impl Buffers {
-    fn append(&self, entry: &Entry<'_>) -> bool {
-        self.0.iter().any(|buffer| {
+    fn append(&self, entry: &Entry<'_>) -> Appended {
+        for buffer in &self.0 {
             let mut buffer = match buffer.try_lock() {
                 Ok(buffer) => buffer,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return false,
+                Err(TryLockError::WouldBlock) => continue,
             };
-            buffer.append(entry)
-        })
+            if buffer.bytes.len() < BUFFER_LIMIT {
+                return buffer.append(entry);
+            }
+        }
+        Appended::Lost
     }
 }
 
 impl Buffer {
-    fn append(&mut self, entry: &Entry<'_>) -> bool {
-        if self.bytes.len() >= BUFFER_LIMIT {
-            return false;
-        }
+    fn append(&mut self, entry: &Entry<'_>) -> Appended {
+        let before = self.bytes.len();
         line::append(&mut self.bytes, entry);
         self.lines += 1;
-        true
+        // Once for each filling, not for each line after it.
+        if before < BUFFER_FULL && self.bytes.len() >= BUFFER_FULL { Appended::Filled } else { Appended::Kept }
     }
 }
 
@@ -170,23 +193,28 @@ fn open(path: &std::path::Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
-fn write_until(stopped: &Receiver<()>, shared: &Shared, mut sink: impl Write) {
-    let mut spare = Buffer::default();
-    loop {
-        let last = matches!(stopped.recv_timeout(PERIOD), Err(RecvTimeoutError::Disconnected));
-        if last {
-            shared.closed.store(true, Relaxed);
-        }
-        for buffers in shared.workers() {
-            buffers.0.iter().for_each(|buffer| shared.write_out(buffer, &mut spare, &mut sink));
-        }
-        if last {
-            return;
+impl Shared {
+    fn wake(&self) {
+        // Absent only while the thread is being started, which looks at the buffers first.
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
         }
     }
-}
 
-impl Shared {
+    fn write_until_closed(&self, mut sink: impl Write) {
+        let mut spare = Buffer::default();
+        loop {
+            let closed = self.closed.load(Relaxed);
+            for buffers in self.workers() {
+                buffers.0.iter().for_each(|buffer| self.write_out(buffer, &mut spare, &mut sink));
+            }
+            if closed {
+                return;
+            }
+            thread::park_timeout(PERIOD);
+        }
+    }
+
     /// All buffers that may hold lines. Those whose worker has gone are forgotten, after this one time.
     fn workers(&self) -> Vec<Arc<Buffers>> {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -212,6 +240,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::mpsc::Sender;
     use std::time::{Instant, SystemTime};
 
     use super::*;
@@ -283,6 +312,20 @@ mod tests {
         log.write(&entry(b"/now"));
         let bytes = arrived.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(paths(std::str::from_utf8(&bytes).unwrap()), ["/now"]);
+    }
+
+    #[test]
+    fn a_burst_larger_than_the_buffers_is_written_without_waiting_for_the_next_time() {
+        let (sent, arrived) = mpsc::channel();
+        let (log, _guard) = AccessLog::start(Channel(sent)).unwrap();
+        let path = vec![b'x'; BUFFER_FULL];
+        let begun = Instant::now();
+        for _ in 0..40 {
+            log.write(&entry(&path));
+            arrived.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        assert!(begun.elapsed() < 40 * PERIOD / 2, "{:?}", begun.elapsed());
+        assert_eq!(log.lost().load(Relaxed), 0);
     }
 
     #[test]

@@ -243,7 +243,7 @@ impl Metrics {
         self.shared.state().tick(now);
     }
 
-    /// Everything, in the text format of Prometheus (version 0.0.4). About 1 us per series.
+    /// Everything, in the text format of Prometheus (version 0.0.4). O(series), some microseconds each.
     #[must_use]
     pub fn text(&self) -> String {
         TextEncoder::new()
