@@ -23,13 +23,13 @@ use sluice_config::wire::Revision;
 /// What one reading of the file gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading<'a> {
-    /// Its whole text.
-    Text(&'a str),
-    /// No text, and why.
+    /// All of its bytes.
+    Bytes(&'a [u8]),
+    /// None, and why.
     Unreadable(&'a Unreadable),
 }
 
-/// Why a file gave no text.
+/// Why a file could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
     /// Nothing has this name, or a symbolic link leads nowhere.
@@ -41,11 +41,6 @@ pub enum Unreadable {
         /// The most that is accepted, in bytes.
         limit: u64,
     },
-    /// The bytes are not UTF-8.
-    NotText {
-        /// How many bytes before the first that is not.
-        valid: usize,
-    },
     /// The system refused, in its words.
     Failed(String),
 }
@@ -56,7 +51,6 @@ impl fmt::Display for Unreadable {
             Self::Missing => f.write_str("there is no such file"),
             Self::NotAFile => f.write_str("it is not a regular file"),
             Self::TooLarge { limit } => write!(f, "it is larger than {limit} bytes"),
-            Self::NotText { valid } => write!(f, "it is not text: byte {} is not UTF-8", valid + 1),
             Self::Failed(words) => f.write_str(words),
         }
     }
@@ -146,14 +140,14 @@ impl fmt::Display for Reason {
 /// What a reading held, small enough to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
-    Text(Digest),
+    Bytes(Digest),
     Unreadable(Unreadable),
 }
 
 impl Content {
     fn of(reading: Reading<'_>) -> Self {
         match reading {
-            Reading::Text(text) => Self::Text(Digest::of(text.as_bytes())),
+            Reading::Bytes(bytes) => Self::Bytes(Digest::of(bytes)),
             Reading::Unreadable(why) => Self::Unreadable(why.clone()),
         }
     }
@@ -170,26 +164,26 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Begins with the first text, which becomes revision 1 if `judge` finds it sound.
+    /// Begins with the first content, which becomes revision 1 if `judge` finds it sound.
     ///
     /// # Errors
     /// What `judge` found.
-    pub fn begin<P>(text: &str, judge: impl FnOnce(&str) -> Result<Sound, P>) -> Result<(Self, Revision), P> {
-        let sound = judge(text)?;
-        let runs = Content::of(Reading::Text(text));
+    pub fn begin<P>(bytes: &[u8], judge: impl FnOnce(&[u8]) -> Result<Sound, P>) -> Result<(Self, Revision), P> {
+        let sound = judge(bytes)?;
+        let runs = Content::of(Reading::Bytes(bytes));
         let head = RevisionId(1);
         let source = Self { head, document: sound.digest, seen: runs.clone(), runs, told: None };
         Ok((source, Revision { id: head, digest: sound.digest, document: sound.document }))
     }
 
-    /// Decides on one reading. `judge` is called at most once, and only for a text that is to be acted on.
+    /// Decides on one reading. `judge` is called at most once, and only for a content that is to be acted on.
     ///
     /// Costs one digest of the text when nothing changed.
     pub fn step<P>(
         &mut self,
         reading: Reading<'_>,
         cause: Cause,
-        judge: impl FnOnce(&str) -> Result<Sound, P>,
+        judge: impl FnOnce(&[u8]) -> Result<Sound, P>,
     ) -> (Effect<P>, Reason) {
         let content = Content::of(reading);
         let same = self.seen == content;
@@ -202,9 +196,9 @@ impl FileSource {
         }
         let again = cause == Cause::Watch && self.told.as_ref() == Some(&content);
         match reading {
-            Reading::Text(_) if again => (Effect::Keep, Reason::StillRefused(self.head)),
+            Reading::Bytes(_) if again => (Effect::Keep, Reason::StillRefused(self.head)),
             Reading::Unreadable(_) if again => (Effect::Keep, Reason::StillUnreadable(self.head)),
-            Reading::Text(text) => self.act(content, judge(text)),
+            Reading::Bytes(bytes) => self.act(content, judge(bytes)),
             Reading::Unreadable(why) => {
                 self.told = Some(content);
                 (Effect::Keep, Reason::Unreadable(why.clone(), self.head))
@@ -263,7 +257,8 @@ mod tests {
     use super::*;
 
     /// A text is sound when it begins with `=`; its meaning is what stands before the first `#`.
-    fn judge(text: &str) -> Result<Sound, String> {
+    fn judge(bytes: &[u8]) -> Result<Sound, String> {
+        let text = std::str::from_utf8(bytes).unwrap();
         let meaning = text.split('#').next().unwrap();
         if !meaning.starts_with('=') {
             return Err(format!("{text} is bad"));
@@ -272,11 +267,11 @@ mod tests {
     }
 
     fn source(text: &str) -> FileSource {
-        FileSource::begin(text, judge).unwrap().0
+        FileSource::begin(text.as_bytes(), judge).unwrap().0
     }
 
     fn watch(source: &mut FileSource, text: &str) -> (Effect<String>, Reason) {
-        source.step(Reading::Text(text), Cause::Watch, judge)
+        source.step(Reading::Bytes(text.as_bytes()), Cause::Watch, judge)
     }
 
     fn vanish(source: &mut FileSource) -> (Effect<String>, Reason) {
@@ -287,10 +282,10 @@ mod tests {
 
     #[test]
     fn the_first_text_is_revision_1_or_nothing() {
-        let (source, revision) = FileSource::begin("=a", judge).unwrap();
+        let (source, revision) = FileSource::begin(b"=a", judge).unwrap();
         assert_eq!((source.head(), revision.id, revision.document.as_str()), (HEAD, HEAD, "=a"));
         assert!(source.is_settled());
-        assert_eq!(FileSource::begin("a", judge).unwrap_err(), "a is bad");
+        assert_eq!(FileSource::begin(b"a", judge).unwrap_err(), "a is bad");
     }
 
     #[test]
@@ -307,10 +302,10 @@ mod tests {
     #[test]
     fn what_was_asked_for_does_not_wait() {
         let mut source = source("=a");
-        let (_, reason) = source.step(Reading::Text("=b"), Cause::Asked, judge);
+        let (_, reason) = source.step(Reading::Bytes(b"=b"), Cause::Asked, judge);
         assert_eq!(reason, Reason::Changed(RevisionId(2)));
-        assert!(matches!(source.step(Reading::Text("x"), Cause::Asked, judge).0, Effect::Tell(_)));
-        assert!(matches!(source.step(Reading::Text("x"), Cause::Asked, judge).0, Effect::Tell(_)), "asked again");
+        assert!(matches!(source.step(Reading::Bytes(b"x"), Cause::Asked, judge).0, Effect::Tell(_)));
+        assert!(matches!(source.step(Reading::Bytes(b"x"), Cause::Asked, judge).0, Effect::Tell(_)), "asked again");
     }
 
     #[test]
@@ -352,7 +347,7 @@ mod tests {
 
     /// An index above the contents is a file that cannot be read.
     fn read<'a>(index: usize) -> Reading<'a> {
-        CONTENTS.get(index).map_or(Reading::Unreadable(&Unreadable::Missing), |text| Reading::Text(text))
+        CONTENTS.get(index).map_or(Reading::Unreadable(&Unreadable::Missing), |text| Reading::Bytes(text.as_bytes()))
     }
 
     fn cause(asked: bool) -> Cause {
@@ -364,7 +359,7 @@ mod tests {
         fn revisions_count_up_and_each_changes_the_meaning(
             steps in prop::collection::vec((0..=CONTENTS.len(), prop::bool::weighted(0.1)), 0..80),
         ) {
-            let (mut source, mut last) = FileSource::begin("=a", judge).unwrap();
+            let (mut source, mut last) = FileSource::begin(b"=a", judge).unwrap();
             for (index, asked) in steps {
                 if let Effect::Issue(next) = source.step(read(index), cause(asked), judge).0 {
                     prop_assert_eq!(next.id.0, last.id.0 + 1);
@@ -378,13 +373,13 @@ mod tests {
 
         #[test]
         fn a_sound_text_read_twice_runs(steps in prop::collection::vec(0..=CONTENTS.len(), 0..40), end in 0..5_usize) {
-            let (mut source, mut last) = FileSource::begin("=a", judge).unwrap();
+            let (mut source, mut last) = FileSource::begin(b"=a", judge).unwrap();
             for index in steps.into_iter().chain([end, end]) {
                 if let Effect::Issue(next) = source.step(read(index), Cause::Watch, judge).0 {
                     last = next;
                 }
             }
-            prop_assert_eq!(last.digest, judge(CONTENTS[end]).unwrap().digest);
+            prop_assert_eq!(last.digest, judge(CONTENTS[end].as_bytes()).unwrap().digest);
             prop_assert!(source.is_settled());
         }
 
