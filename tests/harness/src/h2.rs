@@ -17,6 +17,9 @@ use tokio::task::JoinHandle;
 
 use crate::wait::DEADLINE;
 
+/// So large that responses that nobody reads yet cannot hold up one that is read. Each stream's window is the standard's.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
 /// One connection, driven in the background. Methods block; what is not here goes by [`Client::block_on`].
 #[derive(Debug)]
 pub struct Client {
@@ -202,5 +205,7 @@ pub async fn data(stream: &mut RecvStream) -> Result<Option<Bytes>, h2::Error> {
 async fn handshake(to: SocketAddr) -> (SendRequest<Bytes>, Connection<TcpStream, Bytes>) {
     let stream = TcpStream::connect(to).await.unwrap_or_else(|e| panic!("no connection to {to}: {e}"));
     stream.set_nodelay(true).expect("a connected socket takes this option");
-    h2::client::handshake(stream).await.unwrap_or_else(|e| panic!("no HTTP/2 at {to}: {e}"))
+    let mut client = h2::client::Builder::new();
+    let dial = client.initial_connection_window_size(CONNECTION_WINDOW).handshake(stream);
+    dial.await.unwrap_or_else(|e| panic!("no HTTP/2 at {to}: {e}"))
 }

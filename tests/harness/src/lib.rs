@@ -17,6 +17,7 @@ pub mod h2;
 pub mod load;
 pub mod metrics;
 pub mod origin;
+pub mod shares;
 pub mod sluice;
 pub mod tool;
 pub mod wait;

@@ -106,8 +106,8 @@ impl Setup {
             .args(["--status", &status.to_string(), "--workers", &self.workers.to_string()])
             .arg("--access-log")
             .arg(folder.path().join("access.log"))
-            .arg("--data")
-            .arg(folder.path().join("data"))
+            .current_dir(folder.path())
+            .env_remove("STATE_DIRECTORY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -134,7 +134,7 @@ impl Sluice {
         self.status
     }
 
-    /// Its folder: the document, `access.log`, `stderr` and `data`.
+    /// Its folder: the document, `access.log` and `stderr`. It is also where the process runs.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
