@@ -44,6 +44,14 @@ const OUT_OF_REACH: &[&str] = &[
     "tracing",
 ];
 
+/// What only these crates may use to run; with all crates whose name begins with it and a dash.
+const KNOWN_ONLY_IN: &[(&str, &[&str])] = &[
+    ("pingora", &["sluice-proxy"]),
+    ("h2", &["sluice-proxy", "sluice-harness"]),
+    ("hyper", &["sluice-proxy", "sluice"]),
+    ("prometheus", &["sluice-proxy"]),
+];
+
 /// What a core's own clippy.toml must ban besides the bans of the root's.
 const CORE_BANS: &[&str] = &[
     "std::time::Instant::now",
@@ -98,6 +106,25 @@ fn io_behind_another_crate_is_seen() {
         ("fine".to_owned(), vec!["tokio-util".to_owned()]),
     ]);
     assert_eq!(out_of_reach(&sample, "core"), ["core reaches tokio-util through fine"]);
+}
+
+#[test]
+fn what_one_crate_hides_no_other_uses() {
+    let metadata = metadata();
+    let uses: Vec<_> = metadata.workspace_packages().into_iter().flat_map(uses).collect();
+    assert_none(known_elsewhere(&uses));
+}
+
+#[test]
+fn a_hidden_crate_in_the_wrong_place_is_seen() {
+    let uses = [
+        ("sluice", "h2"),
+        ("sluice-control", "pingora-http"),
+        ("sluice-proxy", "pingora-core"),
+        ("sluice", "hyper-util"),
+    ];
+    let uses = uses.map(|(user, used)| (user.to_owned(), used.to_owned()));
+    assert_eq!(known_elsewhere(&uses), ["sluice must not know h2", "sluice-control must not know pingora-http"]);
 }
 
 #[test]
@@ -159,19 +186,18 @@ fn metadata() -> Metadata {
         .expect("cargo metadata answers for the workspace it runs in")
 }
 
-/// (user, used) for every normal or build dependency between crates of ours.
+/// (user, used) for everything that a member needs to build and to run.
+fn uses(member: &Package) -> Vec<(String, String)> {
+    let used = member.dependencies.iter().filter(|used| used.kind != DependencyKind::Development);
+    used.map(|used| (member.name.to_string(), used.name.clone())).collect()
+}
+
+/// The uses of one crate of ours by another.
 fn arrows(metadata: &Metadata) -> Vec<(String, String)> {
     let members: BTreeSet<String> =
         metadata.workspace_packages().iter().map(|member| member.name.to_string()).collect();
-    let used = |member: &Package| {
-        let names = member
-            .dependencies
-            .iter()
-            .filter(|used| used.kind != DependencyKind::Development)
-            .map(|used| used.name.clone());
-        names.filter(|name| members.contains(name)).map(|name| (member.name.to_string(), name)).collect::<Vec<_>>()
-    };
-    metadata.workspace_packages().into_iter().flat_map(used).collect()
+    let uses = metadata.workspace_packages().into_iter().flat_map(uses);
+    uses.filter(|(_, used)| members.contains(used)).collect()
 }
 
 fn broken_arrows(arrows: &[(String, String)]) -> Vec<String> {
@@ -218,10 +244,20 @@ fn out_of_reach(graph: &BTreeMap<String, Vec<String>>, core: &str) -> Vec<String
     problems
 }
 
+fn known_elsewhere(uses: &[(String, String)]) -> Vec<String> {
+    let misplaced = |(user, used): &&(String, String)| {
+        KNOWN_ONLY_IN.iter().any(|(family, users)| belongs_to(used, family) && !users.contains(&user.as_str()))
+    };
+    uses.iter().filter(misplaced).map(|(user, used)| format!("{user} must not know {used}")).collect()
+}
+
 fn does_io(name: &str) -> bool {
-    OUT_OF_REACH
-        .iter()
-        .any(|banned| name.strip_prefix(banned).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
+    OUT_OF_REACH.iter().any(|family| belongs_to(name, family))
+}
+
+/// Whether this is the crate `family`, or one whose name begins with it and a dash.
+fn belongs_to(name: &str, family: &str) -> bool {
+    name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// The lines of one table of a TOML file, without blank lines and comments.
