@@ -47,8 +47,8 @@ pub(crate) fn version(name: &str, weight: u32, regions: &[(usize, u16)]) -> Vers
 }
 
 fn pool(version: &str, region: usize, count: u16) -> Pool {
-    let offset: u16 = version.bytes().map(u16::from).sum();
-    let address = |port| SocketAddr::from(([10, 0, u8::try_from(region).unwrap(), 1], 1000 * offset % 60_000 + port));
+    let network = [10, version.bytes().last().unwrap(), u8::try_from(region).unwrap(), 1];
+    let address = |port| SocketAddr::from((network, 8000 + port));
     let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap() };
     Pool { region, endpoints: (0..count).map(endpoint).collect() }
 }

@@ -23,3 +23,4 @@ pub mod route;
 pub mod select;
 pub mod service;
 pub mod split;
+pub mod sticky;

@@ -110,11 +110,100 @@ impl Placement {
         }
     }
 
+    /// The standby that answers; none while an active region can.
+    #[must_use]
+    pub fn standby_turn(&self) -> Option<usize> {
+        self.standby.filter(|_| self.strata.shares().members() == 0)
+    }
+
     /// The region that answers the next request; none if no region can.
     pub fn choose(&mut self, rng: &mut impl Rng) -> Option<(usize, Reason)> {
         match self.strata.choose(rng) {
             Some(region) => Some((region, self.reason)),
-            None => self.standby.map(|region| (region, Reason::Standby)),
+            None => self.standby_turn().map(|region| (region, Reason::Standby)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::fixture::{ALL, READ, region, regions};
+
+    fn shares(placement: &mut Placement, seed: u64) -> [u32; 3] {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut counts = [0; 3];
+        (0..1000).for_each(|_| counts[placement.choose(&mut rng).unwrap().0] += 1);
+        counts
+    }
+
+    fn placement(regions: &[Region], capability: Capability, available: [bool; 3]) -> Placement {
+        let mut placement = Placement::new(regions.len());
+        placement.fit(regions, capability, |at| available[at]);
+        placement
+    }
+
+    #[test]
+    fn methods_read_or_write() {
+        assert!(["GET", "HEAD", "OPTIONS"].iter().all(|method| capability_of(method) == Capability::Read));
+        assert!(["POST", "DELETE", "get", "PURGE"].iter().all(|method| capability_of(method) == Capability::Write));
+    }
+
+    #[test]
+    fn weights_hold_and_a_standby_waits() {
+        let mut placement = placement(&regions(), Capability::Read, [true; 3]);
+        assert_eq!(shares(&mut placement, 1), [700, 300, 0]);
+        assert_eq!(placement.choose(&mut StdRng::seed_from_u64(1)).unwrap().1, Reason::Weighted);
+    }
+
+    #[test]
+    fn a_lost_region_spills_and_a_standby_is_the_last_resort() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut choose = |available| placement(&regions(), Capability::Read, available).choose(&mut rng);
+        assert_eq!(choose([false, true, true]), Some((1, Reason::Spilled)));
+        assert_eq!(choose([false, false, true]), Some((2, Reason::Standby)));
+        assert_eq!(choose([false, false, false]), None);
+    }
+
+    #[test]
+    fn a_region_that_cannot_write_is_no_loss_to_writes() {
+        let regions = [region("a", Role::Primary, 70, ALL), region("b", Role::Secondary, 30, READ)];
+        let mut placement = Placement::new(2);
+        placement.fit(&regions, Capability::Write, |_| true);
+        assert_eq!(placement.choose(&mut StdRng::seed_from_u64(1)), Some((0, Reason::Weighted)));
+    }
+
+    proptest! {
+        /// A region is chosen only if it serves the capability, has a weight and an endpoint; a standby only if none does.
+        #[test]
+        fn only_the_eligible_are_chosen(
+            rows in prop::collection::vec((0_usize..3, 0_u32..3, any::<bool>(), any::<bool>()), 1..6),
+            masks in prop::collection::vec(any::<u8>(), 1..20),
+            seed: u64,
+        ) {
+            let role = |at: usize| [Role::Primary, Role::Secondary, Role::Standby][at];
+            let regions: Vec<Region> = rows.iter().enumerate().map(|(at, (kind, weight, write, _))| {
+                region(&format!("r{at}"), role(*kind), *weight, if *write { ALL } else { READ })
+            }).collect();
+            let mut placement = Placement::new(regions.len());
+            let mut rng = StdRng::seed_from_u64(seed);
+            for mask in &masks {
+                let up = |at: usize| mask & (1 << at) != 0;
+                placement.fit(&regions, Capability::Write, up);
+                let active: Vec<usize> = (0..regions.len()).filter(|at| up(*at) && takes_part(&regions[*at], Capability::Write)).collect();
+                let chosen = placement.choose(&mut rng);
+                match chosen {
+                    Some((at, Reason::Standby)) => {
+                        prop_assert!(active.is_empty() && up(at) && regions[at].role == Role::Standby && regions[at].capabilities.write);
+                    }
+                    Some((at, _)) => prop_assert!(active.contains(&at)),
+                    None => prop_assert!(active.is_empty()),
+                }
+            }
         }
     }
 }

@@ -80,7 +80,7 @@ impl Choice {
 pub enum Refusal {
     /// No region that serves the capability has an endpoint that may take traffic.
     NoRegion,
-    /// Every endpoint that may take traffic was tried, or is of another version than the route names.
+    /// Neither the version nor the baseline has an endpoint left that may take traffic and was not tried.
     Exhausted,
 }
 
@@ -363,3 +363,6 @@ fn placement_index(service: &Service, capability: Capability, version: Option<us
     };
     row * (service.versions() + 1) + version.map_or(0, |at| at + 1)
 }
+
+#[cfg(test)]
+mod tests;

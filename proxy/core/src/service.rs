@@ -14,7 +14,7 @@ use sluice_config::validated::{self, Capability, Region, Role, StickyKey};
 
 use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
 use crate::health::Standing;
-use crate::place;
+use crate::place::Placement;
 use crate::split::{Shares, Ticket};
 
 /// A service of one revision.
@@ -169,27 +169,33 @@ impl Service {
         };
         let available =
             |region: usize| (0..self.versions()).any(|v| reached(v) && self.best(region, v) < Standing::Out);
-        let takes_part = |region: usize| place::takes_part(&self.regions[region], capability) && available(region);
-        let active = (0..self.regions.len()).any(takes_part);
+        let turn = self.standby_turn(capability, available);
         let mut candidates = Vec::new();
         for (at, members) in self.pools.iter().enumerate() {
             let (region, version) = (at / self.versions(), at % self.versions());
-            let obstacle =
-                self.obstacle(region, capability, active).or((!reached(version)).then_some(Obstacle::NotReached));
+            let unreached = || (!reached(version)).then_some(Obstacle::NotReached);
+            let obstacle = self.obstacle(region, capability, turn).or_else(unreached);
             let best = self.best(region, version);
             candidates.extend(members.iter().map(|member| Candidate::new(region, version, member, best, obstacle)));
         }
         candidates
     }
 
-    fn obstacle(&self, region: usize, capability: Capability, active: bool) -> Option<Obstacle> {
-        let region = &self.regions[region];
-        if !region.capabilities.serves(capability) {
+    /// The standby that answers, if no active region can.
+    fn standby_turn(&self, capability: Capability, available: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut placement = Placement::new(self.regions.len());
+        placement.fit(&self.regions, capability, available);
+        placement.standby_turn()
+    }
+
+    fn obstacle(&self, region: usize, capability: Capability, turn: Option<usize>) -> Option<Obstacle> {
+        let Region { role, weight, capabilities, .. } = &self.regions[region];
+        if !capabilities.serves(capability) {
             return Some(Obstacle::Capability);
         }
-        match region.role {
-            Role::Standby => active.then_some(Obstacle::Standby),
-            Role::Primary | Role::Secondary => (region.weight.get() == 0).then_some(Obstacle::RegionWeight),
+        match role {
+            Role::Standby => (turn != Some(region)).then_some(Obstacle::Standby),
+            Role::Primary | Role::Secondary => (weight.get() == 0).then_some(Obstacle::RegionWeight),
         }
     }
 
@@ -223,7 +229,7 @@ pub enum Obstacle {
     Capability,
     /// Its region has weight 0.
     RegionWeight,
-    /// Its region is a standby while an active one can serve.
+    /// Its region is a standby whose turn it is not: an active region, or a standby before it, can answer.
     Standby,
     /// Its version has weight 0, or is not the one that the route names.
     NotReached,
@@ -325,3 +331,6 @@ fn fallbacks(regions: &[Region]) -> Vec<usize> {
     });
     order
 }
+
+#[cfg(test)]
+mod tests;
