@@ -203,10 +203,11 @@ impl Shared {
 
     fn write_until_closed(&self, mut sink: impl Write) {
         let mut spare = Buffer::default();
+        let mut torn = false;
         loop {
             let closed = self.closed.load(Relaxed);
             for buffers in self.workers() {
-                buffers.0.iter().for_each(|buffer| self.write_out(buffer, &mut spare, &mut sink));
+                buffers.0.iter().for_each(|buffer| torn = self.write_out(buffer, &mut spare, &mut sink, torn));
             }
             if closed {
                 return;
@@ -224,16 +225,20 @@ impl Shared {
         all
     }
 
-    /// Takes what waits, leaving the empty `spare` in its place, and writes it.
-    fn write_out(&self, buffer: &Mutex<Buffer>, spare: &mut Buffer, sink: &mut impl Write) {
+    /// Takes what waits, leaving the empty `spare` in its place, and writes it. A write that failed may have torn a line:
+    /// the next one then begins with a line feed of its own. Answers with whether that is so.
+    fn write_out(&self, buffer: &Mutex<Buffer>, spare: &mut Buffer, sink: &mut impl Write, mut torn: bool) -> bool {
         std::mem::swap(&mut *buffer.lock().unwrap_or_else(PoisonError::into_inner), spare);
-        if spare.lines > 0 && sink.write_all(&spare.bytes).and_then(|()| sink.flush()).is_err() {
+        if spare.lines > 0 {
+            let mended = if torn { sink.write_all(b"\n") } else { Ok(()) };
+            torn = mended.and_then(|()| sink.write_all(&spare.bytes)).and_then(|()| sink.flush()).is_err();
             // Some of them may have arrived; which, the error does not say.
-            self.lost.fetch_add(spare.lines, Relaxed);
+            self.lost.fetch_add(if torn { spare.lines } else { 0 }, Relaxed);
         }
         spare.lines = 0;
         spare.bytes.clear();
         spare.bytes.shrink_to(SPARE_LIMIT);
+        torn
     }
 }
 
@@ -381,6 +386,49 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 8000);
+    }
+
+    #[test]
+    fn a_torn_line_does_not_spoil_the_next_one() {
+        let shared = Shared::default();
+        let mut sink = Full { room: 10, written: Vec::new() };
+        let mut torn = false;
+        for path in [&b"/torn"[..], b"/whole"] {
+            let buffer = Mutex::default();
+            lock(&buffer).append(&entry(path));
+            torn = shared.write_out(&buffer, &mut Buffer::default(), &mut sink, torn);
+            sink.room = usize::MAX;
+        }
+        let text = String::from_utf8(sink.written).unwrap();
+        assert_eq!(shared.lost.load(Relaxed), 1);
+        assert_eq!(text.lines().next(), Some("{\"timestam"));
+        assert_eq!(paths(text.split_once('\n').unwrap().1), ["/whole"]);
+    }
+
+    fn lock(buffer: &Mutex<Buffer>) -> std::sync::MutexGuard<'_, Buffer> {
+        buffer.lock().unwrap()
+    }
+
+    /// Takes so many bytes and then no more.
+    struct Full {
+        room: usize,
+        written: Vec<u8>,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= taken;
+            self.written.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     struct Channel(Sender<Vec<u8>>);

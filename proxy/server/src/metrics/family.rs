@@ -50,7 +50,7 @@ families! {
     PROBES: COUNTER "sluice_probes_total" ["service", "version", "region", "result"]
         "Health probes by what they found.";
     REQUEST_DURATION: HISTOGRAM "sluice_request_duration_seconds" ["service", "version", "region"]
-        "Time from a request's head to its end. Bounds are within 1/32 of what they say.";
+        "Time from a request's head to its end, without tunnels. Bounds are within 1/32 of what they say.";
     REQUESTS: COUNTER "sluice_requests_total" ["route", "service", "version", "region", "class"]
         "Requests that ended, by the class of the status sent; class `none`: no answer was sent.";
     REQUESTS_IN_FLIGHT: GAUGE "sluice_requests_in_flight" ["service"]

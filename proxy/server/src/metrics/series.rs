@@ -12,6 +12,9 @@ use super::shard::{Sharded, Tally};
 /// The values of the label `class`, in the order of the counters.
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
+/// The status of an answer that turns a connection into a tunnel.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// The requests of one (route, service, version, region).
 #[derive(Debug)]
 pub struct RequestSeries {
@@ -25,10 +28,13 @@ impl RequestSeries {
     }
 
     /// Counts a request that ended: `status` is that of the head sent to the client, nothing if none was sent; `elapsed`
-    /// goes into the latencies of the pool. `worker` is the number of the calling worker: any is right, its own is fast.
+    /// goes into the latencies of the pool, except that of a tunnel (101), which is a life and no latency. `worker` is the number of the calling worker: any is right, its own is fast.
     /// Three relaxed additions.
     pub fn record(&self, worker: usize, status: Option<u16>, elapsed: Duration) {
         self.classes.of(worker)[class(status)].fetch_add(1, Relaxed);
+        if status == Some(SWITCHING_PROTOCOLS) {
+            return;
+        }
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         self.pool.latency.of(worker).record(micros);
     }
@@ -304,8 +310,8 @@ mod tests {
             series.record(worker, status, Duration::from_millis(1));
         }
         assert_eq!(series.counts(), [1, 2, 1, 1, 1, 3]);
-        assert_eq!(series.pool.latency().count(), 9);
-        assert_eq!(series.pool.latency().sum_micros(), 9_000);
+        assert_eq!(series.pool.latency().count(), 8, "a tunnel has no latency");
+        assert_eq!(series.pool.latency().sum_micros(), 8_000);
     }
 
     #[test]
