@@ -4,7 +4,9 @@ CARGO ?= cargo
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 FUZZ_CASES ?= 200000
+FUZZ_SECONDS ?= 60
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 TOOLS := $(CURDIR)/target/tools
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 
@@ -13,7 +15,7 @@ export PATH := $(TOOLS)/bin:$(PATH):/usr/sbin
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-full lint unit doc-tests deny audit bench bench-peers bench-instructions fuzz clean
+.PHONY: help demo build test test-full lint unit doc-tests deny audit bench bench-peers bench-instructions properties fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,8 +74,24 @@ bench-instructions: build ## instructions and system calls per request (BENCH_AR
 	@.ci/packages instructions
 	python3 benches/peers/instructions.py --sluice $(RELEASE)/sluice $(BENCH_ARGS)
 
-fuzz: ## the property tests with many cases (FUZZ_CASES=200000)
+properties: ## the property tests with many cases (FUZZ_CASES=200000)
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --release --locked -p sluice-config -p sluice-proxy-core -p sluice-control-core
+
+fuzz: $(TOOLS)/fuzz-$(CARGO_FUZZ_VERSION) ## every fuzz target for FUZZ_SECONDS (60); needs a nightly compiler
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { echo "fuzz: install a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
+	@set -e; for manifest in $(wildcard */fuzz/Cargo.toml */*/fuzz/Cargo.toml); do \
+	  folder=$$(dirname $$(dirname $$manifest)); \
+	  for target in $$(cd $$folder && $(CARGO) +nightly fuzz list); do \
+	    echo "== $$folder $$target"; \
+	    (cd $$folder && $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)); \
+	  done; \
+	done
+
+$(TOOLS)/fuzz-$(CARGO_FUZZ_VERSION):
+	$(CARGO) fuzz --version 2>/dev/null | grep -qF $(CARGO_FUZZ_VERSION) || \
+	  CARGO_TARGET_DIR=$(TOOLS)/build $(CARGO) install --quiet --locked --version $(CARGO_FUZZ_VERSION) --root $(TOOLS) cargo-fuzz
+	rm -rf $(TOOLS)/build
+	mkdir -p $(TOOLS) && touch $@
 
 clean: ## remove what was built
 	$(CARGO) clean
