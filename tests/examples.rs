@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -87,6 +88,21 @@ fn the_unit_waits_longer_than_a_drain() {
 fn the_image_and_the_unit_run_a_document_at_the_documented_place() {
     assert!(read("deploy/Dockerfile").contains(r#"CMD ["run", "/etc/sluice/sluice.yaml","#));
     assert!(read("deploy/sluice.service").contains("ExecStart=/usr/local/bin/sluice run /etc/sluice/sluice.yaml\n"));
+}
+
+#[test]
+fn prometheus_takes_the_scrape_configuration() {
+    let check = |text: &str| {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("prometheus.yml");
+        fs::write(&path, text).expect("the folder was just made");
+        let promtool = Command::new("promtool").args(["check", "config"]).arg(&path).output();
+        promtool.expect("this test needs promtool: apt-get install prometheus")
+    };
+    let text = read("deploy/prometheus.yml");
+    let checked = check(&text);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(!check(&text.replace("targets", "tragets")).status.success());
 }
 
 fn root() -> &'static Path {
