@@ -10,10 +10,10 @@ use crate::message::{Fields, Frame, Framing};
 const MAX_TRAILERS: usize = 8 * 1024;
 const MAX_TRAILER_COUNT: usize = 64;
 
-/// How many bytes the coding of a body may cost beyond 1 byte for each byte of data. A sender of chunks of one byte,
-/// or of extensions without end, makes us work for nothing.
+/// How many bytes the lines in front of chunks may have beyond what is free, in a whole body: extensions without end
+/// make us work for nothing.
 const MAX_OVERHEAD: u64 = 64 * 1024;
-/// What the coding of a chunk may cost for free: a size and two line ends.
+/// What a line may have for free, and one byte more for each byte of data.
 const FREE_OVERHEAD: u64 = 12;
 
 /// Why a body is broken off: the rule it broke, in `snake_case`. The connection must be closed.
@@ -94,12 +94,16 @@ impl BodyReader {
                     self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                     return Ok(frame);
                 }
-                State::ChunkEnd if !eat_line_end(buf)? => return Ok(None),
-                State::ChunkEnd => self.state = State::ChunkSize,
-                State::ChunkSize => match chunk::read(buf).map_err(BadBody)? {
-                    None => return Ok(None),
-                    Some(size) => self.begin_chunk(size, buf)?,
-                },
+                State::ChunkEnd => {
+                    if !eat_line_end(buf)? {
+                        return Ok(None);
+                    }
+                    self.state = State::ChunkSize;
+                }
+                State::ChunkSize => {
+                    let Some(size) = chunk::read(buf).map_err(BadBody)? else { return Ok(None) };
+                    self.begin_chunk(size, buf)?;
+                }
                 State::Trailers => return self.decode_trailers(buf),
             }
         }

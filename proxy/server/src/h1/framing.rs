@@ -69,12 +69,28 @@ pub(super) fn options(fields: &Fields) -> Options {
     if !fields.has(Known::Connection) {
         return options;
     }
-    for option in fields.all(Known::Connection).flat_map(members) {
-        options.close |= option.eq_ignore_ascii_case(b"close");
-        options.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-        options.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+    for value in fields.all(Known::Connection) {
+        if !options.take(value) {
+            members(value).for_each(|option| {
+                options.take(option);
+            });
+        }
     }
     options
+}
+
+impl Options {
+    /// Whether this is one option that is known here.
+    fn take(&mut self, option: &[u8]) -> bool {
+        let place = match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => &mut self.close,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => &mut self.upgrade,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => &mut self.keep_alive,
+            _ => return false,
+        };
+        *place = true;
+        true
+    }
 }
 
 impl From<Said> for Framing {

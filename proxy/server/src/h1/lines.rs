@@ -22,20 +22,35 @@ pub(super) struct Rules {
     pub(super) trim_names: bool,
 }
 
+/// Offsets are of 32 bits; no head comes near (the limits are far below), and a buffer that does is refused.
+const MAX: usize = u32::MAX as usize;
+
 /// Reads field lines from `start` to the empty line into `fields`, which must be clear, and says where the section
 /// ends; `None` if it does not end in `buf`, and then `fields` must be cleared.
 pub(super) fn read(buf: &[u8], start: usize, rules: Rules, fields: &mut Fields) -> Result<Option<usize>, Fault> {
+    if buf.len() > MAX {
+        return Err(Fault::TooMany);
+    }
     let mut at = start;
     loop {
         if buf.get(at) == Some(&b'\r') {
             return end_of_section(buf, start, at, fields);
         }
-        let Some((line, next)) = read_line(buf, start, at, rules)? else { return Ok(None) };
+        let Some(name) = read_name(buf, at, rules)? else { return Ok(None) };
+        let Some(value) = read_value(buf, name.colon + 1)? else { return Ok(None) };
         if fields.len() == rules.count {
             return Err(Fault::TooMany);
         }
-        fields.note(line);
-        at = next;
+        let offset = |place: usize| (place - start) as u32;
+        fields.note(Line {
+            name: offset(at),
+            name_end: offset(name.end),
+            value: offset(value.start),
+            value_end: offset(value.end),
+            known: name.known,
+            plain: value.plain && name.end == name.colon,
+        });
+        at = value.next;
     }
 }
 
@@ -50,44 +65,46 @@ fn end_of_section(buf: &[u8], start: usize, at: usize, fields: &mut Fields) -> R
     }
 }
 
+struct Name {
+    end: usize,
+    colon: usize,
+    known: Known,
+}
+
 #[inline]
-fn read_line(buf: &[u8], start: usize, at: usize, rules: Rules) -> Result<Option<(Line, usize)>, Fault> {
-    let name_end = scan::token_end(buf, at);
-    let Some(stop) = buf.get(name_end) else { return Ok(None) };
-    let colon = if *stop == b':' && name_end > at { name_end } else { odd_name(buf, at, name_end, rules)? };
-    let mut value = colon + 1;
-    while matches!(buf.get(value), Some(b' ' | b'\t')) {
-        value += 1;
+fn read_name(buf: &[u8], at: usize, rules: Rules) -> Result<Option<Name>, Fault> {
+    let end = scan::colon(buf, at);
+    let known = Known::of(&buf[at..end]);
+    if known != Known::Other && buf.get(end) == Some(&b':') {
+        return Ok(Some(Name { end, colon: end, known }));
     }
-    let Some(stop) = value_end(buf, value)? else { return Ok(None) };
-    let value_end = trim_end(buf, value, stop);
-    let known = Known::of(&buf[at..name_end]);
-    if known == Known::Other && is_disguised(&buf[at..name_end]) {
+    read_other_name(buf, at, rules)
+}
+
+/// A name that was not recognised at once.
+fn read_other_name(buf: &[u8], at: usize, rules: Rules) -> Result<Option<Name>, Fault> {
+    let end = scan::token_end(buf, at);
+    let Some(stop) = buf.get(end) else { return Ok(None) };
+    let colon = if *stop == b':' && end > at { Some(end) } else { odd_name(buf, at, end, rules)? };
+    let name = &buf[at..end];
+    if is_disguised(name) {
         return Err(Fault::Bad("field_name_disguised"));
     }
-    let plain = value_end == stop && value == name_end + 2 && buf[name_end + 1] == b' ';
-    let line = Line {
-        name: offset(at - start),
-        name_end: offset(name_end - start),
-        value: offset(value - start),
-        value_end: offset(value_end - start),
-        known,
-        plain,
-    };
-    Ok(Some((line, stop + 2)))
+    Ok(colon.map(|colon| Name { end, colon, known: Known::of(name) }))
 }
 
 /// A name that is not followed by its colon at once: says where the colon is, if that may be.
 #[cold]
-fn odd_name(buf: &[u8], at: usize, name_end: usize, rules: Rules) -> Result<usize, Fault> {
+fn odd_name(buf: &[u8], at: usize, name_end: usize, rules: Rules) -> Result<Option<usize>, Fault> {
     match buf[name_end] {
         b' ' | b'\t' if name_end == at => Err(Fault::Bad("folded_line")),
         b' ' | b'\t' if rules.trim_names => {
             let rest = &buf[name_end..];
             let blanks = rest.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(rest.len());
             match rest.get(blanks) {
-                Some(b':') => Ok(name_end + blanks),
-                _ => Err(Fault::Bad("field_name")),
+                None => Ok(None),
+                Some(b':') => Ok(Some(name_end + blanks)),
+                Some(_) => Err(Fault::Bad("field_name")),
             }
         }
         b' ' | b'\t' => Err(Fault::Bad("space_before_colon")),
@@ -98,15 +115,51 @@ fn odd_name(buf: &[u8], at: usize, name_end: usize, rules: Rules) -> Result<usiz
     }
 }
 
-/// Where the CR LF behind a value is.
+struct Value {
+    start: usize,
+    end: usize,
+    /// Where the next line begins.
+    next: usize,
+    /// Whether exactly one blank stands before it and nothing behind it.
+    plain: bool,
+}
+
 #[inline]
+fn read_value(buf: &[u8], from: usize) -> Result<Option<Value>, Fault> {
+    let mut stop = scan::control(buf, from);
+    if buf.get(stop) != Some(&b'\r') || buf.get(stop + 1) != Some(&b'\n') {
+        match value_end(buf, stop)? {
+            Some(end) => stop = end,
+            None => return Ok(None),
+        }
+    }
+    let text = &buf[from..stop];
+    // No control byte is in the text but HTAB, so what is above a blank is no white space.
+    if let [b' ', first, .., last] = text
+        && (*first > b' ') & (*last > b' ')
+    {
+        return Ok(Some(Value { start: from + 1, end: stop, next: stop + 2, plain: true }));
+    }
+    Ok(Some(trim(text, from, stop)))
+}
+
+/// White space around a value is no part of it.
+fn trim(text: &[u8], from: usize, stop: usize) -> Value {
+    let is_text = |b: &u8| !matches!(b, b' ' | b'\t');
+    let start = text.iter().position(is_text).unwrap_or(text.len());
+    let end = text.iter().rposition(is_text).map_or(start, |last| last + 1);
+    let plain = start == 1 && text[0] == b' ' && end == text.len();
+    Value { start: from + start, end: from + end, next: stop + 2, plain }
+}
+
+/// Where the CR LF behind a value is; `at` is a control byte or the end.
+#[cold]
 fn value_end(buf: &[u8], mut at: usize) -> Result<Option<usize>, Fault> {
     loop {
-        at = scan::control(buf, at);
         match (buf.get(at), buf.get(at + 1)) {
             (Some(b'\r'), Some(b'\n')) => return Ok(Some(at)),
             (None, _) | (Some(b'\r'), None) => return Ok(None),
-            (Some(b'\t'), _) => at += 1,
+            (Some(b'\t'), _) => at = scan::control(buf, at + 1),
             (Some(b'\r'), Some(_)) => return Err(Fault::Bad("bare_cr")),
             (Some(b'\n'), _) => return Err(Fault::Bad("bare_lf")),
             (Some(_), _) => return Err(Fault::Bad("field_value")),
@@ -114,23 +167,12 @@ fn value_end(buf: &[u8], mut at: usize) -> Result<Option<usize>, Fault> {
     }
 }
 
-#[inline]
-fn trim_end(buf: &[u8], from: usize, mut end: usize) -> usize {
-    while end > from && matches!(buf[end - 1], b' ' | b'\t') {
-        end -= 1;
-    }
-    end
-}
-
 /// Names that frameworks behind us fold into the names that frame a message.
 fn is_disguised(name: &[u8]) -> bool {
-    let folds = |to: &[u8]| {
-        name.len() == to.len()
-            && name.iter().zip(to).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
-    };
-    folds(b"content-length") || folds(b"transfer-encoding")
-}
-
-fn offset(length: usize) -> u32 {
-    u32::try_from(length).expect("a head is limited far below 4 GiB")
+    let folds = |to: &[u8]| name.iter().zip(to).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'));
+    match name.len() {
+        14 => name.contains(&b'_') && folds(b"content-length"),
+        17 => name.contains(&b'_') && folds(b"transfer-encoding"),
+        _ => false,
+    }
 }

@@ -18,6 +18,9 @@ mod response;
 mod scan;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::body::{BadBody, BodyReader};
 pub use self::request::parse_request;
 pub use self::response::{Asked, BadAnswer, parse_response};

@@ -128,20 +128,15 @@ fn judge(head: &mut RequestHead, target: &[u8]) -> Result<(), Refused> {
     judge_expectation(head)
 }
 
-/// The target and the host. An absolute target must agree with Host: the RFC would let it win, but an origin that reads
-/// Host all the same would serve another site than the one that was routed.
+/// The target and the host.
 fn judge_place(head: &mut RequestHead, target: &[u8]) -> Result<(), Refused> {
     if head.fields.has_many(Known::Host) {
         return Err(Refused::bad("host_repeated"));
     }
-    let fields = std::mem::take(&mut head.fields);
-    let result = match fields.get(Known::Host) {
-        Some(host) => head.set_authority(host).and_then(|()| head.set_visible_target(target, Some(host))),
-        None if head.version == Version::Http11 => Err(Refused::bad("host_missing")),
-        None => head.set_visible_target(target, None),
-    };
-    head.fields = fields;
-    result
+    if head.version == Version::Http11 && !head.fields.has(Known::Host) {
+        return Err(Refused::bad("host_missing"));
+    }
+    head.set_place(target)
 }
 
 fn judge_framing(head: &mut RequestHead) -> Result<(), Refused> {

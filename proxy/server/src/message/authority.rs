@@ -21,11 +21,13 @@ fn split(authority: &[u8]) -> Result<(usize, Option<&[u8]>), Refused> {
     if authority.first() == Some(&b'[') {
         return split_literal(authority);
     }
-    let end = authority.iter().position(|b| *b == b':').unwrap_or(authority.len());
-    if !is_name(&authority[..end]) {
-        return Err(Refused::bad("host_name"));
+    let end = name_end(authority);
+    match authority.get(end) {
+        _ if end == 0 => Err(Refused::bad("host_name")),
+        None => Ok((end, None)),
+        Some(b':') => Ok((end, authority.get(end + 1..))),
+        Some(_) => Err(Refused::bad("host_name")),
     }
-    Ok((end, authority.get(end + 1..)))
 }
 
 fn split_literal(authority: &[u8]) -> Result<(usize, Option<&[u8]>), Refused> {
@@ -39,17 +41,35 @@ fn split_literal(authority: &[u8]) -> Result<(usize, Option<&[u8]>), Refused> {
     }
 }
 
-fn is_name(name: &[u8]) -> bool {
-    let mut last = b'.';
-    for byte in name {
-        let good = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (*byte == b'.' && last != b'.');
-        if !good {
-            return false;
+/// Where the name of a host ends: at a byte that cannot stand in it, an empty label among them.
+fn name_end(authority: &[u8]) -> usize {
+    let mut last = DOT;
+    for (at, byte) in authority.iter().enumerate() {
+        let class = CLASS[usize::from(*byte)];
+        if class & last != 0 || class == 0 {
+            return at;
         }
-        last = *byte;
+        last = class & DOT;
     }
-    !name.is_empty()
+    authority.len()
 }
+
+const LETTER: u8 = 1;
+const DOT: u8 = 2;
+
+/// What stands in names of hosts.
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            table[byte as usize] = LETTER;
+        }
+        byte += 1;
+    }
+    table[b'.' as usize] = DOT;
+    table
+};
 
 fn is_port(port: &[u8]) -> bool {
     let value = port.iter().try_fold(0u32, |value, b| b.is_ascii_digit().then(|| value * 10 + u32::from(b - b'0')));

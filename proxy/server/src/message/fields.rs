@@ -97,6 +97,7 @@ impl Fields {
     }
 
     /// Notes a field whose bytes are given afterwards with [`Fields::adopt`]; its offsets are into those bytes.
+    #[inline]
     pub(crate) fn note(&mut self, line: Line) {
         let bit = line.known.bit();
         self.repeated |= self.present & bit;
@@ -231,6 +232,12 @@ impl Fields {
     }
 }
 
+impl sluice_proxy_core::route::Fields for Fields {
+    fn first(&self, name: &str) -> Option<&[u8]> {
+        self.get_named(name)
+    }
+}
+
 impl<'a> IntoIterator for &'a Fields {
     type Item = (&'a [u8], &'a [u8], Known);
     type IntoIter = Iter<'a>;
@@ -274,4 +281,70 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 /// Whether these bytes may stand as a field value.
 pub(super) fn is_value(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Fields {
+        let mut fields = Fields::new();
+        fields.push("Host", "a");
+        fields.push("X-One", "1");
+        fields.push("cookie", "b=1");
+        fields.push("x-one", "2");
+        fields.push("Cookie", "c=2");
+        fields
+    }
+
+    fn written(fields: &Fields, keep: impl Fn(Known) -> bool) -> String {
+        let mut out = Vec::new();
+        fields.write(&mut out, keep);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn order_and_case_stay() {
+        let fields = sample();
+        assert_eq!(written(&fields, |_| true), "Host: a\r\nX-One: 1\r\ncookie: b=1\r\nx-one: 2\r\nCookie: c=2\r\n");
+        assert_eq!(written(&fields, |known| known != Known::Cookie), "Host: a\r\nX-One: 1\r\nx-one: 2\r\n");
+        let names: Vec<_> = fields.iter().map(|(name, _, known)| (name.to_vec(), known)).collect();
+        assert_eq!(names[2], (b"cookie".to_vec(), Known::Cookie));
+        assert_eq!(names.len(), fields.len());
+    }
+
+    #[test]
+    fn fields_are_found_by_what_they_are_and_by_name() {
+        let fields = sample();
+        assert_eq!(fields.get(Known::Cookie), Some(&b"b=1"[..]));
+        assert_eq!(fields.all(Known::Cookie).collect::<Vec<_>>(), [b"b=1", b"c=2"]);
+        assert_eq!((fields.count(Known::Cookie), fields.count(Known::Te)), (2, 0));
+        assert_eq!(fields.get_named("X-ONE"), Some(&b"1"[..]));
+        assert_eq!(fields.get_named("HOST"), Some(&b"a"[..]));
+        assert_eq!(fields.get_named("x-two"), None);
+        assert!(fields.has_many(Known::Cookie) && !fields.has_many(Known::Host));
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_everywhere() {
+        let mut fields = sample();
+        assert_eq!(fields.remove(Known::Cookie), 2);
+        assert_eq!(fields.remove(Known::Cookie), 0);
+        assert_eq!(fields.remove_named(b"X-one"), 2);
+        assert_eq!((fields.len(), fields.has(Known::Cookie), fields.get(Known::Cookie)), (1, false, None));
+        assert_eq!(written(&fields, |_| true), "Host: a\r\n");
+        fields.push_known(Known::Cookie, "d");
+        assert!(fields.has(Known::Cookie) && !fields.has_many(Known::Cookie));
+        fields.set_known(Known::Host, "b");
+        assert_eq!(written(&fields, |_| true), "cookie: d\r\nhost: b\r\n");
+    }
+
+    #[test]
+    fn a_cleared_value_keeps_its_buffers() {
+        let mut fields = sample();
+        let capacity = fields.bytes.capacity();
+        fields.clear();
+        assert!(fields.is_empty() && fields.iter().next().is_none() && !fields.has(Known::Host));
+        assert_eq!(fields.bytes.capacity(), capacity);
+    }
 }

@@ -1,6 +1,7 @@
 //! Heads of requests and answers.
 
-use super::{Fields, Framing, Method, Refused, Version, authority, target};
+use super::place::Place;
+use super::{Fields, Framing, Known, Method, Refused, Version};
 
 /// The head of a request. Made once and filled again and again: `clear` keeps the buffers.
 #[derive(Debug, Clone, Default)]
@@ -9,11 +10,7 @@ pub struct RequestHead {
     pub method: Method,
     /// The version it was read in.
     pub version: Version,
-    target: String,
-    /// Where the path ends.
-    path_end: usize,
-    authority: String,
-    host: String,
+    place: Place,
     /// All fields as they came, hop-by-hop ones too.
     pub fields: Fields,
     /// How the body ends. Never `UntilClose`.
@@ -38,10 +35,7 @@ impl RequestHead {
     pub fn clear(&mut self) {
         self.method = Method::Get;
         self.version = Version::Http11;
-        self.target.clear();
-        self.path_end = 0;
-        self.authority.clear();
-        self.host.clear();
+        self.place.clear();
         self.fields.clear();
         self.framing = Framing::None;
         self.keep_alive = false;
@@ -52,31 +46,31 @@ impl RequestHead {
     /// Path and query in origin-form, or `*`. Visible ASCII.
     #[must_use]
     pub fn target(&self) -> &str {
-        &self.target
+        self.place.target()
     }
 
     /// The path, still percent-encoded; begins with `/`, or is `*`.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.target[..self.path_end]
+        self.place.path()
     }
 
     /// What stands behind the first `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.target.get(self.path_end + 1..)
+        self.place.query()
     }
 
     /// Host and port as the client named them (Host, absolute-form or `:authority`). Empty only for HTTP/1.0 without Host.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.authority
+        self.place.authority()
     }
 
     /// The host in lower case, without the port and without a dot at the end; IPv6 addresses in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        self.place.host()
     }
 
     /// Takes a target in any form but that of CONNECT. An absolute-form target names the authority too.
@@ -88,26 +82,7 @@ impl RequestHead {
         if !text.iter().all(u8::is_ascii_graphic) {
             return Err(Refused::bad("target_character"));
         }
-        self.set_visible_target(text, None)
-    }
-
-    /// As `set_target`, of bytes that were found visible, with the Host field against which an absolute form is held.
-    pub(crate) fn set_visible_target(&mut self, text: &[u8], host: Option<&[u8]>) -> Result<(), Refused> {
-        let parts = target::parse(&self.method, text)?;
-        if let Some((port, named)) = parts.authority {
-            self.set_authority(named)?;
-            if host.is_some_and(|host| !authority::agree(named, host, port)) {
-                return Err(Refused::bad("host_mismatch"));
-            }
-        }
-        let rest = std::str::from_utf8(parts.rest).map_err(|_| Refused::bad("target_character"))?;
-        self.target.clear();
-        if matches!(rest.as_bytes().first(), None | Some(b'?')) {
-            self.target.push('/');
-        }
-        self.target.push_str(rest);
-        self.path_end = memchr::memchr(b'?', self.target.as_bytes()).unwrap_or(self.target.len());
-        Ok(())
+        self.place.set_target(&self.method, text, None)
     }
 
     /// Takes `host [":" port]`.
@@ -115,14 +90,16 @@ impl RequestHead {
     /// # Errors
     /// Anything else: user names, paths, lists, ports that are none, an empty host.
     pub fn set_authority(&mut self, text: &[u8]) -> Result<(), Refused> {
-        let end = authority::check(text)?;
-        let text = std::str::from_utf8(text).map_err(|_| Refused::bad("host_name"))?;
-        self.authority.clear();
-        self.authority.push_str(text);
-        self.host.clear();
-        self.host.push_str(text[..end].strip_suffix('.').unwrap_or(&text[..end]));
-        self.host.make_ascii_lowercase();
-        Ok(())
+        self.place.set_authority(text)
+    }
+
+    /// Takes a target that was found visible, and the Host field, which is missing only in HTTP/1.0.
+    pub(crate) fn set_place(&mut self, target: &[u8]) -> Result<(), Refused> {
+        let host = self.fields.get(Known::Host);
+        if let Some(host) = host {
+            self.place.set_authority(host)?;
+        }
+        self.place.set_target(&self.method, target, host)
     }
 }
 

@@ -72,3 +72,71 @@ fn wants_trailers(value: &[u8]) -> bool {
 pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(list: &[(&str, &str)], keep_upgrade: bool) -> (Vec<String>, Stripped) {
+        let mut fields = Fields::new();
+        list.iter().for_each(|(name, value)| fields.push(name, value));
+        let done = strip_hop_by_hop(&mut fields, keep_upgrade);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (fields.iter().map(|(name, value, _)| format!("{}={}", text(name), text(value))).collect(), done)
+    }
+
+    #[test]
+    fn fields_of_the_connection_go() {
+        let (left, done) = stripped(
+            &[
+                ("Connection", "keep-alive, X-Mine"),
+                ("Keep-Alive", "timeout=5"),
+                ("Proxy-Connection", "close"),
+                ("Transfer-Encoding", "chunked"),
+                ("TE", "gzip"),
+                ("Upgrade", "websocket"),
+                ("HTTP2-Settings", "AAMAAABk"),
+                ("Proxy-Authorization", "Basic eA=="),
+                ("x-mine", "1"),
+                ("X-MINE", "2"),
+                ("Trailer", "x-sum"),
+                ("Accept", "*/*"),
+            ],
+            false,
+        );
+        assert_eq!(left, ["Trailer=x-sum", "Accept=*/*"]);
+        assert_eq!(done, Stripped { removed: 10, protected: 0 });
+    }
+
+    #[test]
+    fn no_client_deletes_what_others_rely_on() {
+        let protected = [
+            "Host",
+            "Content-Length",
+            "Cookie",
+            "Authorization",
+            "X-Forwarded-For",
+            "x-forwarded-proto",
+            "X-Forwarded-Prefix",
+            "Forwarded",
+            "X-Request-Id",
+            "X-Real-IP",
+            "Content-Type",
+            "Via",
+            "Sec-WebSocket-Key",
+            "grpc-timeout",
+        ];
+        for name in protected {
+            let (left, done) = stripped(&[("Connection", &format!("close,{name}")), (name, "v")], false);
+            assert_eq!(left, [format!("{name}=v")]);
+            assert_eq!(done, Stripped { removed: 1, protected: 1 });
+        }
+    }
+
+    #[test]
+    fn upgrade_stays_when_asked_and_te_stays_for_trailers() {
+        let list = [("Upgrade", "websocket"), ("Connection", "Upgrade, TE"), ("TE", "gzip;q=0.5, Trailers")];
+        assert_eq!(stripped(&list, true).0, ["Upgrade=websocket", "te=trailers"]);
+        assert_eq!(stripped(&list, false).0, ["te=trailers"]);
+    }
+}

@@ -14,6 +14,7 @@ mod head;
 mod hop;
 mod known;
 mod method;
+mod place;
 mod status;
 mod target;
 

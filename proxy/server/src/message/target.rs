@@ -14,13 +14,17 @@ pub(super) struct Target<'a> {
     pub(super) authority: Option<(&'static [u8], &'a [u8])>,
     /// Path and query, or `*`, or empty (the root), or a query alone (of the root).
     pub(super) rest: &'a [u8],
+    /// Where the path ends in it.
+    pub(super) path_end: usize,
 }
 
 /// Takes a target apart and checks it. The bytes must be visible ASCII: the codecs stop at anything else.
 pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Refused> {
     match target.first() {
         Some(b'/') => checked(None, target),
-        Some(b'*') if target.len() == 1 && *method == Method::Options => Ok(Target { authority: None, rest: b"*" }),
+        Some(b'*') if target.len() == 1 && *method == Method::Options => {
+            Ok(Target { authority: None, rest: b"*", path_end: 1 })
+        }
         Some(_) => absolute(method, target),
         None => Err(Refused::bad("target_empty")),
     }
@@ -37,7 +41,7 @@ fn absolute<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Refused
     let end = behind.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(behind.len());
     let (authority, rest) = behind.split_at(end);
     if rest.is_empty() && *method == Method::Options {
-        return Ok(Target { authority: Some((port, authority)), rest: b"*" });
+        return Ok(Target { authority: Some((port, authority)), rest: b"*", path_end: 1 });
     }
     checked(Some((port, authority)), rest)
 }
@@ -48,21 +52,39 @@ fn strip<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn checked<'a>(authority: Option<(&'static [u8], &'a [u8])>, rest: &'a [u8]) -> Result<Target<'a>, Refused> {
-    let mut at = 0;
-    while let Some(byte) = rest.get(at) {
-        match byte {
-            b'?' => break,
-            b'#' => return Err(Refused::bad("target_fragment")),
-            b'\\' => return Err(Refused::bad("target_backslash")),
-            b'%' => check_encoded(rest, at)?,
-            _ => {}
+    let mut path_end = rest.len();
+    for (at, byte) in rest.iter().enumerate() {
+        if !ODD[usize::from(*byte)] {
+            continue;
         }
-        at += 1;
+        if *byte == b'?' {
+            path_end = at;
+            break;
+        }
+        check_odd(rest, at)?;
     }
-    if rest[at..].contains(&b'#') {
+    if rest[path_end..].contains(&b'#') {
         return Err(Refused::bad("target_fragment"));
     }
-    Ok(Target { authority, rest })
+    Ok(Target { authority, rest, path_end })
+}
+
+/// What is looked at in a path.
+const ODD: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b'?' as usize] = true;
+    table[b'#' as usize] = true;
+    table[b'\\' as usize] = true;
+    table[b'%' as usize] = true;
+    table
+};
+
+fn check_odd(rest: &[u8], at: usize) -> Result<(), Refused> {
+    match rest[at] {
+        b'#' => Err(Refused::bad("target_fragment")),
+        b'\\' => Err(Refused::bad("target_backslash")),
+        _ => check_encoded(rest, at),
+    }
 }
 
 fn check_encoded(rest: &[u8], at: usize) -> Result<(), Refused> {
