@@ -1,0 +1,120 @@
+//! The choice of an endpoint: split, pick, and all of it.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sluice_config::validated::{
+    self, Capabilities, Capability, Endpoint, Pool, Region, Role, Split, StickyKey, Timeouts, Version,
+};
+use sluice_config::value::Weight;
+use sluice_proxy_core::endpoint::Registry;
+use sluice_proxy_core::histogram::Histogram;
+use sluice_proxy_core::pick::RoundRobin;
+use sluice_proxy_core::select::{Ask, Selector};
+use sluice_proxy_core::service::{Service, identities};
+use sluice_proxy_core::split::{Shares, Strata, Ticket, rendezvous};
+
+fn split(c: &mut Criterion) {
+    let mut group = c.benchmark_group("split");
+    for weights in [vec![95, 5], vec![80, 5, 5, 5, 5], vec![10; 12]] {
+        let mut strata = Strata::new(Shares::of(weights.iter().copied()));
+        let mut rng = StdRng::seed_from_u64(1);
+        group.bench_function(BenchmarkId::new("random", weights.len()), |b| b.iter(|| strata.choose(&mut rng)));
+    }
+    for count in [2, 5] {
+        let tickets: Vec<Ticket> = (0..count).map(ticket).collect();
+        group.bench_function(BenchmarkId::new("sticky", count), |b| {
+            b.iter(|| rendezvous(tickets.iter().copied().enumerate(), black_box(b"0123456789abcdef")));
+        });
+    }
+    group.finish();
+}
+
+fn ticket(at: usize) -> Ticket {
+    Ticket::new(&"shop".parse().expect("a name"), &format!("v{at}").parse().expect("a name"), 10)
+}
+
+fn pick(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pick");
+    for count in [3, 100] {
+        let mut robin = RoundRobin::new(std::iter::repeat_n(1, count), &mut StdRng::seed_from_u64(1));
+        group.bench_function(BenchmarkId::from_parameter(count), |b| b.iter(|| robin.next(|_| black_box(1))));
+    }
+    group.finish();
+}
+
+/// A service with two versions in three regions, and so many endpoints in each pool.
+fn select(c: &mut Criterion) {
+    let mut group = c.benchmark_group("select");
+    for count in [3, 100] {
+        let regions: Arc<[Region]> = Arc::new([region("a", 50), region("b", 30), region("c", 20)]);
+        let document = document(count);
+        let registry = Registry::default().carry(identities(&regions, std::slice::from_ref(&document)));
+        let service = Service::new(&regions, &document, &registry);
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut selector = Selector::new(&service, &mut rng);
+        let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
+        group.bench_function(BenchmarkId::new("random", count), |b| {
+            b.iter(|| selector.choose(&service, &ask, &mut rng));
+        });
+        let ask = Ask { sticky_key: Some(b"0123456789abcdef"), ..ask };
+        group.bench_function(BenchmarkId::new("sticky", count), |b| {
+            b.iter(|| selector.choose(&service, &ask, &mut rng));
+        });
+    }
+    group.finish();
+}
+
+fn region(name: &str, share: u32) -> Region {
+    let capabilities = Capabilities { read: true, write: true, admin: true };
+    Region { name: name.parse().expect("a name"), role: Role::Secondary, weight: weight(share), capabilities }
+}
+
+fn weight(value: u32) -> Weight {
+    Weight::new(value).expect("within the range")
+}
+
+fn document(endpoints: u16) -> validated::Service {
+    let address = |region: usize, port: u16| SocketAddr::from(([10, 0, 0, 1 + region as u8], 8000 + port));
+    let pool = |region: usize| {
+        let endpoint = |port| Endpoint { address: address(region, port), weight: weight(1) };
+        Pool { region, endpoints: (0..endpoints).map(endpoint).collect() }
+    };
+    let version = |name: &str, share: u32| Version {
+        name: name.parse().expect("a name"),
+        weight: weight(share),
+        pools: (0..3).map(pool).collect(),
+    };
+    validated::Service {
+        name: "shop".parse().expect("a name"),
+        split: Split::Sticky(StickyKey::ClientAddress),
+        health_check: None,
+        timeouts: Timeouts {
+            connect: Duration::from_secs(2),
+            per_try: None,
+            idle: None,
+            total: None,
+            tunnel_idle: None,
+        },
+        versions: vec![version("v1", 95), version("v2", 5)],
+    }
+}
+
+fn record(c: &mut Criterion) {
+    let histogram = Histogram::default();
+    let mut micros = 1;
+    c.bench_function("histogram", |b| {
+        b.iter(|| {
+            micros = (micros * 31) % 10_000_019;
+            histogram.record(micros);
+        });
+    });
+}
+
+criterion_group!(benches, split, pick, select, record);
+criterion_main!(benches);
