@@ -281,7 +281,9 @@ mod tests {
         let mut answer = String::new();
         // Stopped clocks jump to the next deadline as soon as nothing else can happen.
         tokio::time::pause();
+        let begun = tokio::time::Instant::now();
         last.read_to_string(&mut answer).await.unwrap();
+        assert!(begun.elapsed() < 2 * HEADER_TIMEOUT, "{:?}", begun.elapsed());
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 

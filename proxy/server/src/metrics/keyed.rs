@@ -90,4 +90,15 @@ mod tests {
         keyed.expire(start + KEPT + Duration::from_secs(1));
         assert_eq!(keyed.len(), 1);
     }
+
+    #[test]
+    fn a_series_that_was_asked_for_lately_stays() {
+        let start = Instant::now();
+        let mut keyed = Keyed::default();
+        keyed.insert("a", Arc::new(7));
+        keyed.expire(start);
+        drop(keyed.find(&"a"));
+        keyed.expire(start + KEPT);
+        assert_eq!(keyed.len(), 1);
+    }
 }
