@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+pub mod diff;
 pub mod duration;
 mod effective;
 mod format;
@@ -34,6 +35,7 @@ pub mod validated;
 pub mod value;
 pub mod wire;
 
+pub use diff::diff;
 pub use effective::effective_yaml;
 pub use problem::{Problem, Problems};
 pub use schema::json_schema;

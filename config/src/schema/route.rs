@@ -47,11 +47,11 @@ pub(crate) struct Match {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1), extend("items" = {"type": "string", "format": "method"}))]
     pub(crate) methods: Vec<String>,
-    /// All of these, by the first field of that name: a value, or `{ present: true }` for any value. Case of the name does not matter. At most 32.
+    /// All of these, by the first field of that name: a value, or `{ present: true }` for any value. Case of the name does not matter. At most 32. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 32), extend("propertyNames" = {"format": "header-name"}))]
     pub(crate) headers: BTreeMap<String, ValueMatch>,
-    /// All of these, by the first parameter of that name: a value, or `{ present: true }` for any value. At most 32.
+    /// All of these, by the first parameter of that name: a value, or `{ present: true }` for any value. At most 32. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(length(max = 32), extend("propertyNames" = {"format": "parameter-name"}))]
     pub(crate) query: BTreeMap<String, ValueMatch>,

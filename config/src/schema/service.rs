@@ -25,11 +25,11 @@ pub(crate) struct Service {
     /// How long things may take.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
-    /// The deployable variants, 1 to 64. At least one weight is above 0.
+    /// The deployable variants, 1 to 64. At least one weight is above 0. Default: one, named `default`, with the `endpoints`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) versions: Option<Vec<Version>>,
-    /// In place of `versions`: the endpoints of one version, named `default`.
+    /// In place of `versions`: the endpoints of one version, named `default`. Default: none; one of both must be there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoints: Option<Endpoints>,
 }

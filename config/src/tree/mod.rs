@@ -69,20 +69,31 @@ impl Node {
         if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
+    /// Where the last field of this path is named; the path as by [`locate`](Self::locate).
+    pub(crate) fn locate_key(&self, path: Path) -> (Path, Position) {
+        let (located, at) = self.locate(path.clone());
+        let (steps, Some(Step::Field(name))) = (path.steps(), path.steps().last()) else { return (located, at) };
+        let around = steps[..steps.len() - 1].iter().try_fold(self, |node, step| node.step(step));
+        (located, around.and_then(|node| node.entry(name)).map_or(at, |entry| entry.key_at))
+    }
+
+    fn step(&self, step: &Step) -> Option<&Self> {
+        match (step, &self.value) {
+            (Step::Field(name), _) => self.field(name),
+            (Step::Item(index), Value::List(items)) => items.get(*index),
+            (Step::Item(_), _) => None,
+        }
+    }
+
     /// Where the value of this path is written, or the nearest value around it; the path comes back with the places
     /// of items as they were written.
     pub(crate) fn locate(&self, mut path: Path) -> (Path, Position) {
         let (mut node, mut at) = (Some(self), self.at);
         for step in path.steps_mut() {
-            node = match (step, node.map(|node| &node.value)) {
-                (Step::Field(name), Some(_)) => node.and_then(|node| node.field(name)),
-                (Step::Item(index), Some(Value::List(items))) => {
-                    let item = items.get(*index);
-                    *index = item.map_or(*index, |item| item.place);
-                    item
-                }
-                _ => None,
-            };
+            node = node.and_then(|node| node.step(step));
+            if let (Step::Item(index), Some(item)) = (step, node) {
+                *index = item.place;
+            }
             at = node.map_or(at, |node| node.at);
         }
         (path, at)

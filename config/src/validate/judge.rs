@@ -88,6 +88,12 @@ impl Judge<'_> {
         self.problems.push(Problem { hint, ..problem });
     }
 
+    /// As [`report`](Self::report), but the place is the name of the field, not its value.
+    pub(super) fn report_key(&mut self, code: Code, path: Path, message: impl Into<String>, hint: String) {
+        let (path, position) = self.root.locate_key(path);
+        self.problems.push(Problem::new(code, path, position, message).hint(hint));
+    }
+
     /// `listeners[0] (line 2)`.
     pub(super) fn place(&self, path: Path) -> String {
         let (path, position) = self.root.locate(path);

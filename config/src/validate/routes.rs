@@ -237,7 +237,7 @@ fn resolve_headers(
         if resolved.insert(lower, value).is_some() {
             let message = format!("the header {} stands here twice", quote(name));
             let hint = "names of headers differ by more than case: remove one of them".to_owned();
-            judge.report(Code::DuplicateKey, path.clone().field(name), message, Some(hint));
+            judge.report_key(Code::DuplicateKey, path.clone().field(name), message, hint);
         }
     }
     resolved.into_values().collect()

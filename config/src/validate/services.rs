@@ -171,7 +171,7 @@ fn report_undeclared(judge: &mut Judge<'_>, path: Path, name: &str, regions: &Re
     }
     let nearest = judge.suggestions.hint(name, regions.all.iter().map(|region| region.name.as_str()));
     let hint = nearest.unwrap_or_else(|| "declare it under `regions`".to_owned());
-    judge.report(Code::UndeclaredRegion, path, format!("the region {} is not declared", quote(name)), Some(hint));
+    judge.report_key(Code::UndeclaredRegion, path, format!("the region {} is not declared", quote(name)), hint);
 }
 
 fn resolve_pool(judge: &mut Judge<'_>, path: &Path, region: usize, list: &[written_endpoint::Endpoint]) -> Pool {
