@@ -4,9 +4,10 @@
 //! Nothing here does I/O, reads a clock or draws chance: `now` and the random source are arguments, and each answer
 //! carries its reason as data. A decision can therefore be property-tested, simulated and replayed.
 //!
-//! A request meets the modules in this order: [`route`] finds the service, [`select`] composes, for one [`service`], [`place`] (region),
-//! [`split`] (version) and [`pick`] (endpoint), [`outcome`] says what the ending means, [`retry`] whether there is
-//! another attempt, [`histogram`] keeps the times. [`endpoint`] and [`health`] hold what outlives a revision.
+//! A request meets the modules in this order: [`route`] finds the service, [`sticky`] what identifies the user,
+//! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint), [`outcome`]
+//! says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times. [`endpoint`] and
+//! [`health`] hold what outlives a revision.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -108,8 +108,9 @@ pub struct Selector {
 #[derive(Debug, Clone)]
 struct Pool {
     robin: RoundRobin,
-    standings: Vec<Standing>,
-    /// Of those that may be chosen.
+    /// Those of the best standing; 0 for the rest.
+    weights: Vec<u32>,
+    /// Of the endpoints with a weight.
     best: Standing,
 }
 
@@ -209,12 +210,14 @@ impl Selector {
     fn pick(&mut self, service: &Service, ask: &Ask<'_>, start: Start) -> Option<Choice> {
         let Start { region, version, why_region, why_version } = start;
         let index = service.pool_index(region, version);
-        let Pool { robin, standings, best } = &mut self.pools[index];
+        let Pool { robin, weights, best } = &mut self.pools[index];
         let why_endpoint = pick::Reason::of(*best)?;
-        let members = &service.pools[index];
         let spot = |endpoint| Spot { region, version, endpoint };
-        let eligible = |at: usize| standings[at] == *best && !ask.tried.contains(&spot(at));
-        let endpoint = robin.next(|at| if eligible(at) { members[at].weight } else { 0 })?;
+        let endpoint = if ask.tried.is_empty() {
+            robin.next(|at| weights[at])?
+        } else {
+            robin.next(|at| if ask.tried.contains(&spot(at)) { 0 } else { weights[at] })?
+        };
         Some(Choice { spot: spot(endpoint), region: why_region, version: why_version, endpoint: why_endpoint })
     }
 
@@ -315,7 +318,7 @@ impl Pool {
     }
 
     fn with(robin: RoundRobin, members: usize) -> Self {
-        Self { robin, standings: vec![Standing::Out; members], best: Standing::Out }
+        Self { robin, weights: vec![0; members], best: Standing::Out }
     }
 
     fn carry(&self, old: &[Member], new: &[Member], rng: &mut impl Rng) -> Self {
@@ -327,12 +330,18 @@ impl Pool {
         Self::with(RoundRobin::carry(weights, &self.robin, origin, rng), new.len())
     }
 
+    /// Reads each standing once: two readings could disagree and leave nobody.
     fn refresh(&mut self, members: &[Member]) {
         self.best = Standing::Out;
-        for (standing, member) in self.standings.iter_mut().zip(members) {
-            *standing = member.endpoint.standing();
-            if member.weight > 0 {
-                self.best = self.best.min(*standing);
+        for (at, member) in members.iter().enumerate() {
+            let standing = member.endpoint.standing();
+            self.weights[at] = 0;
+            if member.weight > 0 && standing <= self.best {
+                if standing < self.best {
+                    self.weights[..at].fill(0);
+                    self.best = standing;
+                }
+                self.weights[at] = member.weight;
             }
         }
     }
