@@ -194,10 +194,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The registry of the next revision: the states of those `wanted` that were known, new ones for the rest. With each
-    /// identity comes whether its service has a health check. States that are not wanted live on only while requests
-    /// hold them. Known endpoints learn at once whether they are still checked, so call it for a revision that will run.
-    /// O(n log n).
+    /// The registry of the next revision: the states of those `wanted` that were known, new ones for the rest. With
+    /// each identity comes whether its service has a health check. States that are not wanted live on only while
+    /// requests hold them. Known endpoints learn at once whether they are still checked, so call it for a revision that
+    /// will run. O(n log n).
     #[must_use]
     pub fn carry(&self, wanted: impl IntoIterator<Item = (EndpointId, bool)>) -> Self {
         let mut next = Self::default();
@@ -311,7 +311,8 @@ mod tests {
     }
 
     proptest! {
-        /// Guarantee 5: state belongs to the identity. What two revisions share has one state and one pulse; the rest is new.
+        /// Guarantee 5: state belongs to the identity. What two revisions share has one state and one pulse; the rest
+        /// is new.
         #[test]
         fn states_are_carried_by_identity(
             before in prop::collection::btree_set((0_u8..3, 0_u8..10), 0..20),

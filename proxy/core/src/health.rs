@@ -248,7 +248,8 @@ mod tests {
     }
 
     proptest! {
-        /// A standing changes only after its threshold of equal verdicts in a row, and always then; every change is told.
+        /// A standing changes only after its threshold of equal verdicts in a row, and always then; every change is
+        /// told.
         #[test]
         fn a_standing_follows_from_the_last_verdicts(
             verdicts in prop::collection::vec(any::<bool>(), 1..200), failure_threshold in 1_u32..6, recovery_threshold in 1_u32..6,

@@ -1,9 +1,9 @@
 //! Keeps a distribution of times in fixed memory: the only histogram of the project.
 //!
-//! Buckets are log-linear: one per microsecond below 16, then 16 equal ones for each doubling, up to 134 s. Any value is
-//! known within 1/16 of itself and a quantile, told as the middle of its bucket, within 1/32. Fixed buckets rather than
-//! an adaptive sketch: recording is two shifts and two relaxed additions, and histograms of workers, nodes and times
-//! merge by addition without loss.
+//! Buckets are log-linear: one per microsecond below 16, then 16 equal ones for each doubling, up to 134 s. Any value
+//! is known within 1/16 of itself and a quantile, told as the middle of its bucket, within 1/32. Fixed buckets rather
+//! than an adaptive sketch: recording is two shifts and two relaxed additions, and histograms of workers, nodes and
+//! times merge by addition without loss.
 //!
 //! Invariants: buckets are the same in every process and release; counts never fall; `count` equals the sum of buckets
 //! as read, so a reader beside a writer still sees a cumulative distribution that ends at its own count.
@@ -65,7 +65,8 @@ impl Histogram {
         self.sum.load(Ordering::Relaxed)
     }
 
-    /// The time in microseconds that a share of `q` (0 to 1) of all times does not exceed, within 1/32; none while empty.
+    /// The time in microseconds that a share of `q` (0 to 1) of all times does not exceed, within 1/32; none while
+    /// empty.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let count = self.count();

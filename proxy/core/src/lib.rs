@@ -5,9 +5,33 @@
 //! carries its reason as data. A decision can therefore be property-tested, simulated and replayed.
 //!
 //! A request meets the modules in this order: [`route`] finds the service, [`sticky`] what identifies the user,
-//! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint), [`outcome`]
-//! says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times. [`endpoint`] and
-//! [`health`] hold what outlives a revision.
+//! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
+//! [`outcome`] says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times.
+//! [`endpoint`] and [`health`] hold what outlives a revision.
+//!
+//! ```
+//! use rand::{SeedableRng, rngs::StdRng};
+//! use sluice_config::{Environment, validate, validated::Capability};
+//! use sluice_proxy_core::endpoint::Registry;
+//! use sluice_proxy_core::select::{Ask, Selector};
+//! use sluice_proxy_core::service::{Service, identities};
+//!
+//! let text = r#"
+//! listeners: [{ name: web, address: "127.0.0.1:8080" }]
+//! services: [{ name: shop, endpoints: ["127.0.0.1:9000"] }]
+//! routes: [{ service: shop }]
+//! "#;
+//! let document = validate(text, &Environment::empty()).expect("a sound document");
+//! let registry = Registry::default().carry(identities(&document.regions, &document.services));
+//! let shop = Service::new(&document.regions.into(), &document.services[0], &registry);
+//!
+//! let mut rng = StdRng::seed_from_u64(1);
+//! let mut selector = Selector::new(&shop, &mut rng);
+//! let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
+//! let choice = selector.choose(&shop, &ask, &mut rng).expect("an endpoint without a health check is verified");
+//! let _flight = choice.endpoint(&shop).begin();
+//! assert_eq!(choice.endpoint(&shop).in_flight(), 1);
+//! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,14 +1,15 @@
 //! Decides which endpoint of a pool answers: smooth weighted round robin.
 //!
 //! nginx's algorithm (`ngx_http_upstream_get_peer`): each eligible endpoint gains its weight, the highest is chosen and
-//! pays the sum of the weights. Weights 5, 1, 1 give `a a b a c a a` and not five in a row, and an endpoint left out for a
-//! while comes back without a burst. Each worker has its own state and starts at a random phase: many workers, or many
-//! proxies started together, would otherwise send their first requests to the same endpoint.
+//! pays the sum of the weights. Weights 5, 1, 1 give `a a b a c a a` and not five in a row, and an endpoint left out
+//! for a while comes back without a burst. Each worker has its own state and starts at a random phase: many workers, or
+//! many proxies started together, would otherwise send their first requests to the same endpoint.
 //!
 //! Who is eligible: `Verified` ones; `Unprobed` ones only while the pool has none verified, tried or not; `Out` never;
 //! weight 0 never.
 //!
-//! Invariants: a pick changes the sum of leads by nothing; with equal weights each run of n picks has each endpoint once.
+//! Invariants: a pick changes the sum of leads by nothing; with equal weights each run of n picks has each endpoint
+//! once.
 
 use rand::Rng;
 

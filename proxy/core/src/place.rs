@@ -1,10 +1,10 @@
-//! Decides which region answers a request: among the active regions that serve its capability and have an endpoint of the
-//! service that may take traffic, by their weights, in exact shares.
+//! Decides which region answers a request: among the active regions that serve its capability and have an endpoint of
+//! the service that may take traffic, by their weights, in exact shares.
 //!
 //! A region that cannot take part is passed over and its share is spread over the rest by their weights: a request must
-//! not be sent where it can only fail, and drawing again until an eligible one comes up would make the shares of the rest
-//! inexact. A standby region takes a request only when no active region can, the first of the document first: standbys
-//! have no weights, and one at a time keeps the others cold. Weight 0 is never chosen.
+//! not be sent where it can only fail, and drawing again until an eligible one comes up would make the shares of the
+//! rest inexact. A standby region takes a request only when no active region can, the first of the document first:
+//! standbys have no weights, and one at a time keeps the others cold. Weight 0 is never chosen.
 //!
 //! Each capability has its own state: reads and writes see different regions, and one state over both would be
 //! unbalanced at every change between them.
@@ -178,7 +178,8 @@ mod tests {
     }
 
     proptest! {
-        /// A region is chosen only if it serves the capability, has a weight and an endpoint; a standby only if none does.
+        /// A region is chosen only if it serves the capability, has a weight and an endpoint; a standby only if none
+        /// does.
         #[test]
         fn only_the_eligible_are_chosen(
             rows in prop::collection::vec((0_usize..3, 0_u32..3, any::<bool>(), any::<bool>()), 1..6),

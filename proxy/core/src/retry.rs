@@ -7,8 +7,8 @@
 //! A kept connection that the origin closed while it was idle says nothing about the endpoint, so that endpoint may be
 //! chosen again; every other retried failure excludes it.
 //!
-//! Invariants: at most [`MAX_ATTEMPTS`] attempts; a request with a method that is not idempotent is never sent again once
-//! a byte of it may have been sent; a consumed body is never needed again.
+//! Invariants: at most [`MAX_ATTEMPTS`] attempts; a request with a method that is not idempotent is never sent again
+//! once a byte of it may have been sent; a consumed body is never needed again.
 
 use crate::outcome::Ending;
 

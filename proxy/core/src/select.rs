@@ -2,10 +2,10 @@
 //!
 //! The first attempt is placed in a region, then given one of that region's versions, then an endpoint of that pool. If
 //! the pool has none to offer, the version counts more than the region: the same version in another region (the primary
-//! first, then by weight), then the baseline version, in the region of the placement and then in the others. A user who was
-//! given a version keeps it through the loss of a region; only when the version is nowhere does its share move to the
-//! baseline. A retry goes the same way from the pool of the attempt before, and never to an endpoint that was tried. A
-//! route that names a version is never answered by another.
+//! first, then by weight), then the baseline version, in the region of the placement and then in the others. A user who
+//! was given a version keeps it through the loss of a region; only when the version is nowhere does its share move to
+//! the baseline. A retry goes the same way from the pool of the attempt before, and never to an endpoint that was
+//! tried. A route that names a version is never answered by another.
 //!
 //! Regions that may stand in serve the capability and are active with a weight above 0; a standby only while no active
 //! region can answer at all.
@@ -129,8 +129,8 @@ impl Selector {
         }
     }
 
-    /// For the next revision of a service: splits, placements and round robins go on where the old ones were, by the names
-    /// of versions and regions and the addresses of endpoints. O(n log n) in the endpoints.
+    /// For the next revision of a service: splits, placements and round robins go on where the old ones were, by the
+    /// names of versions and regions and the addresses of endpoints. O(n log n) in the endpoints.
     pub fn carry(&self, old: &Service, new: &Service, rng: &mut impl Rng) -> Self {
         let origins = Origins::of(old, new);
         Self {
@@ -141,8 +141,8 @@ impl Selector {
         }
     }
 
-    /// The endpoint of the next attempt. O(endpoints of the pool + versions + regions); after a change of standing, once
-    /// O(endpoints of the service).
+    /// The endpoint of the next attempt. O(endpoints of the pool + versions + regions); after a change of standing,
+    /// once O(endpoints of the service).
     ///
     /// # Errors
     /// When no endpoint may be chosen.

@@ -7,35 +7,36 @@
 //!
 //! The state is a credit `x_v` per version (fixed point, [`ONE`] is one request): share received minus requests served.
 //! The credits add up to 0. Per request `y = x + w`. A version with `y >= 1` is due and must be chosen; otherwise each
-//! version whose stratum has begun and is unserved (`y > 0`) is a candidate. A point placed evenly in the stratum that was
-//! not met so far falls into this slot with probability `m / (1 - (y - m))`, `m = min(y, w)`: that is the chance of each
-//! candidate; the version with the largest share takes what is left. The chosen one pays 1.
+//! version whose stratum has begun and is unserved (`y > 0`) is a candidate. A point placed evenly in the stratum that
+//! was not met so far falls into this slot with probability `m / (1 - (y - m))`, `m = min(y, w)`: that is the chance of
+//! each candidate; the version with the largest share takes what is left. The chosen one pays 1.
 //!
 //! # Why the bound holds
-//! Choosing only `y > 0` keeps `x > -1`; choosing what is due keeps `x < 1`. So each prefix is within 1 of its share and
-//! each window within 2. That needs at most one version due at a time, now and later: with
-//! `F(m) = sum of max(0, floor(x_v + m w_v))`, the number of requests due within `m` slots, `F(m) <= m` for all `m >= 1`.
-//! (Intervals that begin later are no danger: in `(a, b]` a version has at most `floor(x + b w) - ceil(x + a w)` requests
-//! that are both begun and due, which add up to at most `b - a`.) Since the values `x_v + m w_v` add up to `m`, their
-//! positive part is `m + N(m)` with `N(m) = sum of max(0, -x_v - m w_v)`, so `N(m) < 1` proves `F <= m` from `m` on; `N`
-//! never rises. For up to three versions `F(m) <= m` always holds: with one negative value `N < 1`, with two the single
-//! positive one is below `m + 1`. For more, a random choice stands only if `F(m) <= m` can be shown afterwards: it can
-//! break only at a slot where a version other than the largest falls due (between those `m - F(m)` does not fall, since
-//! the largest alone has at most one request per slot), so those slots are looked at in turn until `N < 1`. If it cannot
-//! be shown within [`LOOKAHEAD`] of them, the version that is due soonest is chosen instead: for unit jobs the earliest
-//! deadline keeps whatever can be kept.
+//! Choosing only `y > 0` keeps `x > -1`; choosing what is due keeps `x < 1`. So each prefix is within 1 of its share
+//! and each window within 2. That needs at most one version due at a time, now and later: with
+//! `F(m) = sum of max(0, floor(x_v + m w_v))`, the number of requests due within `m` slots, `F(m) <= m` for every `m`.
+//! (Intervals that begin later are no danger: in `(a, b]` a version has at most `floor(x + b w) - ceil(x + a w)`
+//! requests that are both begun and due, which add up to at most `b - a`.) Since the values `x_v + m w_v` add up to
+//! `m`, their positive part is `m + N(m)` with `N(m) = sum of max(0, -x_v - m w_v)`, so `N(m) < 1` proves `F <= m` from
+//! `m` on; `N` never rises. For up to three versions `F(m) <= m` always holds: with one negative value `N < 1`, with
+//! two the single positive one is below `m + 1`. For more, a random choice stands only if `F(m) <= m` can be shown
+//! afterwards: it can break only at a slot where a version other than the largest falls due (between those `m - F(m)`
+//! does not fall, since the largest alone has at most one request per slot), so those slots are looked at in turn until
+//! `N < 1`. If it cannot be shown within [`LOOKAHEAD`] of them, the version that is due soonest is chosen instead: for
+//! unit jobs the earliest deadline keeps whatever can be kept.
 //!
 //! # Change
 //! New shares keep the credits. A version that leaves, or is not eligible, gives its credit up: the sum is brought back
-//! to 0 by shrinking the side that is too heavy, and with more than three versions all are shrunk until `N(1) < 1` under
-//! the new shares. Both only move credits towards 0, so the bounds hold; a window across such a change may be off by the
-//! credit that was given up, less than 1, and across a change of shares alone of up to three versions by nothing.
+//! to 0 by shrinking the side that is too heavy, and with more than three versions all are shrunk until `N(1) < 1`
+//! under the new shares. Both only move credits towards 0, so the bounds hold; a window across such a change may be off
+//! by the credit that was given up, less than 1, and across a change of shares alone of up to three versions by
+//! nothing.
 //!
 //! # Sticky
 //! Weighted rendezvous: of all versions the one with the largest `-w / ln(u)`, `u` a hash of the key and the version. A
 //! version's score depends on nothing but its own weight and name, so raising a weight only moves users into it, and a
-//! version at 0 moves nobody. A ring or a range of buckets would reshuffle neighbours. The hash (XXH3) and the logarithm
-//! (libm, not the platform's) give the same answer on every machine.
+//! version at 0 moves nobody. A ring or a range of buckets would reshuffle neighbours. The hash (XXH3) and the
+//! logarithm (libm, not the platform's) give the same answer on every machine.
 
 use rand::Rng;
 use sluice_config::name::{ServiceName, VersionName};

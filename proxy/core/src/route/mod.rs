@@ -7,13 +7,13 @@
 //! - Path: exact, then regular expressions in the order of the document, then the longest prefix by segment.
 //! - Predicates (methods, headers, query): the route with more of them first, then the order of the document.
 //!
-//! A path whose routes all fail their predicates gives way to the next path, and a host whose paths all fail to the next
-//! wider host: `POST /api` does not hide what `/` offers for GET.
+//! A path whose routes all fail their predicates gives way to the next path, and a host whose paths all fail to the
+//! next wider host: `POST /api` does not hide what `/` offers for GET.
 //!
-//! The cost does not grow with the number of routes: a few look-ups by hash per host and per segment, and no more of them
-//! than the deepest configured path has segments, so a long path costs the sender and not us. Regular expressions are the
-//! exception: those of one host are tried one by one (each in time linear in the path). The hash is not keyed, since a
-//! client can look up but never insert.
+//! The cost does not grow with the number of routes: a few look-ups by hash per host and per segment, and no more of
+//! them than the deepest configured path has segments, so a long path costs the sender and not us. Regular expressions
+//! are the exception: those of one host are tried one by one (each in time linear in the path). The hash is not keyed,
+//! since a client can look up but never insert.
 //!
 //! Invariants: the answer is the one that a scan over all routes by the order above gives; nothing is allocated.
 

@@ -160,7 +160,8 @@ fn a_capability_that_nothing_serves_is_refused() {
     assert_eq!(worker.choose(&Ask { capability: Capability::Write, ..ASK }), Err(Refusal::NoRegion));
 }
 
-/// Guarantee 4 over regions and swaps: with every version everywhere, windows over all of a worker's requests are exact.
+/// Guarantee 4 over regions and swaps: with every version everywhere, windows over all of a worker's requests are
+/// exact.
 #[test]
 fn splits_go_on_exactly_through_swaps() {
     let mut worker = Worker::new(&regions(), &two_versions(), 5);
@@ -204,8 +205,8 @@ fn verdict(good: bool) -> Verdict {
 }
 
 proptest! {
-    /// Over any documents, swaps and probes: what is chosen is in its pool, not out, of weight above 0, in a region that
-    /// serves the capability, not tried before, verified where the pool has such; and explain says the same.
+    /// Over any documents, swaps and probes: what is chosen is in its pool, not out, of weight above 0, in a region
+    /// that serves the capability, not tried before, verified where the pool has such; and explain says the same.
     #[test]
     fn every_choice_is_allowed(
         documents in prop::collection::vec((a_document(), prop::collection::vec((any::<u8>(), any::<bool>()), 0..30)), 1..6),

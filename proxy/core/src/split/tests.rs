@@ -87,8 +87,8 @@ proptest! {
         prop_assert!(watch.widest() < 2 * ONE);
     }
 
-    /// Guarantee 4 under changing weights and eligibility: bounds hold at every step, and within each stretch windows do.
-    /// What is not eligible is never chosen.
+    /// Guarantee 4 under changing weights and eligibility: bounds hold at every step, and within each stretch windows
+    /// do. What is not eligible is never chosen.
     #[test]
     fn bounds_survive_masks_and_new_weights(
         changes in prop::collection::vec((prop::collection::vec(prop_oneof![1 => Just(0), 3 => wild()], 12), 1_usize..100), 2..40),
