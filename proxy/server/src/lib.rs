@@ -1,1 +1,36 @@
-//! .
+//! The data plane: the only crate that knows sockets, HTTP/2 and pingora.
+//!
+//! A request's way is [`exchange`](https://docs.rs/), one straight function in `exchange.rs`; what stands around it:
+//! `listener` accepts, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
+//! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives, `worker`
+//! is a thread that serves. Decisions are made in `sluice-proxy-core` only.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod alarm;
+mod connection;
+mod context;
+mod downstream;
+mod exchange;
+mod filter;
+mod framed;
+pub mod h1;
+mod listener;
+mod live;
+pub mod log;
+pub mod message;
+pub mod metrics;
+pub mod probe;
+mod process;
+mod relay;
+mod reply;
+mod side;
+mod socket;
+mod source;
+pub mod status;
+mod upstream;
+mod worker;
+
+pub use listener::BindError;
+pub use process::{Options, RunError, run};
+pub use upstream::DialError;

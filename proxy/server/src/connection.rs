@@ -1,0 +1,130 @@
+//! A connection from its first byte to its last: which protocol it speaks, and what is known of its other end.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::{io, pin::Pin};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::alarm::{Alarm, after};
+use crate::downstream;
+use crate::listener::Port;
+use crate::socket::{self, Io, Reader};
+use crate::worker::Worker;
+
+/// What begins every HTTP/2 connection (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Where it connected from.
+    pub(crate) address: SocketAddr,
+    /// Its IP address as text, for fields and logs.
+    pub(crate) ip: String,
+}
+
+impl Client {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        // A listener on [::] sees IPv4 clients as mapped addresses; nobody else knows them by that name.
+        Self { address, ip: address.ip().to_canonical().to_string() }
+    }
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream, address: SocketAddr) {
+    let client = Client::new(address);
+    // A connection without it is slower and still right.
+    let _ = stream.set_nodelay(true);
+    let (mut reader, writer) = socket::split(stream);
+    match detect(&port, &mut reader).await {
+        Protocol::H1 => downstream::h1::serve(&worker, &port, &client, (reader, writer)).await,
+        Protocol::H2 => {
+            drop(writer);
+            if let Some((io, read)) = reader.into_parts() {
+                downstream::h2::serve(worker, port, Rc::new(client), Prefixed { prefix: read, io }).await;
+            }
+        }
+        Protocol::None => {}
+    }
+}
+
+enum Protocol {
+    H1,
+    H2,
+    /// It never said a word.
+    None,
+}
+
+/// Reads until the first bytes differ from the preface of HTTP/2 or are all of it. A short request of HTTP/1.0 differs
+/// at its first byte, so it never waits for the preface's length.
+async fn detect<S: Io>(port: &Port, reader: &mut Reader<S>) -> Protocol {
+    let mut alarm = Alarm::new(Instant::now());
+    let limits = port.limits();
+    let mut deadline = after(Instant::now(), Some(limits.keep_alive));
+    loop {
+        let read = reader.buffer.len().min(PREFACE.len());
+        if reader.buffer[..read] != PREFACE[..read] {
+            return Protocol::H1;
+        }
+        if read == PREFACE.len() {
+            return Protocol::H2;
+        }
+        match alarm.bound(deadline, reader.fill(0)).await {
+            Some(Ok(1..)) => {}
+            Some(Ok(_) | Err(_)) | None if reader.buffer.is_empty() => return Protocol::None,
+            Some(Ok(_) | Err(_)) | None => return Protocol::H1,
+        }
+        deadline = after(Instant::now(), Some(limits.header_timeout));
+    }
+}
+
+/// A stream whose first bytes have been read already.
+#[derive(Debug)]
+pub(crate) struct Prefixed<S> {
+    prefix: BytesMut,
+    io: S,
+}
+
+impl<S: Io> AsyncRead for Prefixed<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.prefix.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, into);
+        }
+        let take = this.prefix.len().min(into.remaining());
+        into.put_slice(&this.prefix[..take]);
+        this.prefix.advance(take);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Io> AsyncWrite for Prefixed<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

@@ -1,0 +1,185 @@
+//! What is known of one request while it is served, and the one place that records how it ended: dropped at whatever
+//! point, it counts and logs the request exactly once.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use rand::Rng;
+use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
+use sluice_proxy_core::select::Spot;
+use tokio::time::Instant;
+
+use crate::connection::Client;
+use crate::live::{RouteEntry, ServiceEntry};
+use crate::log::{Entry, Fault, Level};
+use crate::message::{Known, RequestHead};
+use crate::relay::Progress;
+use crate::worker::{Running, Worker};
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) running: Rc<Running>,
+    pub(crate) client: &'a Client,
+    pub(crate) head: &'a mut RequestHead,
+    pub(crate) progress: Progress,
+    pub(crate) started: Instant,
+    pub(crate) attempts: u32,
+    id: [u8; 32],
+    route: Option<usize>,
+    spot: Option<Spot>,
+    /// The status of a reply of our own.
+    replied: Option<u16>,
+    ending: Option<Ending>,
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn begin(worker: &'a Rc<Worker>, client: &'a Client, head: &'a mut RequestHead) -> Self {
+        let started = Instant::now();
+        Self {
+            worker,
+            running: worker.running(),
+            client,
+            head,
+            progress: Progress::new(started),
+            started,
+            attempts: 0,
+            id: request_id(&mut *worker.rng.borrow_mut()),
+            route: None,
+            spot: None,
+            replied: None,
+            ending: None,
+        }
+    }
+
+    pub(crate) const fn id(&self) -> [u8; 32] {
+        self.id
+    }
+
+    /// The id as text.
+    pub(crate) fn request_id(&self) -> &str {
+        std::str::from_utf8(&self.id).unwrap_or_default()
+    }
+
+    /// The request takes this route.
+    pub(crate) const fn routed(&mut self, route: usize) {
+        self.route = Some(route);
+    }
+
+    /// The request is sent to this spot.
+    pub(crate) const fn chosen(&mut self, spot: Spot) {
+        self.spot = Some(spot);
+        self.attempts += 1;
+    }
+
+    /// The client was given a reply of our own.
+    pub(crate) const fn replied(&mut self, status: u16) {
+        self.replied = Some(status);
+    }
+
+    /// The request is over.
+    pub(crate) const fn end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+
+    fn entry(&self) -> Option<(&RouteEntry, &ServiceEntry)> {
+        let route = &self.running.live.routes[self.route?];
+        Some((route, &self.running.live.services[route.service]))
+    }
+
+    fn count(&self, judged: &Judgement, status: Option<u16>) {
+        let series = match (self.entry(), &self.spot) {
+            (Some((route, _)), Some(spot)) => route.series(spot),
+            (Some((route, _)), None) => &route.unplaced,
+            (None, _) => &self.running.live.unrouted,
+        };
+        series.record(self.worker.index, status, self.started.elapsed());
+        if let Some((_, service)) = self.entry()
+            && judged.failed
+        {
+            service.series.failed(judged.reason);
+        }
+    }
+
+    fn log(&self, judged: &Judgement, status: Option<u16>) {
+        if !self.worker.log.is_on() {
+            return;
+        }
+        let names = self.names();
+        let fault = Fault { name: judged.reason, message: "the request did not end as it should" };
+        self.worker.log.write(&Entry {
+            timestamp: SystemTime::now(),
+            level: level(judged, self.attempts),
+            message: "request",
+            request_id: &self.id,
+            ip_address: &self.client.ip,
+            method: self.head.method.as_str().as_bytes(),
+            host: self.head.authority().as_bytes(),
+            path: self.head.path().as_bytes(),
+            query: self.head.query().map(str::as_bytes),
+            protocol: self.head.version.as_str(),
+            status,
+            bytes_in: self.progress.bytes_in.get(),
+            bytes_out: self.progress.bytes_out.get(),
+            duration: self.started.elapsed(),
+            upstream: self.progress.waited.get(),
+            route: names.route,
+            service: names.service,
+            version: names.version,
+            region: names.region,
+            endpoint: names.endpoint,
+            attempts: self.attempts,
+            outcome: judged.outcome.as_str(),
+            fault: (judged.outcome != Outcome::Success).then_some(fault),
+            user_agent: self.head.fields.get(Known::UserAgent),
+            revision: self.running.live.id.0,
+        });
+    }
+
+    fn names(&self) -> Names<'_> {
+        let Some((route, service)) = self.entry() else { return Names::default() };
+        let mut names =
+            Names { route: Some(&route.name), service: Some(service.core.name().as_str()), ..Names::default() };
+        if let Some(spot) = &self.spot {
+            names.version = Some(service.core.version(spot.version).as_str());
+            names.region = Some(service.core.regions()[spot.region].name.as_str());
+            names.endpoint = Some(&service.peer(spot).address);
+        }
+        names
+    }
+}
+
+#[derive(Default)]
+struct Names<'a> {
+    route: Option<&'a str>,
+    service: Option<&'a str>,
+    version: Option<&'a str>,
+    region: Option<&'a str>,
+    endpoint: Option<&'a str>,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        // Without an ending the process cut it at the drain's deadline.
+        let judged = self.ending.unwrap_or(Ending::Draining).judge();
+        let status = self.progress.answered.get().or(self.replied);
+        self.count(&judged, status);
+        self.log(&judged, status);
+    }
+}
+
+const fn level(judged: &Judgement, attempts: u32) -> Level {
+    match judged.outcome {
+        Outcome::OriginFault | Outcome::OurFault => Level::Error,
+        Outcome::Success if attempts < 2 => Level::Info,
+        Outcome::Success | Outcome::ClientFault | Outcome::Cancelled => Level::Warn,
+    }
+}
+
+/// 128 random bits in hexadecimal digits.
+fn request_id(rng: &mut impl Rng) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = [rng.next_u64(), rng.next_u64()];
+    std::array::from_fn(|at| DIGITS[(bits[at / 16] >> (4 * (at % 16)) & 15) as usize])
+}

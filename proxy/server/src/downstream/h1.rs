@@ -1,0 +1,250 @@
+//! HTTP/1.1 as a server: one connection, request after request.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use sluice_proxy_core::outcome::Ending;
+use tokio::time::Instant;
+
+use crate::alarm::{Alarm, after, nearer};
+use crate::connection::Client;
+use crate::exchange::{self, Downstream, Next};
+use crate::framed;
+use crate::h1::{self, BodyReader, HeadLimits, Persistence, Refused};
+use crate::listener::Port;
+use crate::message::{Fields, Frame, Framing, Method, RequestHead, ResponseHead, Version};
+use crate::reply;
+use crate::side::{Reply, Sink, Source};
+use crate::socket::{Io, Reader, Writer};
+use crate::worker::Worker;
+
+/// How much of later requests is read ahead while one is answered; enough to see the client leave.
+const READ_AHEAD: usize = 64 * 1024;
+/// How long a connection that is closed goes on reading, so that the last answer is not lost to a reset.
+const LAST_READS: Duration = Duration::from_secs(2);
+/// How much it reads then.
+const LAST_BYTES: usize = 8 * 1024 * 1024;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &Client, ends: (Reader<S>, Writer<S>)) {
+    let (reader, writer) = ends;
+    let mut alarm = Alarm::new(Instant::now());
+    let mut source = ClientReader { reader, body: BodyReader::new(Framing::None) };
+    let mut reply = ClientWriter { writer, request: Request::default(), framing: Framing::None };
+    let mut head = RequestHead::default();
+    loop {
+        match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
+            Await::Request => {}
+            Await::Refused(refused) => {
+                refuse(worker, &mut reply, refused).await;
+                break;
+            }
+            Await::Over => return,
+        }
+        source.body = BodyReader::new(head.framing);
+        reply.request = Request::of(&head, port.leaving());
+        let next = {
+            let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
+            exchange::exchange(worker, client, &mut head, &mut down).await
+        };
+        match next {
+            Next::Request if reply.request.keep_alive => {}
+            Next::Request | Next::Close => break,
+            Next::Cut => return,
+        }
+    }
+    close(source.reader, reply.writer, &mut alarm).await;
+}
+
+/// What a waiting connection got.
+enum Await {
+    Request,
+    Refused(Refused),
+    /// The client left, or waited too long before a request, or the process leaves.
+    Over,
+}
+
+async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut RequestHead, alarm: &mut Alarm) -> Await {
+    if reader.buffer.is_empty() && !first_byte(port, reader, alarm).await {
+        return Await::Over;
+    }
+    let limits = port.limits();
+    let bounds = HeadLimits { bytes: limits.header_bytes as usize, count: limits.header_count as usize };
+    let deadline = after(Instant::now(), Some(limits.header_timeout));
+    loop {
+        match h1::parse_request(&reader.buffer, &bounds, head) {
+            Ok(Some(length)) => {
+                reader.buffer.advance(length);
+                return Await::Request;
+            }
+            Ok(None) => {}
+            Err(refused) => return Await::Refused(refused),
+        }
+        match alarm.bound(deadline, reader.fill(0)).await {
+            None => return Await::Refused(Refused { status: 408, reason: "header_timeout" }),
+            Some(Ok(0) | Err(_)) => return Await::Over,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// Waits for a byte of the next request: until keep-alive ends, or for the linger once the process leaves.
+async fn first_byte<S: Io>(port: &Port, reader: &mut Reader<S>, alarm: &mut Alarm) -> bool {
+    reader.relax();
+    let since = Instant::now();
+    let keep_alive = after(since, Some(port.limits().keep_alive));
+    poll_fn(|cx| {
+        if let Poll::Ready(read) = reader.poll_fill(cx, 0) {
+            return Poll::Ready(matches!(read, Ok(1..)));
+        }
+        let linger = port.lingers_until(since);
+        alarm.poll(cx, nearer(keep_alive, linger)).map(|()| false)
+    })
+    .await
+}
+
+/// Answers a request that was not understood. What follows it is not understood either.
+async fn refuse<S: Io>(worker: &Worker, reply: &mut ClientWriter<S>, refused: Refused) {
+    worker.metrics.refused(refused.reason);
+    reply.request = Request::default();
+    // The connection is closed whether or not the reply was taken.
+    let _ = reply::refusal(refused.status, refused.reason).send(reply).await;
+}
+
+/// Says that no more comes, and reads on for a moment: closing with unread bytes would reset the connection and could
+/// take the last answer with it.
+async fn close<S: Io>(mut reader: Reader<S>, mut writer: Writer<S>, alarm: &mut Alarm) {
+    let deadline = after(Instant::now(), Some(LAST_READS));
+    let last = async {
+        if writer.shut().await.is_err() {
+            return;
+        }
+        let mut read = 0;
+        while read < LAST_BYTES {
+            reader.buffer.clear();
+            match reader.fill(0).await {
+                Ok(0) | Err(_) => return,
+                Ok(bytes) => read += bytes,
+            }
+        }
+    };
+    alarm.bound(deadline, last).await;
+}
+
+/// The client's body.
+#[derive(Debug)]
+struct ClientReader<S> {
+    reader: Reader<S>,
+    body: BodyReader,
+}
+
+impl<S: Io> Source for ClientReader<S> {
+    async fn frame(&mut self) -> Result<Frame, Ending> {
+        loop {
+            if let Some(frame) = self.body.decode(&mut self.reader.buffer).map_err(|_| Ending::ClientFault)? {
+                return Ok(frame);
+            }
+            if self.reader.fill(framed::expected(&self.body)).await.map_err(|_| Ending::ClientGone)? == 0 {
+                return self.body.eof().map_err(|_| Ending::ClientGone);
+            }
+        }
+    }
+
+    async fn gone(&mut self) -> Ending {
+        poll_fn(|cx| self.reader.poll_gone(cx, READ_AHEAD)).await;
+        Ending::ClientGone
+    }
+
+    fn switch_to_raw(&mut self) {
+        self.body = BodyReader::new(Framing::UntilClose);
+    }
+}
+
+/// What the answer's framing depends on.
+#[derive(Debug, Default, Clone, Copy)]
+struct Request {
+    head_only: bool,
+    http10: bool,
+    keep_alive: bool,
+}
+
+impl Request {
+    fn of(head: &RequestHead, leaving: bool) -> Self {
+        Self {
+            head_only: head.method == Method::Head,
+            http10: head.version == Version::Http10,
+            keep_alive: head.keep_alive && !leaving,
+        }
+    }
+}
+
+/// The way back to the client.
+#[derive(Debug)]
+struct ClientWriter<S> {
+    writer: Writer<S>,
+    request: Request,
+    framing: Framing,
+}
+
+impl<S: Io> ClientWriter<S> {
+    /// An answer of unknown length is chunked; a client of HTTP/1.0 is told its end by the end of the connection.
+    fn frame_answer(&mut self, head: &ResponseHead, bodyless: bool) -> Framing {
+        match head.framing {
+            _ if bodyless || self.request.head_only => Framing::None,
+            Framing::Length(length) => Framing::Length(length),
+            _ if head.status == 101 => Framing::UntilClose,
+            Framing::None => Framing::None,
+            Framing::Chunked | Framing::UntilClose if !self.request.http10 => Framing::Chunked,
+            Framing::Chunked | Framing::UntilClose => {
+                self.request.keep_alive = false;
+                Framing::UntilClose
+            }
+        }
+    }
+
+    const fn persistence(&self, status: u16) -> Persistence {
+        match (status, self.request.keep_alive, self.request.http10) {
+            (101, _, _) => Persistence::Upgrade,
+            (_, false, _) => Persistence::Close,
+            (_, true, true) => Persistence::KeepAlive,
+            (_, true, false) => Persistence::Implied,
+        }
+    }
+}
+
+impl<S: Io> Sink for ClientWriter<S> {
+    async fn data(&mut self, data: Bytes) -> Result<(), Ending> {
+        if self.framing == Framing::None {
+            return Ok(());
+        }
+        framed::send(&mut self.writer, self.framing, data).await.map_err(|_| Ending::ClientGone)
+    }
+
+    async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), Ending> {
+        framed::finish(&mut self.writer, self.framing, trailers).await.map_err(|_| Ending::ClientGone)
+    }
+
+    async fn flush(&mut self) -> Result<(), Ending> {
+        self.writer.flush().await.map_err(|_| Ending::ClientGone)
+    }
+}
+
+impl<S: Io> Reply for ClientWriter<S> {
+    async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending> {
+        if self.request.http10 {
+            return Ok(());
+        }
+        h1::write_response(&mut self.writer.waiting, head.status, &head.fields, Framing::None, Persistence::Implied);
+        self.flush().await
+    }
+
+    fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending> {
+        self.framing = self.frame_answer(head, bodyless);
+        let persistence = self.persistence(head.status);
+        h1::write_response(&mut self.writer.waiting, head.status, &head.fields, self.framing, persistence);
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! The two halves of one HTTP/2 stream.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use sluice_proxy_core::outcome::Ending;
+
+use super::head;
+use crate::message::{Fields, Frame, ResponseHead};
+use crate::side::{Reply, Sink, Source};
+
+/// The client's body.
+pub(super) struct StreamSource {
+    body: RecvStream,
+    /// Bytes of the last frame, which the client may send again once the origin has taken them.
+    held: usize,
+}
+
+impl StreamSource {
+    pub(super) const fn new(body: RecvStream) -> Self {
+        Self { body, held: 0 }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Ending>> {
+        let held = std::mem::take(&mut self.held);
+        // It fails only for a stream that is over, and then the window is of no use to anybody.
+        let _ = self.body.flow_control().release_capacity(held);
+        while let Some(data) = ready!(self.body.poll_data(cx)) {
+            let data = data.map_err(|error| fault(&error))?;
+            if !data.is_empty() {
+                self.held = data.len();
+                return Poll::Ready(Ok(Frame::Data(data)));
+            }
+        }
+        let trailers = ready!(self.body.poll_trailers(cx)).map_err(|error| fault(&error))?;
+        Poll::Ready(Ok(trailers.map_or(Frame::End, |map| Frame::Trailers(head::trailers(&map)))))
+    }
+}
+
+impl Source for StreamSource {
+    async fn frame(&mut self) -> Result<Frame, Ending> {
+        poll_fn(|cx| self.poll_frame(cx)).await
+    }
+
+    /// After a whole body only the sending half sees a reset.
+    async fn gone(&mut self) -> Ending {
+        std::future::pending().await
+    }
+
+    /// Nothing is switched in HTTP/2: requests never ask for it.
+    fn switch_to_raw(&mut self) {}
+}
+
+/// The way back to the client.
+pub(super) struct StreamReply {
+    respond: SendResponse<Bytes>,
+    stream: Option<SendStream<Bytes>>,
+    ended: bool,
+}
+
+impl StreamReply {
+    pub(super) const fn new(respond: SendResponse<Bytes>) -> Self {
+        Self { respond, stream: None, ended: false }
+    }
+
+    /// Cuts the stream, so that the client cannot take half an answer for a whole one.
+    pub(super) fn reset(&mut self) {
+        match &mut self.stream {
+            Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+
+    async fn capacity(&mut self, want: usize) -> Result<usize, Ending> {
+        let stream = self.stream.as_mut().ok_or(Ending::Internal)?;
+        stream.reserve_capacity(want);
+        poll_fn(|cx| {
+            if stream.capacity() > 0 {
+                return Poll::Ready(Ok(stream.capacity()));
+            }
+            match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(capacity)) if capacity > 0 => Poll::Ready(Ok(capacity)),
+                Some(Ok(_)) => Poll::Pending,
+                Some(Err(_)) | None => Poll::Ready(Err(Ending::ClientGone)),
+            }
+        })
+        .await
+    }
+}
+
+impl Sink for StreamReply {
+    async fn data(&mut self, mut data: Bytes) -> Result<(), Ending> {
+        while !data.is_empty() && !self.ended {
+            let capacity = self.capacity(data.len()).await?;
+            let piece = data.split_to(capacity.min(data.len()));
+            let stream = self.stream.as_mut().ok_or(Ending::Internal)?;
+            stream.send_data(piece, false).map_err(|_| Ending::ClientGone)?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), Ending> {
+        if self.ended {
+            return Ok(());
+        }
+        self.ended = true;
+        let stream = self.stream.as_mut().ok_or(Ending::Internal)?;
+        let sent = match trailers.filter(|trailers| !trailers.is_empty()) {
+            Some(trailers) => stream.send_trailers(head::map(trailers)),
+            None => stream.send_data(Bytes::new(), true),
+        };
+        sent.map_err(|_| Ending::ClientGone)
+    }
+
+    /// The connection's own task sends.
+    async fn flush(&mut self) -> Result<(), Ending> {
+        Ok(())
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let reset = match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|_| Ending::ClientGone)
+    }
+}
+
+impl Reply for StreamReply {
+    async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending> {
+        let mut response = http::Response::new(());
+        *response.status_mut() = head::status(head)?;
+        *response.headers_mut() = head::map(&head.fields);
+        self.respond.send_informational(response).map_err(|_| Ending::ClientGone)
+    }
+
+    fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending> {
+        let mut response = http::Response::new(());
+        *response.status_mut() = head::status(head)?;
+        *response.headers_mut() = head::map(&head.fields);
+        self.ended = bodyless;
+        self.stream = Some(self.respond.send_response(response, bodyless).map_err(|_| Ending::ClientGone)?);
+        Ok(())
+    }
+}
+
+fn fault(error: &h2::Error) -> Ending {
+    if error.is_reset() || error.is_io() || error.is_go_away() { Ending::ClientGone } else { Ending::ClientFault }
+}

@@ -1,0 +1,114 @@
+//! Heads between HTTP/2 and our own form. What the `h2` crate leaves to its user is checked here: forbidden bytes in
+//! `:path`, conflicting lengths, an authority that is missing, doubled or at odds with Host, and a `:path` that is not a
+//! path.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use sluice_proxy_core::outcome::Ending;
+
+use crate::h1::Refused;
+use crate::message::{Fields, Framing, Known, Method, RequestHead, ResponseHead, Version};
+
+/// The request's head. `ended`: no body follows.
+pub(super) fn read(parts: &Parts, ended: bool) -> Result<RequestHead, Refused> {
+    let mut head = RequestHead::new();
+    head.version = Version::H2;
+    head.method = Method::parse(parts.method.as_str().as_bytes()).ok_or_else(|| Refused::bad("method"))?;
+    if head.method == Method::Connect {
+        return Err(Refused { status: 405, reason: "connect" });
+    }
+    let path = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if !(path.starts_with('/') || path == "*" && head.method == Method::Options) {
+        return Err(Refused::bad("path_form"));
+    }
+    head.set_target(path.as_bytes())?;
+    head.set_authority(authority(parts)?)?;
+    copy_fields(&parts.headers, &mut head.fields);
+    head.framing = framing(&parts.headers, ended)?;
+    head.keep_alive = true;
+    head.expect_continue = parts.headers.contains_key(http::header::EXPECT);
+    Ok(head)
+}
+
+/// `:authority`, or Host where there is none; both must agree.
+fn authority(parts: &Parts) -> Result<&[u8], Refused> {
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Refused::bad("host_repeated"));
+    }
+    match (parts.uri.authority(), host) {
+        (Some(authority), Some(host)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host) => {
+            Err(Refused::bad("host_mismatch"))
+        }
+        (Some(authority), _) => Ok(authority.as_str().as_bytes()),
+        (None, Some(host)) => Ok(host),
+        (None, None) => Err(Refused::bad("host_missing")),
+    }
+}
+
+/// Several cookie fields are one (RFC 9113, section 8.2.3); Host is kept as the authority.
+fn copy_fields(headers: &HeaderMap, fields: &mut Fields) {
+    let mut cookies = Vec::new();
+    for (name, value) in headers {
+        if name == http::header::COOKIE {
+            if !cookies.is_empty() {
+                cookies.extend_from_slice(b"; ");
+            }
+            cookies.extend_from_slice(value.as_bytes());
+        } else if name != http::header::HOST {
+            fields.push(name.as_str(), value.as_bytes());
+        }
+    }
+    if !cookies.is_empty() {
+        fields.push_known(Known::Cookie, cookies);
+    }
+}
+
+fn framing(headers: &HeaderMap, ended: bool) -> Result<Framing, Refused> {
+    let mut lengths = headers.get_all(http::header::CONTENT_LENGTH).iter();
+    let length = lengths.next().map(|value| parse_length(value.as_bytes())).transpose()?;
+    if lengths.next().is_some() {
+        return Err(Refused::bad("content_length_repeated"));
+    }
+    match length {
+        Some(0) | None if ended => Ok(Framing::None),
+        Some(_) if ended => Err(Refused::bad("content_length_mismatch")),
+        Some(length) => Ok(Framing::Length(length)),
+        None => Ok(Framing::Chunked),
+    }
+}
+
+fn parse_length(text: &[u8]) -> Result<u64, Refused> {
+    let digits = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| Refused::bad("content_length"))
+}
+
+/// Trailers in our own form.
+pub(super) fn trailers(map: &HeaderMap) -> Fields {
+    let mut fields = Fields::new();
+    for (name, value) in map {
+        fields.push(name.as_str(), value.as_bytes());
+    }
+    fields
+}
+
+/// Fields as HTTP/2 takes them. What belongs to one connection was stripped before; a field that HTTP/2 cannot carry is
+/// left out.
+pub(super) fn map(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for (name, value, known) in fields {
+        if known.is_hop_by_hop() {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// The status of an answer.
+pub(super) fn status(head: &ResponseHead) -> Result<StatusCode, Ending> {
+    StatusCode::from_u16(head.status).map_err(|_| Ending::BadHead)
+}

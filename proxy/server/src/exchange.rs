@@ -1,0 +1,320 @@
+//! One request's way, top to bottom. The only place that knows the order.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_config::validated::StickyKey;
+use sluice_proxy_core::outcome::Ending;
+use sluice_proxy_core::place;
+use sluice_proxy_core::retry::{Answer, Attempt, Body, Repeatable};
+use sluice_proxy_core::route::RequestView;
+use sluice_proxy_core::select::{Ask, Choice, Spot};
+use tokio::time::Instant;
+
+use crate::alarm::{Alarm, after, nearer};
+use crate::connection::Client;
+use crate::context::Record;
+use crate::filter;
+use crate::live::{RouteEntry, ServiceEntry};
+use crate::message::{Known, RequestHead};
+use crate::metrics::Connect;
+use crate::relay::{self, Deadlines, Ends, Relayed};
+use crate::reply;
+use crate::side::{Reply, Source};
+use crate::socket;
+use crate::upstream::{Connection, OriginReader, OriginWriter, Peer};
+use crate::worker::{Running, Worker};
+
+/// How long a reply of our own may take to be sent.
+const OWN_REPLY: Duration = Duration::from_secs(5);
+
+/// What becomes of the connection after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It may carry another request.
+    Request,
+    /// It ends properly.
+    Close,
+    /// It is cut, so that the client cannot take half an answer for a whole one.
+    Cut,
+}
+
+/// The client's side of one exchange.
+#[derive(Debug)]
+pub(crate) struct Downstream<'a, S, R> {
+    pub(crate) source: &'a mut S,
+    pub(crate) reply: &'a mut R,
+    pub(crate) alarm: &'a mut Alarm,
+}
+
+/// Serves one request.
+pub(crate) async fn exchange<S: Source, R: Reply>(
+    worker: &Rc<Worker>,
+    client: &Client,
+    head: &mut RequestHead,
+    down: &mut Downstream<'_, S, R>,
+) -> Next {
+    let mut record = Record::begin(worker, client, head);
+    let running = Rc::clone(&record.running);
+    let ended = match find_route(&running, record.head) {
+        Some(route) => {
+            record.routed(route);
+            proxy(&running, &running.live.routes[route], &mut record, down).await
+        }
+        None => Err(Ending::NoRoute),
+    };
+    conclude(ended, &mut record, down).await
+}
+
+fn find_route(running: &Running, head: &RequestHead) -> Option<usize> {
+    running.live.table.find(&RequestView {
+        method: head.method.as_str(),
+        host: head.host(),
+        path: head.path(),
+        query: head.query(),
+        fields: &head.fields,
+    })
+}
+
+/// Tries endpoints until one has answered or no other may be tried.
+async fn proxy<S: Source, R: Reply>(
+    running: &Running,
+    route: &RouteEntry,
+    record: &mut Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Relayed, Ending> {
+    let service = &running.live.services[route.service];
+    let _in_flight = service.series.begin(record.worker.index);
+    let deadlines = Deadlines {
+        total: after(record.started, service.timeouts.total),
+        per_try: service.timeouts.per_try,
+        idle: service.timeouts.idle,
+    };
+    let sticky = sticky_key(service, record);
+    filter::prepare_request(record.head, record.client, record.id());
+    let mut tried = Tried::default();
+    loop {
+        let choice = choose(running, route, record, sticky.as_deref(), &tried)?;
+        let ending = match attempt(service, &choice, &deadlines, record, down).await {
+            Ok(relayed) => return Ok(relayed),
+            Err(ending) => ending,
+        };
+        if !may_try_again(service, ending, record, &choice, &mut tried) {
+            return Err(ending);
+        }
+    }
+}
+
+/// What earlier attempts leave for the next.
+#[derive(Debug, Default)]
+struct Tried {
+    last: Option<(Choice, Ending)>,
+    excluded: Vec<Spot>,
+}
+
+/// Which endpoint. When none is left after a failure, the failure is what the client is told.
+fn choose(
+    running: &Running,
+    route: &RouteEntry,
+    record: &mut Record<'_>,
+    sticky_key: Option<&[u8]>,
+    tried: &Tried,
+) -> Result<Choice, Ending> {
+    let service = &running.live.services[route.service];
+    let ask = Ask {
+        capability: route.capability.unwrap_or_else(|| place::capability_of(record.head.method.as_str())),
+        sticky_key,
+        version: route.version,
+        previous: tried.last.map(|(choice, _)| choice),
+        tried: &tried.excluded,
+    };
+    let chosen = {
+        let mut selector = running.selectors[route.service].borrow_mut();
+        selector.choose(&service.core, &ask, &mut *record.worker.rng.borrow_mut())
+    };
+    let choice = chosen.map_err(|_| tried.last.map_or(Ending::NoEndpoint, |(_, ending)| ending))?;
+    if tried.last.is_none() && route.version.is_none() {
+        service.versions[choice.spot.version].chosen(record.worker.index);
+    }
+    record.chosen(choice.spot);
+    Ok(choice)
+}
+
+fn may_try_again(
+    service: &ServiceEntry,
+    ending: Ending,
+    record: &Record<'_>,
+    choice: &Choice,
+    tried: &mut Tried,
+) -> bool {
+    let dialled = matches!(ending, Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout);
+    let attempt = Attempt {
+        ending,
+        attempts: record.attempts,
+        repeatable: Repeatable::of(record.head.method.as_str()),
+        sent: !dialled,
+        body: match (record.head.framing.is_empty(), record.progress.bytes_in.get()) {
+            (true, _) => Body::None,
+            (false, 0) if !record.progress.request_whole.get() => Body::Whole,
+            (false, _) => Body::Consumed,
+        },
+    };
+    match attempt.judge() {
+        Answer::Again { exclude, .. } if record.progress.answered.get().is_none() => {
+            service.series.retried(ending.judge().reason);
+            tried.last = Some((*choice, ending));
+            if exclude {
+                tried.excluded.push(choice.spot);
+            }
+            true
+        }
+        Answer::Again { .. } | Answer::Stop(_) => false,
+    }
+}
+
+/// Sends the request to one endpoint and its answer to the client.
+async fn attempt<S: Source, R: Reply>(
+    service: &ServiceEntry,
+    choice: &Choice,
+    deadlines: &Deadlines,
+    record: &mut Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Relayed, Ending> {
+    let peer = service.peer(&choice.spot);
+    let _flight = peer.endpoint.begin();
+    let connection = match record.worker.pool.take(peer) {
+        Some(connection) => connection,
+        None => Box::pin(dial(peer, service, deadlines, record, down)).await?,
+    };
+    let mut answer = OriginReader::new(connection.reader, record.head, connection.reused);
+    let mut upstream = OriginWriter::new(connection.writer, record.head);
+    let mut head = record.worker.spare_head();
+    let mut ends =
+        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
+    record.progress.begin_attempt();
+    let relayed = relay::relay(&mut ends, &mut head, &record.progress, deadlines, down.alarm).await;
+    record.worker.return_head(head);
+    match relayed? {
+        Relayed::Whole => keep(peer, answer, upstream, record),
+        Relayed::Switched => Box::pin(tunnel(service, answer, upstream, record, down)).await?,
+    }
+    relayed
+}
+
+/// Connects, unless the client leaves first.
+async fn dial<S: Source, R: Reply>(
+    peer: &Peer,
+    service: &ServiceEntry,
+    deadlines: &Deadlines,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Connection, Ending> {
+    let deadline = nearer(after(Instant::now(), Some(service.timeouts.connect)), deadlines.total);
+    let dialled = relay::while_client_stays(down.source, down.reply, record.worker.dialer.dial(peer));
+    let dialled = down.alarm.bound(deadline, dialled).await.unwrap_or(Err(Ending::ConnectTimeout));
+    record.worker.metrics.upstream().connected(record.worker.index, connect_end(&dialled));
+    let (reader, writer) = socket::split(dialled?);
+    Ok(Connection { reader, writer, reused: false })
+}
+
+const fn connect_end<T>(dialled: &Result<T, Ending>) -> Connect {
+    match dialled {
+        Ok(_) => Connect::Ok,
+        Err(Ending::ConnectRefused) => Connect::Refused,
+        Err(Ending::ConnectTimeout) => Connect::Timeout,
+        Err(_) => Connect::Failed,
+    }
+}
+
+/// Keeps the connection for another exchange if both directions of this one are wholly over.
+fn keep(peer: &Arc<Peer>, answer: OriginReader, upstream: OriginWriter, record: &Record<'_>) {
+    if !record.progress.request_whole.get() || !upstream.writer.is_idle() {
+        return;
+    }
+    if let Some(reader) = answer.reclaim() {
+        let connection = Connection { reader, writer: upstream.writer, reused: true };
+        record.worker.pool.put(peer, connection, record.progress.moved.get());
+    }
+}
+
+async fn tunnel<S: Source, R: Reply>(
+    service: &ServiceEntry,
+    mut answer: OriginReader,
+    mut upstream: OriginWriter,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<(), Ending> {
+    down.source.switch_to_raw();
+    answer.switch_to_raw();
+    upstream.switch_to_raw();
+    let mut ends =
+        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
+    relay::tunnel(&mut ends, &record.progress, service.timeouts.tunnel_idle, down.alarm).await
+}
+
+/// Tells the client what it has not been told, and says what becomes of its connection.
+async fn conclude<S: Source, R: Reply>(
+    ended: Result<Relayed, Ending>,
+    record: &mut Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Next {
+    let answered = record.progress.answered.get();
+    let ending = match (ended, answered) {
+        (Ok(_), Some(status)) => Ending::Status(status),
+        (Ok(_), None) => Ending::Internal,
+        (Err(ending), _) => ending,
+    };
+    record.end(ending);
+    match ended {
+        Ok(Relayed::Switched) => Next::Cut,
+        Ok(Relayed::Whole) => after_answer(record),
+        Err(_) if answered.is_some() => Next::Cut,
+        Err(ending) => match reply::failure(ending, record.request_id()) {
+            Some(own) => send_own(own, record, down).await,
+            None => Next::Cut,
+        },
+    }
+}
+
+/// A connection whose request was not read to its end cannot carry another.
+fn after_answer(record: &Record<'_>) -> Next {
+    let whole = record.progress.request_whole.get() || record.head.framing.is_empty();
+    if whole { Next::Request } else { Next::Close }
+}
+
+async fn send_own<S: Source, R: Reply>(
+    own: reply::Own,
+    record: &mut Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Next {
+    let status = own.head.status;
+    let deadline = after(Instant::now(), Some(OWN_REPLY));
+    match down.alarm.bound(deadline, own.send(down.reply)).await {
+        Some(Ok(())) => {
+            record.replied(status);
+            after_answer(record)
+        }
+        Some(Err(_)) | None => Next::Cut,
+    }
+}
+
+/// What a sticky split holds on to.
+fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
+    match service.core.sticky()? {
+        StickyKey::Header(name) => record.head.fields.get_named(name).map(<[u8]>::to_vec),
+        StickyKey::Cookie(name) => cookie(record.head, name).map(<[u8]>::to_vec),
+        StickyKey::ClientAddress => Some(match record.client.address.ip().to_canonical() {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        }),
+    }
+}
+
+/// The value of the first cookie of this name (RFC 6265, section 5.4).
+fn cookie<'a>(head: &'a RequestHead, name: &str) -> Option<&'a [u8]> {
+    let pairs = head.fields.all(Known::Cookie).flat_map(|field| field.split(|byte| *byte == b';'));
+    let mut pairs = pairs.map(<[u8]>::trim_ascii);
+    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}

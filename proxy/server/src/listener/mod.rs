@@ -1,0 +1,150 @@
+//! Listeners: sockets, one for each worker, and what one worker knows of one listener.
+
+mod accept;
+mod bind;
+mod seats;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sluice_config::name::ListenerName;
+use sluice_config::validated::Limits;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(crate) use accept::accept;
+pub use bind::BindError;
+pub(crate) use bind::{bind, is_taken};
+pub(crate) use seats::Seat;
+use seats::Seats;
+
+use crate::metrics::ListenerSeries;
+
+/// Which listener: a changed name or address is another listener.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ListenerId {
+    pub(crate) name: ListenerName,
+    pub(crate) address: SocketAddr,
+}
+
+/// What all workers share of one listener: how many connections it has and may have.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) id: ListenerId,
+    open: AtomicU32,
+    most: AtomicU32,
+    freed: Notify,
+    series: Arc<ListenerSeries>,
+}
+
+impl Gate {
+    pub(crate) fn new(id: ListenerId, limits: &Limits, series: Arc<ListenerSeries>) -> Self {
+        Self { id, open: AtomicU32::new(0), most: AtomicU32::new(limits.connections), freed: Notify::new(), series }
+    }
+
+    /// From now on at most this many connections; those above it stay.
+    pub(crate) fn admit_at_most(&self, connections: u32) {
+        self.most.store(connections, Ordering::Relaxed);
+        self.freed.notify_waiters();
+    }
+
+    /// Waits until there is room for one more, and takes it.
+    async fn enter(self: &Arc<Self>) -> Admission {
+        loop {
+            let freed = self.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            freed.as_mut().enable();
+            if self.open.fetch_add(1, Ordering::Relaxed) < self.most.load(Ordering::Relaxed) {
+                return Admission(Arc::clone(self));
+            }
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            freed.await;
+        }
+    }
+
+    /// Takes room for one more, whether there is any or not: for connections that a closing socket would reset.
+    fn enter_anyway(self: &Arc<Self>) -> Admission {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Admission(Arc::clone(self))
+    }
+}
+
+/// Room for one connection of a listener, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Admission(Arc<Gate>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.freed.notify_one();
+    }
+}
+
+/// One worker's side of one listener.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) gate: Arc<Gate>,
+    limits: RefCell<Rc<Limits>>,
+    leaving: Cell<Option<Leaving>>,
+    seats: Seats,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leaving {
+    since: Instant,
+    linger: std::time::Duration,
+}
+
+impl Port {
+    pub(crate) fn new(gate: Arc<Gate>, limits: &Limits) -> Self {
+        Self { gate, limits: RefCell::new(Rc::new(limits.clone())), leaving: Cell::new(None), seats: Seats::default() }
+    }
+
+    /// What its clients may use up.
+    pub(crate) fn limits(&self) -> Rc<Limits> {
+        Rc::clone(&self.limits.borrow())
+    }
+
+    pub(crate) fn limit(&self, limits: &Limits) {
+        *self.limits.borrow_mut() = Rc::new(limits.clone());
+    }
+
+    /// No more connections are accepted, and those there are end with the request they carry.
+    pub(crate) fn leave(&self, linger: std::time::Duration) {
+        if self.leaving.get().is_none() {
+            self.leaving.set(Some(Leaving { since: Instant::now(), linger }));
+            self.seats.wake();
+            self.seats.change();
+        }
+    }
+
+    /// Whether connections are to end.
+    pub(crate) const fn leaving(&self) -> bool {
+        self.leaving.get().is_some()
+    }
+
+    /// Until when a connection that waits since `since` is kept once its listener leaves: a request may be on its way.
+    pub(crate) fn lingers_until(&self, since: Instant) -> Option<Instant> {
+        self.leaving.get().map(|leaving| leaving.since.max(since) + leaving.linger)
+    }
+
+    /// A seat in which a connection hears that the listener leaves.
+    pub(crate) async fn seat(self: &Rc<Self>) -> Seat {
+        Seat::take(Rc::clone(self)).await
+    }
+
+    /// Whether it leaves and has no connection any more.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leaving() && self.seats.is_empty()
+    }
+
+    /// Ready when it leaves and has no connection any more.
+    pub(crate) async fn left(&self) {
+        while !self.is_empty() {
+            self.seats.changed().await;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The compiled form of a revision that the proxy runs: every name an index, every metric a handle, every endpoint with
+//! the state it had before. Immutable; a new revision is compiled off the path and swapped in as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sluice_config::Validated;
+use sluice_config::validated::{self, Capability, Region, Timeouts};
+use sluice_config::value::RevisionId;
+use sluice_proxy_core::endpoint::{EndpointId, Registry};
+use sluice_proxy_core::route::{BadRegex, RouteTable};
+use sluice_proxy_core::select::Spot;
+use sluice_proxy_core::service::{self, Service};
+
+use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
+use crate::probe::Target;
+use crate::upstream::Peer;
+
+/// A revision that runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: RevisionId,
+    pub(crate) document: Arc<Validated>,
+    pub(crate) table: RouteTable,
+    pub(crate) routes: Vec<RouteEntry>,
+    pub(crate) services: Vec<ServiceEntry>,
+    /// For requests that no route matches.
+    pub(crate) unrouted: Arc<RequestSeries>,
+    pub(crate) registry: Registry,
+    peers: BTreeMap<EndpointId, Arc<Peer>>,
+}
+
+/// What a route leads to.
+#[derive(Debug)]
+pub(crate) struct RouteEntry {
+    pub(crate) name: Arc<str>,
+    pub(crate) service: usize,
+    pub(crate) version: Option<usize>,
+    pub(crate) capability: Option<Capability>,
+    /// One for each region and version.
+    series: Vec<Arc<RequestSeries>>,
+    /// For requests that were not placed.
+    pub(crate) unplaced: Arc<RequestSeries>,
+    versions: usize,
+}
+
+impl RouteEntry {
+    /// Where a request that was answered from this spot is recorded.
+    pub(crate) fn series(&self, spot: &Spot) -> &Arc<RequestSeries> {
+        &self.series[spot.region * self.versions + spot.version]
+    }
+}
+
+/// A service as exchanges use it.
+#[derive(Debug)]
+pub(crate) struct ServiceEntry {
+    pub(crate) core: Service,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) series: Arc<ServiceSeries>,
+    pub(crate) versions: Vec<Arc<VersionSeries>>,
+    /// For each region and version, by the pool's order.
+    peers: Vec<Vec<Arc<Peer>>>,
+}
+
+impl ServiceEntry {
+    /// Whom to dial for this spot.
+    pub(crate) fn peer(&self, spot: &Spot) -> &Arc<Peer> {
+        &self.peers[spot.region * self.core.versions() + spot.version][spot.endpoint]
+    }
+}
+
+/// Compiles a proven document. `before` lends the states of endpoints that both revisions name; what it compiled stays
+/// as it is, so that a revision that is given up after all has changed nothing.
+///
+/// # Errors
+/// For a route whose regular expression cannot be compiled.
+pub(crate) fn compile(
+    id: RevisionId,
+    document: Arc<Validated>,
+    before: Option<&Live>,
+    metrics: &Metrics,
+) -> Result<Live, BadRegex> {
+    let table = RouteTable::build(&document.routes)?;
+    let regions: Arc<[Region]> = document.regions.clone().into();
+    let empty = Registry::default();
+    let known = before.map_or(&empty, |live| &live.registry);
+    let registry = known.carry(service::identities(&regions, &document.services));
+    let peers = carry_peers(&registry, before);
+    let services = document.services.iter();
+    let services: Vec<ServiceEntry> =
+        services.map(|service| compile_service(&regions, service, &registry, &peers, metrics)).collect();
+    Ok(Live {
+        id,
+        table,
+        routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
+        services,
+        unrouted: metrics.requests(&RequestKey::default()),
+        registry,
+        peers,
+        document,
+    })
+}
+
+impl Live {
+    /// What is probed while this revision runs.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let checks =
+            self.document.services.iter().filter_map(|service| Some((&service.name, service.health_check.as_ref()?)));
+        let checks: BTreeMap<_, _> = checks.collect();
+        let target = |peer: &Arc<Peer>| {
+            let check = checks.get(&peer.endpoint.id().service)?;
+            Some(Target { endpoint: Arc::clone(&peer.endpoint), check: (*check).clone() })
+        };
+        self.peers.values().filter_map(target).collect()
+    }
+
+    /// Marks the endpoints that `next` does not name, so that their connections are not kept.
+    pub(crate) fn retire(&self, next: &Self) {
+        let gone = self.peers.iter().filter(|(id, _)| !next.peers.contains_key(*id));
+        gone.for_each(|(_, peer)| peer.retire());
+    }
+}
+
+fn carry_peers(registry: &Registry, before: Option<&Live>) -> BTreeMap<EndpointId, Arc<Peer>> {
+    let known = |id: &EndpointId| before.and_then(|live| live.peers.get(id)).cloned();
+    let peer = |endpoint: &Arc<_>| Arc::new(Peer::new(Arc::clone(endpoint)));
+    registry.iter().map(|it| (it.id().clone(), known(it.id()).unwrap_or_else(|| peer(it)))).collect()
+}
+
+fn compile_service(
+    regions: &Arc<[Region]>,
+    service: &validated::Service,
+    registry: &Registry,
+    peers: &BTreeMap<EndpointId, Arc<Peer>>,
+    metrics: &Metrics,
+) -> ServiceEntry {
+    let core = Service::new(regions, service, registry);
+    let pools = (0..regions.len()).flat_map(|region| (0..core.versions()).map(move |version| (region, version)));
+    let pool = |(region, version)| {
+        let members = core.pool(region, version).iter();
+        members.map(|member| Arc::clone(&peers[member.endpoint.id()])).collect()
+    };
+    ServiceEntry {
+        peers: pools.map(pool).collect(),
+        timeouts: service.timeouts.clone(),
+        series: metrics.service(&service.name),
+        versions: service.versions.iter().map(|version| metrics.version(&service.name, &version.name)).collect(),
+        core,
+    }
+}
+
+fn compile_route(document: &Validated, route: &validated::Route, metrics: &Metrics) -> RouteEntry {
+    let service = &document.services[route.service];
+    let key =
+        RequestKey { route: Some(route.name.clone()), service: Some(service.name.clone()), ..RequestKey::default() };
+    let mut series = Vec::with_capacity(document.regions.len() * service.versions.len());
+    for region in &document.regions {
+        for version in &service.versions {
+            let (version, region) = (Some(version.name.clone()), Some(region.name.clone()));
+            series.push(metrics.requests(&RequestKey { version, region, ..key.clone() }));
+        }
+    }
+    RouteEntry {
+        name: route.name.as_str().into(),
+        service: route.service,
+        version: route.version,
+        capability: route.capability,
+        series,
+        unplaced: metrics.requests(&key),
+        versions: service.versions.len(),
+    }
+}

@@ -1,0 +1,244 @@
+//! The process: threads that serve, one that watches over them, and how it begins and leaves.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use sluice_config::validated::Drain;
+use sluice_config::wire;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use crate::live::Live;
+use crate::log::{self, AccessLog};
+use crate::metrics::{Metrics, SERIES_BUDGET};
+use crate::probe::Prober;
+use crate::source::{self, Stage, Unfit};
+use crate::status::{self, StatusSource};
+use crate::upstream::{DialError, Dialer};
+use crate::worker::{self, Command, Equipment};
+
+/// How often gauges over a window are turned.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How to run.
+#[derive(Debug)]
+pub struct Options {
+    /// Threads that serve.
+    pub workers: NonZeroUsize,
+    /// Where `/live`, `/ready` and `/metrics` are told.
+    pub status: SocketAddr,
+    /// Where each request is told in a line.
+    pub access_log: log::Target,
+    /// The revision to begin with: a serialised [`wire::Revision`].
+    pub first: Vec<u8>,
+    /// The revisions that follow.
+    pub revisions: mpsc::Receiver<Vec<u8>>,
+    /// Where a serialised [`wire::Reply`] goes for each.
+    pub replies: mpsc::Sender<Vec<u8>>,
+}
+
+/// Why the process cannot begin.
+#[derive(Debug)]
+pub enum RunError {
+    /// The first revision does not run.
+    Revision(String),
+    /// The status listener's address cannot be used.
+    Status(SocketAddr, io::Error),
+    /// The access log cannot be opened.
+    AccessLog(log::Target, io::Error),
+    /// Nothing can be dialled.
+    Dial(DialError),
+    /// The system gives no thread, timer or signal.
+    System(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Revision(why) => f.write_str(why),
+            Self::Status(address, error) => {
+                write!(f, "cannot serve status on {address}: {error}; choose another address with --status")
+            }
+            Self::AccessLog(log::Target::File(path), error) => {
+                write!(f, "cannot open the access log {}: {error}", path.display())
+            }
+            Self::AccessLog(log::Target::Off | log::Target::Stdout, error) => {
+                write!(f, "cannot start the access log: {error}")
+            }
+            Self::Dial(error) => write!(f, "{error}"),
+            Self::System(error) => write!(f, "the system refuses what the process needs: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<io::Error> for RunError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Runs until told to leave (SIGTERM or SIGINT) and every request under way has ended, or the drain's deadline has
+/// passed. A second signal cuts what is left.
+///
+/// # Errors
+/// When the process cannot begin; nothing is served then.
+pub fn run(options: Options) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(options))
+}
+
+async fn serve(mut options: Options) -> Result<(), RunError> {
+    let workers = options.workers.get();
+    let metrics = Metrics::new(workers, SERIES_BUDGET);
+    let dialer = Arc::new(Dialer::new().map_err(RunError::Dial)?);
+    let mut stage = Stage::new(metrics.clone(), workers);
+    let first = stage.prepare(&options.first).map_err(|(_, unfit)| RunError::Revision(tell(&unfit)))?;
+    let status = TcpListener::bind(options.status).await.map_err(|error| RunError::Status(options.status, error))?;
+    let (log, _guard) = AccessLog::open(options.access_log.clone())
+        .map_err(|error| RunError::AccessLog(options.access_log.clone(), error))?;
+    metrics.count_lost_lines(log.lost());
+    let mut signals = Signals::install()?;
+    let crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log }, &first.live)?;
+    stage.workers = crew.commands();
+    let mut prober = Prober::new(metrics.clone())?;
+    let ack = wire::Reply::Ack { id: first.live.id, digest: first.live.document.digest };
+    stage.apply(first, &mut prober).await;
+    source::answer(&options.replies, &ack).await;
+    let state = Arc::new(State { metrics: metrics.clone(), leaving: AtomicBool::new(false) });
+    let telling = tokio::task::spawn_local(status::serve(status, Arc::clone(&state) as _, std::future::pending()));
+    tracing::info!(revision = ack_id(&ack), workers, status = %options.status, "serving");
+    let current = Arc::clone(&stage.current);
+    tokio::select! {
+        () = source::follow(&mut stage, &mut prober, &mut options.revisions, &options.replies) => signals.leave().await,
+        () = tick(&metrics) => {}
+        () = signals.leave() => {}
+    }
+    state.leaving.store(true, Ordering::Relaxed);
+    crew.leave(drain(&current), &mut signals).await;
+    telling.abort();
+    Ok(())
+}
+
+fn tell(unfit: &Unfit) -> String {
+    unfit.to_string()
+}
+
+const fn ack_id(ack: &wire::Reply) -> u64 {
+    match ack {
+        wire::Reply::Ack { id, .. } | wire::Reply::Nack { id, .. } => id.0,
+    }
+}
+
+/// How the revision that runs says the process leaves.
+fn drain(current: &ArcSwapOption<Live>) -> Drain {
+    let live = current.load();
+    let live = live.as_ref().expect("a revision runs before the process can leave");
+    live.document.drain.clone()
+}
+
+async fn tick(metrics: &Metrics) {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        metrics.tick(tick.tick().await.into_std());
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn leave(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The threads that serve.
+struct Crew {
+    workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<io::Result<()>>)>,
+}
+
+impl Crew {
+    fn start(count: usize, equipment: &Equipment, live: &Arc<Live>) -> io::Result<Self> {
+        let start = |index: usize| {
+            let (commands, orders) = mpsc::unbounded_channel();
+            let (equipment, live) = (equipment.clone(), Arc::clone(live));
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            let thread = thread.spawn(move || worker::serve(index, equipment, live, orders))?;
+            Ok((commands, thread))
+        };
+        Ok(Self { workers: (0..count).map(start).collect::<io::Result<_>>()? })
+    }
+
+    fn commands(&self) -> Vec<mpsc::UnboundedSender<Command>> {
+        self.workers.iter().map(|(commands, _)| commands.clone()).collect()
+    }
+
+    /// Lets every worker end with its last connection; cuts what is left at the deadline or at a second signal.
+    async fn leave(self, drain: Drain, signals: &mut Signals) {
+        let begun = Instant::now();
+        tracing::info!(deadline = ?drain.deadline, "leaving: no new connections, those there are end with their request");
+        let (commands, threads): (Vec<_>, Vec<_>) = self.workers.into_iter().unzip();
+        for commands in &commands {
+            // A worker that has ended has nothing to leave.
+            let _ = commands.send(Command::Leave(drain.linger));
+        }
+        let mut ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(join));
+        let cut = tokio::select! {
+            _ = &mut ended => false,
+            () = tokio::time::sleep(drain.deadline) => true,
+            () = signals.leave() => true,
+        };
+        if cut {
+            tracing::warn!(after = ?begun.elapsed(), "cutting what is left");
+            commands.iter().for_each(|commands| drop(commands.send(Command::Cut)));
+            // Joining only fails with the panic of a worker, and that was told already.
+            let _ = ended.await;
+        }
+        tracing::info!(after = ?begun.elapsed(), "left");
+    }
+}
+
+fn join(thread: JoinHandle<io::Result<()>>) {
+    match thread.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "a worker could not serve"),
+        Err(_) => tracing::error!("a worker has panicked"),
+    }
+}
+
+struct State {
+    metrics: Metrics,
+    leaving: AtomicBool,
+}
+
+impl StatusSource for State {
+    fn ready(&self) -> Result<(), String> {
+        if self.leaving.load(Ordering::Relaxed) { Err("the process is leaving".to_owned()) } else { Ok(()) }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+}

@@ -1,0 +1,177 @@
+//! The two halves of a byte stream on one thread: a reader with a buffer that is given back while nothing waits in it,
+//! and a writer that gathers small pieces into one system call.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream that both halves share.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Io for S {}
+
+/// Read on the stack first: most heads fit, and a waiting connection holds no buffer.
+const STACK_READ: usize = 4096;
+/// The largest single read into a buffer of its own.
+const LARGE_READ: usize = 64 * 1024;
+/// Pieces up to this size are copied behind what waits; larger ones are sent from where they are.
+const GATHER: usize = 16 * 1024;
+/// A writer gives a buffer larger than this back once it is empty.
+const KEEP: usize = 4 * 1024;
+
+/// Splits a stream in its two halves.
+pub(crate) fn split<S: Io>(io: S) -> (Reader<S>, Writer<S>) {
+    let io = Rc::new(RefCell::new(io));
+    (Reader { io: Rc::clone(&io), buffer: BytesMut::new(), ended: false }, Writer { io, waiting: Vec::new() })
+}
+
+/// The reading half.
+#[derive(Debug)]
+pub(crate) struct Reader<S> {
+    io: Rc<RefCell<S>>,
+    /// What was read and not yet taken.
+    pub(crate) buffer: BytesMut,
+    ended: bool,
+}
+
+impl<S: Io> Reader<S> {
+    /// Reads once, behind what the buffer holds; 0 at the end of the stream. `hint` is how much is expected.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, hint: usize) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let read = if hint <= STACK_READ { self.poll_small(cx) } else { self.poll_large(cx, hint.min(LARGE_READ)) };
+        let read = ready!(read);
+        self.ended = matches!(read, Ok(0) | Err(_));
+        Poll::Ready(read)
+    }
+
+    /// As [`Reader::poll_fill`].
+    pub(crate) async fn fill(&mut self, hint: usize) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx, hint)).await
+    }
+
+    /// Ready when the stream has ended or broken. What arrives is kept, up to `most` bytes; then it waits for the writer
+    /// to find out.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
+        while self.buffer.len() < most {
+            match ready!(self.poll_fill(cx, 0)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The stream itself and what was read of it, once the other half is gone.
+    pub(crate) fn into_parts(self) -> Option<(S, BytesMut)> {
+        Rc::into_inner(self.io).map(|io| (io.into_inner(), self.buffer))
+    }
+
+    /// Whether the stream has ended or broken.
+    pub(crate) const fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Gives the buffer back when nothing waits in it.
+    pub(crate) fn relax(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    fn poll_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::uninit() }; STACK_READ];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *self.io.borrow_mut()).poll_read(cx, &mut read))?;
+        self.buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    fn poll_large(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<usize>> {
+        self.buffer.reserve(size);
+        tokio_util::io::poll_read_buf(Pin::new(&mut *self.io.borrow_mut()), cx, &mut self.buffer)
+    }
+}
+
+/// The writing half.
+#[derive(Debug)]
+pub(crate) struct Writer<S> {
+    io: Rc<RefCell<S>>,
+    /// What waits to be sent.
+    pub(crate) waiting: Vec<u8>,
+}
+
+impl<S: Io> Writer<S> {
+    /// Sends this piece: copied behind what waits while that is small, otherwise sent now together with it.
+    pub(crate) async fn send(&mut self, data: Bytes) -> io::Result<()> {
+        if self.waiting.len() + data.len() <= GATHER {
+            self.waiting.extend_from_slice(&data);
+            return Ok(());
+        }
+        let sent = self.send_both(&data).await;
+        self.relax();
+        sent
+    }
+
+    /// Whether nothing waits.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Sends all that waits.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let sent = self.send_both(&[]).await;
+        self.relax();
+        sent?;
+        poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_flush(cx)).await
+    }
+
+    /// Sends all that waits and says that no more comes.
+    pub(crate) async fn shut(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)).await
+    }
+
+    /// Not cancel-safe in itself: a dropped call leaves the stream torn, and its owner closes it.
+    async fn send_both(&mut self, data: &[u8]) -> io::Result<()> {
+        let (mut first, mut second) = (self.waiting.as_slice(), data);
+        while !first.is_empty() || !second.is_empty() {
+            let sent = poll_fn(|cx| poll_write(&self.io, cx, first, second)).await?;
+            if sent == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            let of_first = sent.min(first.len());
+            first = &first[of_first..];
+            second = &second[sent - of_first..];
+        }
+        Ok(())
+    }
+
+    fn relax(&mut self) {
+        self.waiting.clear();
+        if self.waiting.capacity() > KEEP {
+            self.waiting = Vec::new();
+        }
+    }
+}
+
+fn poll_write<S: Io>(io: &RefCell<S>, cx: &mut Context<'_>, first: &[u8], second: &[u8]) -> Poll<io::Result<usize>> {
+    let mut io = io.borrow_mut();
+    let io = Pin::new(&mut *io);
+    match (first.is_empty(), second.is_empty()) {
+        (_, true) => io.poll_write(cx, first),
+        (true, false) => io.poll_write(cx, second),
+        (false, false) => io.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+    }
+}
