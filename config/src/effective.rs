@@ -26,17 +26,15 @@ use crate::value::Digest;
 #[must_use]
 pub fn effective_yaml(validated: &Validated) -> String {
     let mut yaml = String::new();
-    write_block(&mut yaml, &canonical(validated), 0, false);
+    let value = serde_json::to_value(document(validated)).expect("the schema has text keys only");
+    write_block(&mut yaml, &value, 0, false);
     yaml
 }
 
 /// The digest of the effective document: its canonical JSON, with fields in the order of the schema and keys sorted.
 pub(crate) fn digest(validated: &Validated) -> Digest {
-    Digest::of(canonical(validated).to_string().as_bytes())
-}
-
-fn canonical(validated: &Validated) -> Json {
-    serde_json::to_value(document(validated)).expect("the schema has text keys only")
+    let canonical = serde_json::to_vec(&document(validated)).expect("the schema has text keys only");
+    Digest::of(&canonical)
 }
 
 fn document(validated: &Validated) -> Document {

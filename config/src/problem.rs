@@ -164,14 +164,6 @@ impl Path {
         self
     }
 
-    pub(crate) fn push(&mut self, step: Step) {
-        self.0.push(step);
-    }
-
-    pub(crate) fn pop(&mut self) {
-        self.0.pop();
-    }
-
     pub(crate) fn steps_mut(&mut self) -> &mut [Step] {
         &mut self.0
     }

@@ -4,34 +4,48 @@
 //! by the parsers behind the schema's `format` keywords, which are those that decode it later.
 
 use crate::format::Format;
-use crate::problem::{Code, Path, Position, Problem, Problems, Step, quote};
+use crate::problem::{Code, Path, Position, Problem, Problems, quote};
 use crate::shape::{Field, Shape};
 use crate::suggestion::Suggestions;
 use crate::tree::{Entry, Node, Value};
 
 /// Compares the tree with the shape of a document.
-pub(crate) fn check(root: &Node, problems: &mut Problems, suggestions: &mut Suggestions) {
-    Walk { problems, suggestions, path: Path::default() }.value(root, crate::shape::document());
+pub(crate) fn check<'a>(root: &'a Node, problems: &'a mut Problems, suggestions: &'a mut Suggestions) {
+    Walk { problems, suggestions, trail: Vec::new() }.value(root, crate::shape::document());
+}
+
+/// A step of the walk. The path of a value is made of these only when a problem needs it.
+#[derive(Clone, Copy)]
+enum Trail<'a> {
+    Field(&'a str),
+    Item(usize),
 }
 
 struct Walk<'a> {
     problems: &'a mut Problems,
     suggestions: &'a mut Suggestions,
-    path: Path,
+    trail: Vec<Trail<'a>>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     fn report(&mut self, code: Code, at: Position, message: String, hint: Option<String>) {
-        self.problems.push(Problem { code, path: self.path.clone(), position: Some(at), message, hint });
+        self.problems.push(Problem { code, path: self.path(), position: Some(at), message, hint });
     }
 
-    fn inside(&mut self, step: Step, visit: impl FnOnce(&mut Self)) {
-        self.path.push(step);
+    fn path(&self) -> Path {
+        self.trail.iter().fold(Path::default(), |path, step| match step {
+            Trail::Field(name) => path.field(name),
+            Trail::Item(place) => path.item(*place),
+        })
+    }
+
+    fn inside(&mut self, step: Trail<'a>, visit: impl FnOnce(&mut Self)) {
+        self.trail.push(step);
         visit(self);
-        self.path.pop();
+        self.trail.pop();
     }
 
-    fn value(&mut self, node: &Node, shape: &Shape) {
+    fn value(&mut self, node: &'a Node, shape: &Shape) {
         match (&node.value, shape) {
             (Value::Broken, _) => {}
             (_, Shape::Any(choices)) => self.choice(node, choices),
@@ -43,7 +57,7 @@ impl Walk<'_> {
             (Value::List(items), Shape::List { items: shape, least }) => {
                 self.size(node, items.len(), *least, usize::MAX);
                 for item in items {
-                    self.inside(Step::Item(item.place), |walk| walk.value(item, shape));
+                    self.inside(Trail::Item(item.place), |walk| walk.value(item, shape));
                 }
             }
             (Value::Text(text), Shape::Text(format)) => self.text(node.at, text, *format),
@@ -61,13 +75,13 @@ impl Walk<'_> {
         }
     }
 
-    fn record(&mut self, node: &Node, entries: &[Entry], fields: &[Field]) {
-        let mut free: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-        free.retain(|name| !entries.iter().any(|entry| entry.key == *name));
+    fn record(&mut self, node: &'a Node, entries: &'a [Entry], fields: &[Field]) {
+        let is_free = |field: &&Field| !entries.iter().any(|entry| entry.key == field.name);
+        let mut free: Vec<&str> = fields.iter().filter(is_free).map(|field| field.name.as_str()).collect();
         for entry in entries {
             match fields.iter().find(|field| field.name == entry.key) {
                 Some(field) => {
-                    self.inside(Step::Field(entry.key.clone()), |walk| walk.value(&entry.node, &field.shape));
+                    self.inside(Trail::Field(&entry.key), |walk| walk.value(&entry.node, &field.shape));
                 }
                 None => self.unknown_field(entry, &mut free, fields),
             }
@@ -78,7 +92,7 @@ impl Walk<'_> {
     }
 
     /// `free` are the fields that are not there; one that was meant by a slip is not missing too.
-    fn unknown_field(&mut self, entry: &Entry, free: &mut Vec<&str>, fields: &[Field]) {
+    fn unknown_field(&mut self, entry: &'a Entry, free: &mut Vec<&str>, fields: &[Field]) {
         let meant = self.suggestions.nearest(&entry.key, free.iter().copied());
         free.retain(|name| Some(*name) != meant);
         let hint = meant.map(|name| format!("did you mean `{name}`?")).unwrap_or_else(|| {
@@ -86,14 +100,14 @@ impl Walk<'_> {
             format!("the fields here are {}", listed(&names))
         });
         let message = format!("there is no field {} here", quote(&entry.key));
-        self.inside(Step::Field(entry.key.clone()), |walk| {
+        self.inside(Trail::Field(&entry.key), |walk| {
             walk.report(Code::UnknownField, entry.key_at, message, Some(hint));
         });
     }
 
-    fn dictionary(&mut self, entries: &[Entry], keys: Option<Format>, values: &Shape) {
+    fn dictionary(&mut self, entries: &'a [Entry], keys: Option<Format>, values: &Shape) {
         for entry in entries {
-            self.inside(Step::Field(entry.key.clone()), |walk| {
+            self.inside(Trail::Field(&entry.key), |walk| {
                 walk.text(entry.key_at, &entry.key, keys);
                 walk.value(&entry.node, values);
             });
@@ -131,7 +145,7 @@ impl Walk<'_> {
     }
 
     /// The first choice of the right kind. Maps are told apart by their fields.
-    fn choice(&mut self, node: &Node, choices: &[Shape]) {
+    fn choice(&mut self, node: &'a Node, choices: &[Shape]) {
         let fitting: Vec<&Shape> = choices.iter().filter(|shape| kind_fits(&node.value, shape)).collect();
         match (fitting.as_slice(), &node.value) {
             ([], _) => self.wrong_type(node, choices),
@@ -148,13 +162,13 @@ impl Walk<'_> {
     }
 
     /// A map that must have exactly one of these fields.
-    fn one_of(&mut self, node: &Node, entries: &[Entry], names: &[&str]) {
+    fn one_of(&mut self, node: &'a Node, entries: &'a [Entry], names: &[&str]) {
         match entries.iter().find(|entry| !names.contains(&entry.key.as_str())) {
             Some(entry) => {
                 let message = format!("there is no field {} here", quote(&entry.key));
                 let hint = self.suggestions.hint(&entry.key, names.iter().copied());
                 let hint = hint.unwrap_or_else(|| format!("exactly one of {}", listed(names)));
-                self.inside(Step::Field(entry.key.clone()), |walk| {
+                self.inside(Trail::Field(&entry.key), |walk| {
                     walk.report(Code::UnknownField, entry.key_at, message, Some(hint));
                 });
             }

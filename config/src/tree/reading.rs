@@ -9,7 +9,7 @@ use super::environment::{Environment, ReferenceError, substitute};
 use super::scalar::typed;
 use super::{Entry, Measure, Node, Value};
 use crate::limit;
-use crate::problem::{Code, Path, Position, Problem, Problems, Step, quote};
+use crate::problem::{Code, Path, Position, Problem, Problems, quote};
 
 /// Maps with more fields than this look for duplicate keys by hash.
 const SMALL_MAP: usize = 16;
@@ -127,7 +127,6 @@ struct Reader<'a> {
     environment: &'a Environment,
     problems: &'a mut Problems,
     open: Vec<Open>,
-    path: Path,
     anchors: BTreeMap<usize, (Node, Measure)>,
     aliases: usize,
     /// What the tree and the copies behind its anchors cost so far.
@@ -138,15 +137,7 @@ type Outcome<T> = Result<T, Box<Problem>>;
 
 impl<'a> Reader<'a> {
     fn new(environment: &'a Environment, problems: &'a mut Problems) -> Self {
-        Self {
-            environment,
-            problems,
-            open: Vec::new(),
-            path: Path::default(),
-            anchors: BTreeMap::new(),
-            aliases: 0,
-            cost: Measure::default(),
-        }
+        Self { environment, problems, open: Vec::new(), anchors: BTreeMap::new(), aliases: 0, cost: Measure::default() }
     }
 
     /// Takes one event; gives the root when it is complete.
@@ -173,7 +164,16 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&self, code: Code, at: Position, message: impl Into<String>) -> Problem {
-        Problem::new(code, self.path.clone(), at, message)
+        Problem::new(code, self.path(), at, message)
+    }
+
+    /// Where the value is that is being read: made only when a problem needs it.
+    fn path(&self) -> Path {
+        self.open.iter().fold(Path::default(), |path, open| match &open.content {
+            Content::List(items) => path.item(items.len()),
+            Content::Map { key: Some((key, _)), .. } => path.field(key),
+            Content::Map { key: None, .. } => path,
+        })
     }
 
     fn refuse_tag(&self, tag: Option<&Tag>, at: Position) -> Outcome<()> {
@@ -201,9 +201,6 @@ impl<'a> Reader<'a> {
             return Err(Box::new(self.over_limit(at, "lists and maps inside each other", limit::DEPTH)));
         }
         self.spend(Measure { nodes: 1, bytes: 0, depth: 0 }, at)?;
-        if matches!(content, Content::List(_)) {
-            self.path.push(Step::Item(0));
-        }
         self.open.push(Open { at, anchor, content });
         Ok(None)
     }
@@ -211,10 +208,7 @@ impl<'a> Reader<'a> {
     fn end(&mut self) -> Outcome<Option<Node>> {
         let open = self.open.pop().expect("the parser ends only what it started");
         let value = match open.content {
-            Content::List(items) => {
-                self.path.pop();
-                Value::List(items)
-            }
+            Content::List(items) => Value::List(items),
             Content::Map { entries, .. } => Value::Map(entries),
         };
         self.complete(Node::new(open.at, value), open.anchor)
@@ -261,7 +255,6 @@ impl<'a> Reader<'a> {
             let problem = self.problem(Code::UnsupportedYaml, at, "merge keys (<<) are not supported");
             return Err(Box::new(problem.hint("an alias may stand for a whole value")));
         }
-        self.path.push(Step::Field(text.clone()));
         if let Some(Open { content: Content::Map { key, .. }, .. }) = self.open.last_mut() {
             *key = Some((text, at));
         }
@@ -305,27 +298,23 @@ impl<'a> Reader<'a> {
             Some(Content::List(items)) => {
                 node.place = items.len();
                 items.push(node);
-                let next = items.len();
-                self.path.pop();
-                self.path.push(Step::Item(next));
             }
             Some(Content::Map { entries, key, seen }) => {
                 let (key, key_at) = key.take().expect("a value follows its key");
                 if is_seen(&key, entries, seen) {
-                    let problem = Problem::new(
-                        Code::DuplicateKey,
-                        self.path.clone(),
-                        key_at,
-                        format!("the field {} stands here twice", quote(&key)),
-                    );
-                    self.problems.push(problem.hint("only one of them can count: remove the other"));
+                    self.report_duplicate(&key, key_at);
                 } else {
                     entries.push(Entry { key, key_at, node });
                 }
-                self.path.pop();
             }
         }
         Ok(None)
+    }
+
+    fn report_duplicate(&mut self, key: &str, at: Position) {
+        let message = format!("the field {} stands here twice", quote(key));
+        let problem = Problem::new(Code::DuplicateKey, self.path().field(key), at, message);
+        self.problems.push(problem.hint("only one of them can count: remove the other"));
     }
 
     fn spend(&mut self, part: Measure, at: Position) -> Outcome<()> {

@@ -1,5 +1,6 @@
 //! What every rule needs: where things are written, and which parts could not be judged.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
@@ -30,7 +31,10 @@ pub(super) struct Gaps {
 
 impl Gaps {
     /// The document without the items that have problems, and what these were.
-    pub(super) fn find(root: &Node, problems: &Problems) -> (Node, Self) {
+    pub(super) fn find<'r>(root: &'r Node, problems: &Problems) -> (Cow<'r, Node>, Self) {
+        if problems.is_empty() {
+            return (Cow::Borrowed(root), Self::default());
+        }
         let (mut whole, mut items) = (BTreeSet::new(), HashSet::new());
         for problem in &problems.problems {
             match problem.path.steps() {
@@ -48,7 +52,7 @@ impl Gaps {
         if let Some(drain) = root.field("drain").filter(|_| !whole.contains("drain")) {
             sections.push(Entry { key: "drain".to_owned(), key_at: drain.at, node: drain.clone() });
         }
-        (Node::new(root.at, Value::Map(sections)), gaps)
+        (Cow::Owned(Node::new(root.at, Value::Map(sections))), gaps)
     }
 
     fn sound_items(&mut self, root: &Node, name: &str, bad: &HashSet<(&str, usize)>, all_bad: bool) -> Entry {
