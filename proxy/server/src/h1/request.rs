@@ -162,9 +162,11 @@ fn names_one_protocol(head: &RequestHead) -> bool {
         && !protocol.eq_ignore_ascii_case(b"h2c")
 }
 
-/// HTTP/1.0 clients cannot be sent a 100, so what they expect is passed over (RFC 9110, 10.1.1).
+/// HTTP/1.0 clients cannot be sent a 100, so what they expect goes: forwarded in HTTP/1.1 it would mean something
+/// (RFC 9110, 10.1.1).
 fn judge_expectation(head: &mut RequestHead) -> Result<(), Refused> {
-    if !head.fields.has(Known::Expect) || head.version == Version::Http10 {
+    if head.version == Version::Http10 {
+        head.fields.remove(Known::Expect);
         return Ok(());
     }
     if !head.fields.all(Known::Expect).all(|value| value.eq_ignore_ascii_case(b"100-continue")) {

@@ -72,8 +72,8 @@ const CLASS: [u8; 256] = {
 };
 
 fn is_port(port: &[u8]) -> bool {
-    let value = port.iter().try_fold(0u32, |value, b| b.is_ascii_digit().then(|| value * 10 + u32::from(b - b'0')));
-    (1..=5).contains(&port.len()) && value.is_some_and(|v| v <= 65_535)
+    let digits = (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    digits && port.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0')) <= 65_535
 }
 
 /// Whether two authorities mean the same place, the port of the scheme being the default one.
@@ -111,6 +111,7 @@ mod tests {
             "a:-1",
             "a:65536",
             "a:000080",
+            "a:5555555555555555",
             "a:1:2",
             "[::1",
             "[]",

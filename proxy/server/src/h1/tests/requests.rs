@@ -399,7 +399,9 @@ fn a_client_waits_only_for_a_body_and_only_in_http11() {
         ("POST / HTTP/1.0~Expect: 100-continue~Content-Length: 1~~x", false),
         ("POST / HTTP/1.0~Expect: anything~Content-Length: 1~~x", false),
     ] {
-        assert_eq!(accepted(text).expect_continue, waits, "{text}");
+        let head = accepted(text);
+        assert_eq!(head.expect_continue, waits, "{text}");
+        assert_eq!(head.fields.has(Known::Expect), head.version == Version::Http11, "{text}");
     }
 }
 
