@@ -61,8 +61,11 @@ fn curl_gets_bodies_over_both_versions() {
         let told = curl(&[version, "--head", "--output", "/dev/null", "--write-out", format, &stage.url("/bytes/5")]);
         let expected = if version == "--http1.1" { "1.1 200" } else { "2 200" };
         assert_eq!(String::from_utf8(told).unwrap(), expected);
-        assert_eq!(curl(&[version, &stage.url("/"), &stage.url("/status/204"), &stage.url("/hints")]), b"aa");
+        assert_eq!(curl(&[version, &stage.url("/status/204")]), b"");
+        assert_eq!(curl(&[version, &stage.url("/hints")]), b"a");
     }
+    // curl 7.88 cannot use an HTTP/2 connection of prior knowledge twice, whatever the server.
+    assert_eq!(curl(&[VERSIONS[0], &stage.url("/"), &stage.url("/status/204"), &stage.url("/hints")]), b"aa");
     stage.check();
 }
 

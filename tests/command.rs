@@ -69,7 +69,7 @@ fn check_tells_every_problem_with_its_place() {
     let (_folder, file) = written(&text);
     let ran = sluice(&["check", &file]);
     assert_eq!(ran.code, 1);
-    for told in ["wieght", "weight", "shap", "shop", "sluice.yaml:"] {
+    for told in ["wieght", "`weight`", "shap", "sluice.yaml:7:", "sluice.yaml:15:"] {
         assert!(ran.err.contains(told), "no {told:?} in {}", ran.err);
     }
     assert_plain(&ran.err);

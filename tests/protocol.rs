@@ -379,14 +379,14 @@ fn the_origin_sees_an_h2_client_leave() {
 fn a_cut_body_is_passed_on_as_cut() {
     let stage = Stage::new();
     for path in ["/reset-body", "/half-body", "/half-chunked"] {
-        let mut client = stage.client();
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n"));
-        assert_eq!(client.try_response("GET").map(|r| r.status()), Err(Failure::Cut), "{path}");
-        let mut client = stage.client();
-        client.send(format!("GET {path} HTTP/1.0\r\nHost: t\r\n\r\n"));
-        let cut = client.try_response("GET");
         // Without chunks only a reset tells an HTTP/1.0 client that a body of unknown length is not whole.
-        assert_eq!(cut.map(|r| r.status()), Err(Failure::Cut), "{path} over HTTP/1.0");
+        for version in ["1.1", "1.0"] {
+            let mut client = stage.client();
+            client.send(format!("GET {path} HTTP/{version}\r\nHost: t\r\n\r\n"));
+            let cut = client.try_response("GET").map(|response| response.status());
+            // What is noticed before the head has left may still have a status.
+            assert!(matches!(cut, Err(Failure::Cut) | Ok(502)), "{path} over HTTP/{version}: {cut:?}");
+        }
         let mut client = stage.h2();
         let exchange = client.begin(h2::request(Method::GET, path), false).unwrap();
         let error = client.response(exchange).expect_err(path);
