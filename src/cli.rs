@@ -1,0 +1,81 @@
+//! What can be typed: the subcommands, the flags that all share, and the exit codes.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::terminal::Color;
+use crate::{check, completions, config, demo, explain, run};
+
+/// A reverse proxy that decides, for every request, which region and which version of a service answers it
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, arg_required_else_help = true, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// When to colour; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 usage.";
+
+/// One subcommand.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the proxy by a document, and follow the document's changes
+    Run(run::RunArgs),
+    /// Tell whether a document is sound, or all of its problems
+    Check(check::CheckArgs),
+    /// Show a document as Sluice reads it
+    Config {
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
+    /// Tell which route, service, region, version and endpoints a request would get, and why
+    Explain(explain::ExplainArgs),
+    /// See it work: sample origins, the proxy, a gentle load and a region that fails; needs nothing installed
+    Demo(demo::DemoArgs),
+    /// Print the completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// One JSON value.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+/// The choice of the output's form.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct OutputArg {
+    /// The form of the result
+    #[arg(long, short, value_enum, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+/// How the process ends. Errors of usage end it in the parser, with 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked for is done.
+    Done,
+    /// It was refused, or failed.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Refused => Self::FAILURE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+fn refused(line: &str) -> String {
+    let error = parse(line).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{line}");
+    error.to_string()
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+/// What users read is held by a golden file.
+#[test]
+fn help_texts() {
+    let mut text = String::new();
+    let mut cli = Cli::command().term_width(100);
+    cli.build();
+    write_help(&mut cli, &mut text);
+    insta::assert_snapshot!(text);
+}
+
+fn write_help(command: &mut clap::Command, text: &mut String) {
+    let name = command.get_bin_name().unwrap_or("sluice").to_owned();
+    *text += &format!("$ {name} --help\n{}\n", command.render_long_help());
+    for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+        write_help(inner, text);
+    }
+}
+
+#[test]
+fn run_has_defaults() {
+    let Command::Run(args) = parse("sluice run s.yaml").unwrap().command else { panic!("not run") };
+    assert_eq!(args.status.to_string(), "127.0.0.1:9901");
+    assert!(args.workers.get() >= 1);
+}
+
+#[test]
+fn the_colour_may_stand_anywhere() {
+    assert_eq!(parse("sluice check s.yaml --color never").unwrap().color, Color::Never);
+    assert_eq!(parse("sluice --color always check s.yaml").unwrap().color, Color::Always);
+}
+
+#[test]
+fn an_explained_request_has_a_method_or_not() {
+    let request = |line: &str| {
+        let Command::Explain(args) = parse(line).unwrap().command else { panic!("not explain") };
+        (args.request.clone(), args.header.len())
+    };
+    assert_eq!(request("sluice explain s.yaml http://a/b"), (vec!["http://a/b".to_owned()], 0));
+    let (words, headers) = request("sluice explain s.yaml POST http://a/b -H x:1 -H y:2");
+    assert_eq!((words.len(), headers), (2, 2));
+    assert!(refused("sluice explain s.yaml").contains("URL"));
+}
+
+#[test]
+fn usage_errors_say_what_is_possible() {
+    assert!(refused("sluice check s.yaml --output xml").contains("table, json, yaml"));
+    assert!(refused("sluice run s.yaml --workers 0").contains("workers"));
+    assert!(refused("sluice run s.yaml --log-level loud=x=y").contains("log-level"));
+    assert!(refused("sluice demo --for 5s").contains("20 s"));
+    assert!(refused("sluice demo --for 30").contains("unit"));
+    assert!(refused("sluice demo --slow mars/v1=1s").contains("us-east-1"));
+    assert!(refused("sluice explain s.yaml http://a/ -H nocolon").contains("NAME: VALUE"));
+    assert_eq!(parse("sluice").unwrap_err().kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+}

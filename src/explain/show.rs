@@ -1,0 +1,91 @@
+//! The explanation for people.
+
+use super::outcome::{Answer, Explanation};
+use crate::terminal::{Cell, Paint, Table, Tone};
+
+/// The lines of an explanation.
+pub(super) fn lines(explanation: &Explanation, paint: Paint) -> Vec<String> {
+    let mut lines = vec![line("Request", &explanation.request, paint)];
+    lines.push(String::new());
+    lines.extend(considered(explanation).lines(paint));
+    lines.push(String::new());
+    match &explanation.answer {
+        None => lines.push(paint.tone(Tone::Bad, "No route answers: the client gets 404.")),
+        Some(answer) => lines.extend(answered(answer, paint)),
+    }
+    lines
+}
+
+fn line(name: &str, text: &str, paint: Paint) -> String {
+    format!("{}  {text}", paint.tone(Tone::Faint, &format!("{name:8}")))
+}
+
+fn considered(explanation: &Explanation) -> Table {
+    let mut table = Table::new(&["ROUTE", "", "WHY"]);
+    for considered in &explanation.considered {
+        let mark = if considered.chosen { Cell::new("chosen", Tone::Good) } else { Cell::new("passed", Tone::Faint) };
+        table.row([considered.route.as_str().into(), mark, considered.why.as_str().into()]);
+    }
+    if explanation.considered.is_empty() {
+        table.row(["(none)".into(), Cell::default(), "no route has this host and path".into()]);
+    }
+    table
+}
+
+fn answered(answer: &Answer, paint: Paint) -> Vec<String> {
+    let needs = format!("{:?} (by the {})", answer.capability, answer.capability_by).to_lowercase();
+    let mut lines = vec![
+        line("Service", &answer.service, paint),
+        line("Needs", &needs, paint),
+        line("Version", &answer.split, paint),
+        String::new(),
+    ];
+    lines.extend(regions(answer).lines(paint));
+    lines.push(String::new());
+    lines.extend(endpoints(answer).lines(paint));
+    lines.push(String::new());
+    lines.push(paint.tone(Tone::Faint, "Offline: every endpoint counts as verified."));
+    lines
+}
+
+fn regions(answer: &Answer) -> Table {
+    let mut table = Table::new(&["REGION", "ROLE", ">SHARE", "VERSIONS", "WHY NOT"]);
+    for placed in &answer.regions {
+        let chosen = placed.versions.iter().filter(|version| version.share > 0.0);
+        let versions: Vec<String> =
+            chosen.map(|version| format!("{} {}", version.version, percent(version.share))).collect();
+        table.row([
+            placed.region.as_str().into(),
+            format!("{:?}", placed.role).to_lowercase().into(),
+            share(placed.share),
+            versions.join(", ").into(),
+            placed.why_not.unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
+fn endpoints(answer: &Answer) -> Table {
+    let mut table = Table::new(&["ENDPOINT", "REGION", "VERSION", ">SHARE", "WHY NOT"]);
+    for reached in &answer.endpoints {
+        table.row([
+            reached.endpoint.as_str().into(),
+            reached.region.as_str().into(),
+            reached.version.as_str().into(),
+            share(reached.share),
+            reached.why_not.unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
+fn share(share: f64) -> Cell {
+    let tone = if share > 0.0 { Tone::Good } else { Tone::Faint };
+    Cell::new(percent(share), tone)
+}
+
+/// To the ten-thousandth of a percent that a split can hold, without zeros that say nothing.
+fn percent(share: f64) -> String {
+    let digits = format!("{:.4}", share * 100.0);
+    format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
+}

@@ -1,0 +1,100 @@
+use sluice_config::Environment;
+
+use super::*;
+
+const DOCUMENT: &str = r#"
+listeners: [{ name: web, address: "127.0.0.1:8080" }]
+regions:
+  - { name: us-east-1, role: primary, weight: 70 }
+  - { name: us-west-2, weight: 30, capabilities: [read] }
+  - { name: eu-west-1, role: standby }
+services:
+  - name: shop
+    split: { sticky: { cookie: user } }
+    versions:
+      - name: v1
+        weight: 90
+        endpoints:
+          us-east-1: ["10.0.1.10:8080", { address: "10.0.1.11:8080", weight: 3 }]
+          us-west-2: ["10.0.2.10:8080"]
+          eu-west-1: ["10.0.3.10:8080"]
+      - { name: v2, weight: 10, endpoints: { us-east-1: ["10.0.1.20:8080"] } }
+      - { name: v3, weight: 0, endpoints: { us-east-1: ["10.0.1.30:8080"] } }
+routes:
+  - { name: api, match: { host: shop.example.com, path: /api }, service: shop }
+  - { name: beta, match: { host: shop.example.com, path: /api, headers: { x-beta: "yes" } }, service: shop, version: v3 }
+  - { name: admin, match: { host: shop.example.com, path: /admin }, service: shop, capability: admin }
+  - { name: all, match: { host: "*.example.com" }, service: shop }
+"#;
+
+fn explain(words: &[&str], headers: &[&str]) -> Explanation {
+    let document = sluice_config::validate(DOCUMENT, &Environment::empty()).unwrap();
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let headers: Vec<Header> = headers.iter().map(|header| header.parse().unwrap()).collect();
+    Explanation::of(&document, &Request::new(&words, &headers, None).unwrap()).unwrap()
+}
+
+fn table(explanation: &Explanation) -> String {
+    show::lines(explanation, Color::Never.stdout()).join("\n")
+}
+
+#[test]
+fn a_read_may_go_to_every_active_region() {
+    insta::assert_snapshot!(table(&explain(&["http://Shop.example.com:8080/api/x?y=1"], &[])));
+}
+
+#[test]
+fn a_write_goes_where_writes_are_served() {
+    insta::assert_snapshot!(table(&explain(&["POST", "/api"], &["Host: shop.example.com"])));
+}
+
+#[test]
+fn a_route_that_names_a_version_passes_the_split_over() {
+    insta::assert_snapshot!(table(&explain(&["http://shop.example.com/api"], &["x-beta: yes"])));
+}
+
+#[test]
+fn a_request_that_no_route_matches_gets_404() {
+    insta::assert_snapshot!(table(&explain(&["http://other.org/"], &[])));
+}
+
+#[test]
+fn a_key_leads_to_one_version_of_each_region() {
+    let explanation = explain(&["http://shop.example.com/"], &["cookie: a=b; user=u1"]);
+    let answer = explanation.answer.unwrap();
+    assert_eq!(answer.split, "sticky by cookie `user`");
+    for placed in answer.regions {
+        let shares: Vec<f64> = placed.versions.iter().map(|version| version.share).collect();
+        let whole = shares.iter().filter(|share| **share == 1.0).count();
+        assert_eq!((whole, shares.iter().sum::<f64>() as usize), if placed.share > 0.0 { (1, 1) } else { (0, 0) });
+    }
+}
+
+#[test]
+fn shares_of_endpoints_add_up() {
+    for words in [["GET", "http://shop.example.com/api"], ["POST", "http://a.example.com/"]] {
+        let answer = explain(&words, &[]).answer.unwrap();
+        let all: f64 = answer.endpoints.iter().map(|endpoint| endpoint.share).sum();
+        assert!((all - 1.0).abs() < 1e-9, "{answer:?}");
+        assert!(answer.endpoints.iter().all(|endpoint| (endpoint.share == 0.0) == endpoint.why_not.is_some()));
+    }
+}
+
+#[test]
+fn machines_get_the_same() {
+    let value = serde_json::to_value(explain(&["http://shop.example.com/admin"], &[])).unwrap();
+    assert_eq!(value["answer"]["capability"], "admin");
+    assert_eq!(value["answer"]["capability_by"], "route");
+    assert_eq!(value["considered"][0]["chosen"], true);
+}
+
+#[test]
+fn what_is_no_request_says_what_would_be_one() {
+    let error = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        format!("{:#}", Request::new(&words, &[], None).unwrap_err())
+    };
+    assert!(error(&["shop.example.com/api"]).contains("http://shop.example.com/api"));
+    assert!(error(&["G T", "/"]).contains("not a method"));
+    assert!("bad name: x".parse::<Header>().unwrap_err().contains("bad name"));
+}

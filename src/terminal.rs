@@ -1,0 +1,184 @@
+//! What goes to a terminal: colours when they are wanted, tables, and nothing that breaks a pipe.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Into files and pipes too.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl Color {
+    /// The paint for the standard output.
+    pub(crate) fn stdout(self) -> Paint {
+        self.paint(io::stdout().is_terminal())
+    }
+
+    /// The paint for the standard error.
+    pub(crate) fn stderr(self) -> Paint {
+        self.paint(io::stderr().is_terminal())
+    }
+
+    fn paint(self, terminal: bool) -> Paint {
+        Paint(match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        })
+    }
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Writes lines to standard output.
+///
+/// # Errors
+/// Nobody reads it any more, or the disk is full.
+pub(crate) fn print<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{}", line.as_ref())?;
+    }
+    out.flush()
+}
+
+/// Writes to standard error. If that cannot be written to, there is nowhere to say so.
+pub(crate) fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// What a piece of text is, and so how it looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Tone {
+    #[default]
+    Plain,
+    Good,
+    Bad,
+    Faint,
+}
+
+/// Colours text, or leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Paint(bool);
+
+impl Paint {
+    /// Whether anything is coloured.
+    pub(crate) const fn is_on(self) -> bool {
+        self.0
+    }
+
+    /// The text in its tone.
+    pub(crate) fn tone(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            _ if !self.0 => return text.to_owned(),
+            Tone::Plain => return text.to_owned(),
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Faint => "2",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// One cell of a table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    /// Text in a tone.
+    pub(crate) fn new(text: impl Into<String>, tone: Tone) -> Self {
+        Self { text: text.into(), tone }
+    }
+
+    /// The text in its tone.
+    pub(crate) fn painted(&self, paint: Paint) -> String {
+        paint.tone(self.tone, &self.text)
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Tone::Plain)
+    }
+}
+
+/// Rows under a head. Columns are as wide as their widest cell; those whose head begins with `>` stand to the right.
+#[derive(Debug)]
+pub(crate) struct Table {
+    head: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new(head: &[&'static str]) -> Self {
+        Self { head: head.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row. Cells that are not given are empty.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The lines of the table, without line ends.
+    pub(crate) fn lines(&self, paint: Paint) -> Vec<String> {
+        let head: Vec<Cell> =
+            self.head.iter().map(|name| Cell::new(name.trim_start_matches('>'), Tone::Faint)).collect();
+        let widths: Vec<usize> = (0..self.head.len()).map(|column| self.width(&head, column)).collect();
+        std::iter::once(&head).chain(&self.rows).map(|cells| self.line(cells, &widths, paint)).collect()
+    }
+
+    fn width(&self, head: &[Cell], column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column)).chain(&head[column..=column]);
+        cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0)
+    }
+
+    fn line(&self, cells: &[Cell], widths: &[usize], paint: Paint) -> String {
+        let mut line = String::new();
+        for ((cell, &width), head) in cells.iter().zip(widths).zip(&self.head) {
+            let gap = " ".repeat(width - cell.text.chars().count());
+            let text = cell.painted(paint);
+            let right = head.starts_with('>');
+            line += &if right { format!("{gap}{text}  ") } else { format!("{text}{gap}  ") };
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_by_what_is_seen() {
+        let mut table = Table::new(&["NAME", ">SHARE"]);
+        table.row([Cell::new("us-east-1", Tone::Good), "7 %".into()]);
+        table.row(["é".into(), "100.0 %".into()]);
+        table.row(["alone".into()]);
+        let plain = table.lines(Paint(false));
+        assert_eq!(plain, ["NAME         SHARE", "us-east-1      7 %", "é          100.0 %", "alone"]);
+        let coloured = table.lines(Paint(true));
+        assert_eq!(coloured[1], "\x1b[32mus-east-1\x1b[0m      7 %");
+    }
+
+    #[test]
+    fn a_colour_that_is_asked_for_needs_no_terminal() {
+        assert_eq!(Color::Always.paint(false), Paint(true));
+        assert_eq!(Color::Never.paint(true), Paint(false));
+        assert_eq!(Color::Auto.paint(false), Paint(false));
+    }
+}
