@@ -80,7 +80,7 @@ impl Paint {
     /// The text in its tone.
     pub(crate) fn tone(self, tone: Tone, text: &str) -> String {
         let code = match tone {
-            _ if !self.0 => return text.to_owned(),
+            _ if !self.0 || text.is_empty() => return text.to_owned(),
             Tone::Plain => return text.to_owned(),
             Tone::Good => "32",
             Tone::Bad => "31",

@@ -16,8 +16,8 @@ pub(super) struct Part {
     pub(super) change: Count,
     /// From then on.
     pub(super) steady: Count,
-    /// Whether the user wrote into the document, so that the story's shares are not the intended ones.
-    pub(super) edited: bool,
+    /// Whether its shares prove something: not when it was cut short, or the user wrote other ones into the document.
+    pub(super) judged: bool,
 }
 
 /// How far a count may be from its share: the window's two requests a worker for each of the splits it went through
@@ -35,7 +35,7 @@ impl Part {
         if failed > 0 {
             found.push(format!("{name}: {failed} requests failed"));
         }
-        if self.edited {
+        if !self.judged {
             return found;
         }
         if self.followed.is_none() {
@@ -79,7 +79,8 @@ pub(super) fn summary(parts: &[Part], tally: &Tally, complaints: &[String], pain
         lines.push(format!("Region return: all endpoints in after {}.", seconds(took)));
     }
     lines.push(total(tally));
-    lines.extend(verdict(tally, complaints, paint));
+    let judged = parts.iter().all(|part| part.judged);
+    lines.extend(verdict(tally, complaints, judged, paint));
     lines
 }
 
@@ -117,9 +118,13 @@ fn total(tally: &Tally) -> String {
     format!("In all: {} requests, {} failed{asked}, p50 {p50}, p99 {p99}.", all.requests, all.failed)
 }
 
-fn verdict(tally: &Tally, complaints: &[String], paint: Paint) -> Vec<String> {
+fn verdict(tally: &Tally, complaints: &[String], judged: bool, paint: Paint) -> Vec<String> {
     if complaints.is_empty() {
-        return vec![paint.tone(Tone::Good, "No request failed and every share was as intended.")];
+        let words = match judged {
+            true => "No request failed and every share was as intended.",
+            false => "No request failed. The shares of parts that were cut short or edited were not judged.",
+        };
+        return vec![paint.tone(Tone::Good, words)];
     }
     let mut lines = vec![paint.tone(Tone::Bad, "Not everything held:")];
     lines.extend(complaints.iter().map(|complaint| format!("  - {complaint}")));
@@ -171,7 +176,7 @@ mod tests {
 
     fn part(phase: usize, steady: Count) -> Part {
         let followed = Some(Duration::from_millis(2_600));
-        Part { phase: &STORY[phase], followed, change: Count::default(), steady, edited: false }
+        Part { phase: &STORY[phase], followed, change: Count::default(), steady, judged: true }
     }
 
     #[test]
@@ -184,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_always_told_and_shares_only_of_an_unedited_document() {
+    fn a_failure_is_always_told_and_shares_only_where_they_prove_something() {
         let mut bad = part(2, count([[600, 0], [1, 0], [0, 0]], 3));
         bad.followed = None;
         let complaints = bad.complaints(0);
         assert!(complaints[0].contains("3 requests failed"), "{complaints:?}");
         assert!(complaints[1].contains("had not followed") && complaints.len() == 7, "{complaints:?}");
-        bad.edited = true;
+        bad.judged = false;
         assert_eq!(bad.complaints(0), ["region lost: 3 requests failed"]);
     }
 

@@ -158,11 +158,10 @@ impl Player<'_> {
         self.tell(phase, followed)?;
         self.wait(end, |_| false).await?;
         let steady = self.tally.borrow_mut().begin_part();
-        let part = Part { phase, followed, change, steady, edited: self.is_edited() };
-        // A part that was cut short has nothing to prove but that no request failed.
-        let judged = Part { edited: part.edited || self.stopped(), ..part };
-        self.complain(&judged);
-        self.seen.parts.push(judged);
+        let judged = !self.is_edited() && !self.stopped();
+        let part = Part { phase, followed, change, steady, judged };
+        self.complain(&part);
+        self.seen.parts.push(part);
         Ok(())
     }
 
