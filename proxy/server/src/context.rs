@@ -2,7 +2,7 @@
 //! point, it counts and logs the request exactly once.
 
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rand::Rng;
 use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::connection::Client;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level};
-use crate::message::{Known, RequestHead};
+use crate::message::{Known, Refused, RequestHead, Version};
 use crate::relay::Progress;
 use crate::worker::{Running, Worker};
 
@@ -167,6 +167,41 @@ impl Drop for Record<'_> {
         self.count(&judged, status);
         self.log(&judged, status);
     }
+}
+
+/// Counts and logs a request that was not understood: nothing of it is believed but where it came from.
+pub(crate) fn refused(worker: &Worker, client: &Client, version: Version, refused: Refused) {
+    worker.metrics.refused(refused.reason);
+    if !worker.log.is_on() {
+        return;
+    }
+    worker.log.write(&Entry {
+        timestamp: SystemTime::now(),
+        level: Level::Warn,
+        message: "request refused",
+        request_id: &request_id(&mut *worker.rng.borrow_mut()),
+        ip_address: &client.ip,
+        method: b"",
+        host: b"",
+        path: b"",
+        query: None,
+        protocol: version.as_str(),
+        status: Some(refused.status),
+        bytes_in: 0,
+        bytes_out: 0,
+        duration: Duration::ZERO,
+        upstream: None,
+        route: None,
+        service: None,
+        version: None,
+        region: None,
+        endpoint: None,
+        attempts: 0,
+        outcome: Outcome::ClientFault.as_str(),
+        fault: Some(Fault { name: refused.reason, message: "the request was not understood" }),
+        user_agent: None,
+        revision: worker.running().live.id.0,
+    });
 }
 
 const fn level(judged: &Judgement, attempts: u32) -> Level {

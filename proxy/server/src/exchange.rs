@@ -1,6 +1,5 @@
 //! One request's way, top to bottom. The only place that knows the order.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{Answer, Attempt, Body, Repeatable};
 use sluice_proxy_core::route::RequestView;
 use sluice_proxy_core::select::{Ask, Choice, Spot};
+use sluice_proxy_core::sticky;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after, nearer};
@@ -179,7 +179,7 @@ async fn attempt<S: Source, R: Reply>(
     service: &ServiceEntry,
     choice: &Choice,
     deadlines: &Deadlines,
-    record: &mut Record<'_>,
+    record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Relayed, Ending> {
     let peer = service.peer(&choice.spot);
@@ -302,19 +302,13 @@ async fn send_own<S: Source, R: Reply>(
 
 /// What a sticky split holds on to.
 fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
+    let fields = &record.head.fields;
     match service.core.sticky()? {
-        StickyKey::Header(name) => record.head.fields.get_named(name).map(<[u8]>::to_vec),
-        StickyKey::Cookie(name) => cookie(record.head, name).map(<[u8]>::to_vec),
-        StickyKey::ClientAddress => Some(match record.client.address.ip().to_canonical() {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        }),
+        StickyKey::Header(name) => fields.get_named(name).map(<[u8]>::to_vec),
+        StickyKey::Cookie(name) => sticky::cookie(fields.all(Known::Cookie), name).map(<[u8]>::to_vec),
+        StickyKey::ClientAddress => {
+            let (bytes, length) = sticky::address(record.client.address.ip());
+            Some(bytes[..length].to_vec())
+        }
     }
-}
-
-/// The value of the first cookie of this name (RFC 6265, section 5.4).
-fn cookie<'a>(head: &'a RequestHead, name: &str) -> Option<&'a [u8]> {
-    let pairs = head.fields.all(Known::Cookie).flat_map(|field| field.split(|byte| *byte == b';'));
-    let mut pairs = pairs.map(<[u8]>::trim_ascii);
-    pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }

@@ -1,6 +1,6 @@
 //! The data plane: the only crate that knows sockets, HTTP/2 and pingora.
 //!
-//! A request's way is [`exchange`](https://docs.rs/), one straight function in `exchange.rs`; what stands around it:
+//! A request's way is one straight function in `exchange`; what stands around it:
 //! `listener` accepts, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
 //! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives, `worker`
 //! is a thread that serves. Decisions are made in `sluice-proxy-core` only.
@@ -25,6 +25,8 @@ mod process;
 mod relay;
 mod reply;
 mod side;
+#[cfg(test)]
+mod sizes;
 mod socket;
 mod source;
 pub mod status;

@@ -174,26 +174,27 @@ async fn send_request<S: Source, U: Sink>(source: &mut S, upstream: &mut U, prog
     }
 }
 
+/// An origin that takes no more of the body may still answer, so that is no failure here.
 async fn send_body<S: Source, U: Sink>(source: &mut S, upstream: &mut U, progress: &Progress) -> Result<(), Ending> {
     loop {
         progress.client_sends.set(true);
         let frame = next_frame(source, upstream).await?;
         progress.client_sends.set(false);
-        let sent = match frame {
+        let (sent, whole) = match frame {
             Frame::Data(data) => {
                 progress.took(data.len());
-                upstream.data(data).await
+                (upstream.data(data).await, false)
             }
             Frame::Trailers(trailers) => {
                 progress.sent_all();
-                return Ok(upstream.end(Some(&trailers)).await.unwrap_or(()));
+                (upstream.end(Some(&trailers)).await, true)
             }
             Frame::End => {
                 progress.sent_all();
-                return Ok(upstream.end(None).await.unwrap_or(()));
+                (upstream.end(None).await, true)
             }
         };
-        if sent.is_err() {
+        if whole || sent.is_err() {
             return Ok(());
         }
     }

@@ -144,7 +144,7 @@ impl<S: Io> Writer<S> {
     }
 
     /// Not cancel-safe in itself: a dropped call leaves the stream torn, and its owner closes it.
-    async fn send_both(&mut self, data: &[u8]) -> io::Result<()> {
+    async fn send_both(&self, data: &[u8]) -> io::Result<()> {
         let (mut first, mut second) = (self.waiting.as_slice(), data);
         while !first.is_empty() || !second.is_empty() {
             let sent = poll_fn(|cx| poll_write(&self.io, cx, first, second)).await?;

@@ -118,7 +118,7 @@ impl Stage {
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
         self.open(&fit.live.document, fit.sockets);
-        self.close(&fit.live.document);
+        self.close(&fit.live.document).await;
         if let Some(before) = before {
             before.retire(&fit.live);
         }
@@ -165,12 +165,19 @@ impl Stage {
         self.workers.iter().for_each(|worker| tell(worker, Command::Limit(id.clone(), limits.clone())));
     }
 
-    fn close(&mut self, document: &Validated) {
+    /// Closes the listeners that the document does not name. Their sockets are closed when it returns, so that a later
+    /// revision can have the address again.
+    async fn close(&mut self, document: &Validated) {
         let wanted: Vec<ListenerId> = document.listeners.iter().map(id).collect();
         let gone: Vec<ListenerId> = self.gates.keys().filter(|id| !wanted.contains(id)).cloned().collect();
         for id in gone {
             self.gates.remove(&id);
-            self.workers.iter().for_each(|worker| tell(worker, Command::Close(id.clone(), document.drain.linger)));
+            for worker in &self.workers {
+                let (closed, wait) = oneshot::channel();
+                tell(worker, Command::Close(id.clone(), document.drain.linger, closed));
+                // It is told by being dropped.
+                let _ = wait.await;
+            }
         }
     }
 }

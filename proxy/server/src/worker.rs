@@ -41,8 +41,8 @@ pub(crate) enum Command {
     Open(Arc<Gate>, Limits, TcpListener),
     /// What the clients of this listener may use up has changed.
     Limit(ListenerId, Limits),
-    /// Accept no more on this listener and let its connections end.
-    Close(ListenerId, Duration),
+    /// Accept no more on this listener and let its connections end; told once the socket is closed.
+    Close(ListenerId, Duration, oneshot::Sender<()>),
     /// Close every listener and end with the last connection.
     Leave(Duration),
     /// End now.
@@ -214,7 +214,7 @@ impl House {
                     door.port.limit(&limits);
                 }
             }
-            Command::Close(id, linger) => self.close(&id, linger),
+            Command::Close(id, linger, closed) => self.close(&id, linger, Some(closed)),
             Command::Leave(linger) => self.leave(linger),
             Command::Cut => {}
         }
@@ -233,7 +233,7 @@ impl House {
         self.doors.insert(id, Door { port, stop, accepting });
     }
 
-    fn close(&mut self, id: &ListenerId, linger: Duration) {
+    fn close(&mut self, id: &ListenerId, linger: Duration, closed: Option<oneshot::Sender<()>>) {
         if let Some(door) = self.doors.remove(id) {
             door.stop.notify_one();
             let port = Rc::clone(&door.port);
@@ -241,6 +241,7 @@ impl House {
             tokio::task::spawn_local(async move {
                 // It ends by itself once the kernel's queue is empty; connections from there leave too.
                 let _ = door.accepting.await;
+                drop(closed);
                 port.leave(linger);
             });
         }
@@ -248,7 +249,7 @@ impl House {
 
     fn leave(&mut self, linger: Duration) {
         let ids: Vec<_> = self.doors.keys().cloned().collect();
-        ids.iter().for_each(|id| self.close(id, linger));
+        ids.iter().for_each(|id| self.close(id, linger, None));
     }
 
     /// Ready when no connection is left on any listener, closed ones too.

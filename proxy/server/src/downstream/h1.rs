@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after, nearer};
 use crate::connection::Client;
+use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::framed;
 use crate::h1::{self, BodyReader, HeadLimits, Persistence, Refused};
@@ -39,7 +40,7 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
         match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
             Await::Request => {}
             Await::Refused(refused) => {
-                refuse(worker, &mut reply, refused).await;
+                refuse(worker, client, &mut reply, refused).await;
                 break;
             }
             Await::Over => return,
@@ -107,8 +108,8 @@ async fn first_byte<S: Io>(port: &Port, reader: &mut Reader<S>, alarm: &mut Alar
 }
 
 /// Answers a request that was not understood. What follows it is not understood either.
-async fn refuse<S: Io>(worker: &Worker, reply: &mut ClientWriter<S>, refused: Refused) {
-    worker.metrics.refused(refused.reason);
+async fn refuse<S: Io>(worker: &Worker, client: &Client, reply: &mut ClientWriter<S>, refused: Refused) {
+    context::refused(worker, client, Version::Http11, refused);
     reply.request = Request::default();
     // The connection is closed whether or not the reply was taken.
     let _ = reply::refusal(refused.status, refused.reason).send(reply).await;
@@ -136,7 +137,7 @@ async fn close<S: Io>(mut reader: Reader<S>, mut writer: Writer<S>, alarm: &mut 
 
 /// The client's body.
 #[derive(Debug)]
-struct ClientReader<S> {
+pub(crate) struct ClientReader<S> {
     reader: Reader<S>,
     body: BodyReader,
 }
@@ -183,7 +184,7 @@ impl Request {
 
 /// The way back to the client.
 #[derive(Debug)]
-struct ClientWriter<S> {
+pub(crate) struct ClientWriter<S> {
     writer: Writer<S>,
     request: Request,
     framing: Framing,

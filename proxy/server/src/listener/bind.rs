@@ -21,20 +21,25 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot listen on {}: {}", self.address, self.source)?;
-        match self.source.kind() {
-            io::ErrorKind::AddrInUse => f.write_str("; another process listens there: stop it, or choose another port"),
-            io::ErrorKind::PermissionDenied => {
-                f.write_str("; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another port")
-            }
-            io::ErrorKind::AddrNotAvailable => f.write_str("; no interface of this machine has that address"),
-            _ => Ok(()),
-        }
+        f.write_str(advice(self.source.kind()))
     }
 }
 
 impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+const fn advice(kind: io::ErrorKind) -> &'static str {
+    if matches!(kind, io::ErrorKind::AddrInUse) {
+        "; another process listens there: stop it, or choose another port"
+    } else if matches!(kind, io::ErrorKind::PermissionDenied) {
+        "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose another port"
+    } else if matches!(kind, io::ErrorKind::AddrNotAvailable) {
+        "; no interface of this machine has that address"
+    } else {
+        ""
     }
 }
 

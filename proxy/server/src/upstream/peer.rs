@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use pingora_core::ErrorType;
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -95,10 +96,12 @@ impl Dialer {
 }
 
 fn classify(error: &pingora_core::Error) -> Ending {
-    use pingora_core::ErrorType;
-    match error.etype() {
-        ErrorType::ConnectRefused => Ending::ConnectRefused,
-        ErrorType::ConnectTimedout => Ending::ConnectTimeout,
-        _ => Ending::ConnectFailed,
+    let kind = error.etype();
+    if matches!(kind, ErrorType::ConnectRefused) {
+        Ending::ConnectRefused
+    } else if matches!(kind, ErrorType::ConnectTimedout) {
+        Ending::ConnectTimeout
+    } else {
+        Ending::ConnectFailed
     }
 }

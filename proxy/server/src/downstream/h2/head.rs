@@ -9,8 +9,11 @@ use sluice_proxy_core::outcome::Ending;
 use crate::h1::Refused;
 use crate::message::{Fields, Framing, Known, Method, RequestHead, ResponseHead, Version};
 
-/// The request's head. `ended`: no body follows.
-pub(super) fn read(parts: &Parts, ended: bool) -> Result<RequestHead, Refused> {
+/// The request's head, of at most `most` fields. `ended`: no body follows.
+pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead, Refused> {
+    if parts.headers.len() > usize::from(most) {
+        return Err(Refused { status: 431, reason: "too_many_fields" });
+    }
     let mut head = RequestHead::new();
     head.version = Version::H2;
     head.method = Method::parse(parts.method.as_str().as_bytes()).ok_or_else(|| Refused::bad("method"))?;

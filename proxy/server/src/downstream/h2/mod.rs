@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after};
 use crate::connection::Client;
+use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::listener::Port;
-use crate::message::Frame;
+use crate::message::{Frame, Version};
 use crate::reply;
 use crate::side::Source;
 use crate::socket::Io;
@@ -54,7 +55,7 @@ pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, port: Rc<Port>, c
     let open = Rc::new(Cell::new(0));
     let mut accept = Accept { connection, alarm, idle_since: Instant::now(), leaving: false };
     while let Some((request, respond)) = poll_fn(|cx| accept.poll(cx, &port, open.get())).await {
-        let stream = Stream { worker: Rc::clone(&worker), client: Rc::clone(&client) };
+        let stream = Stream { worker: Rc::clone(&worker), port: Rc::clone(&port), client: Rc::clone(&client) };
         let guard = Open::new(&open);
         tokio::task::spawn_local(async move {
             stream.serve(request, respond).await;
@@ -123,6 +124,7 @@ impl<S: Io> Accept<S> {
 
 struct Stream {
     worker: Rc<Worker>,
+    port: Rc<Port>,
     client: Rc<Client>,
 }
 
@@ -132,10 +134,10 @@ impl Stream {
         let ended = body.is_end_stream();
         let mut reply = StreamReply::new(respond);
         let mut source = StreamSource::new(body);
-        let mut head = match head::read(&parts, ended) {
+        let mut head = match head::read(&parts, ended, self.port.limits().header_count) {
             Ok(head) => head,
             Err(refused) => {
-                self.worker.metrics.refused(refused.reason);
+                context::refused(&self.worker, &self.client, Version::H2, refused);
                 // A client that has left misses nothing.
                 let _ = reply::refusal(refused.status, refused.reason).send(&mut reply).await;
                 return;
