@@ -138,3 +138,130 @@ fn matches_all(text: &str) -> bool {
     let text = text.strip_suffix('$').unwrap_or(text);
     matches!(text, ".*" | "/.*" | ".+" | "(.*)" | "(/.*)" | "/(.*)" | "(?:.*)")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a request says about everything that the routes below look at.
+    struct Request {
+        host: &'static str,
+        path: &'static str,
+        method: &'static str,
+        header: Option<&'static str>,
+        query: Option<&'static str>,
+    }
+
+    fn every_request() -> Vec<Request> {
+        let mut requests = Vec::new();
+        for host in ["a.b", "c.a.b", "other"] {
+            for path in ["/", "/x", "/x/y", "/xy"] {
+                for method in ["GET", "POST", "PUT"] {
+                    for header in [None, Some("1"), Some("2")] {
+                        let query = [None, Some("1"), Some("2")];
+                        requests.extend(query.map(|query| Request { host, path, method, header, query }));
+                    }
+                }
+            }
+        }
+        requests
+    }
+
+    fn takes(matches: &Match, request: &Request) -> bool {
+        let host = match &matches.host {
+            HostMatch::Any => true,
+            HostMatch::Exact(host) => host == request.host,
+            HostMatch::Wildcard(suffix) => request.host.ends_with(&format!(".{suffix}")),
+        };
+        let path = match &matches.path {
+            PathMatch::Exact(path) => path == request.path,
+            PathMatch::Prefix(path) if path == "/" => true,
+            PathMatch::Prefix(path) => request.path == path || request.path.starts_with(&format!("{path}/")),
+            // The two expressions below; compiling them for each request would take minutes.
+            PathMatch::Regex(text) => text == ".*" || request.path.starts_with("/x"),
+        };
+        let holds = |predicates: &[ValueMatch], value: Option<&str>| {
+            predicates
+                .iter()
+                .all(|wanted| value.is_some() && (wanted.value.is_none() || wanted.value.as_deref() == value))
+        };
+        let method = matches.methods.is_empty() || matches.methods.iter().any(|method| method == request.method);
+        host && path && method && holds(&matches.headers, request.header) && holds(&matches.query, request.query)
+    }
+
+    /// The order of precedence, as the documentation states it.
+    fn rank(place: usize, matches: &Match) -> (u8, usize, u8, usize, usize, usize) {
+        let (host, labels) = match &matches.host {
+            HostMatch::Exact(_) => (0, 0),
+            HostMatch::Wildcard(suffix) => (1, usize::MAX - suffix.len()),
+            HostMatch::Any => (2, 0),
+        };
+        let (path, within) = match &matches.path {
+            PathMatch::Exact(_) => (0, 0),
+            PathMatch::Regex(_) => (1, place),
+            PathMatch::Prefix(path) => (2, usize::MAX - path.len()),
+        };
+        let predicates = usize::from(!matches.methods.is_empty()) + matches.headers.len() + matches.query.len();
+        (host, labels, path, within, usize::MAX - predicates, place)
+    }
+
+    fn host() -> impl Strategy<Value = HostMatch> {
+        prop::sample::select(vec![
+            HostMatch::Any,
+            HostMatch::Exact("a.b".to_owned()),
+            HostMatch::Wildcard("b".to_owned()),
+            HostMatch::Wildcard("a.b".to_owned()),
+        ])
+    }
+
+    fn path() -> impl Strategy<Value = PathMatch> {
+        prop::sample::select(vec![
+            PathMatch::Prefix("/".to_owned()),
+            PathMatch::Prefix("/x".to_owned()),
+            PathMatch::Exact("/x".to_owned()),
+            PathMatch::Regex(".*".to_owned()),
+            PathMatch::Regex("/x.*".to_owned()),
+        ])
+    }
+
+    fn predicate() -> impl Strategy<Value = Vec<ValueMatch>> {
+        let value = |value: &str| vec![ValueMatch { name: "n".to_owned(), value: Some(value.to_owned()) }];
+        let any = vec![ValueMatch { name: "n".to_owned(), value: None }];
+        prop::sample::select(vec![vec![], vec![], any, value("1"), value("2")])
+    }
+
+    fn route() -> impl Strategy<Value = Route> {
+        let methods = prop::sample::select(vec![vec![], vec!["GET"], vec!["GET", "POST"], vec!["POST", "PUT"]]);
+        (host(), path(), methods, predicate(), predicate()).prop_map(|(host, path, methods, headers, query)| {
+            let methods = methods.into_iter().map(str::to_owned).collect();
+            let matches = Match { host, path, methods, headers, query };
+            Route { name: String::new(), matches, service: 0, version: None, capability: None }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_reaches_a_hidden_route(routes in prop::collection::vec(route(), 1..12)) {
+            let mut order: Vec<usize> = (0..routes.len()).collect();
+            order.sort_by_key(|place| rank(*place, &routes[*place].matches));
+            let hidden = hidden(&routes);
+            for request in every_request() {
+                let first = order.iter().find(|place| takes(&routes[**place].matches, &request));
+                prop_assert!(!hidden.iter().any(|(place, _)| Some(place) == first));
+            }
+        }
+
+        /// Alone with the route that is said to hide it, a route is still hidden.
+        #[test]
+        fn the_named_route_is_the_one_that_hides(routes in prop::collection::vec(route(), 1..12)) {
+            for (place, by) in hidden(&routes) {
+                let takes_all = every_request().iter().all(|request| {
+                    !takes(&routes[place].matches, request) || takes(&routes[by].matches, request)
+                });
+                prop_assert!(takes_all && rank(by, &routes[by].matches) < rank(place, &routes[place].matches));
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ use crate::schema::endpoint::Endpoints;
 use crate::schema::health_check as written_check;
 use crate::schema::service as written;
 use crate::schema::split as written_split;
+use crate::schema::version as written_version;
 use crate::validated::{Endpoint, HealthCheck, HttpProbe, Pool, Region, Service, Split, StickyKey, Timeouts, Version};
 use crate::value::Weight;
 
@@ -92,47 +93,44 @@ fn resolve_versions(
     regions: &Regions<'_>,
 ) -> Vec<Version> {
     match (&service.versions, &service.endpoints) {
-        (Some(versions), None) => {
-            let list = path.clone().field("versions");
-            judge.unique_names(&list, "version", versions.iter().map(|version| version.name.as_str()));
-            if versions.iter().all(|version| version.weight == Weight::ZERO) {
-                let hint = "give at least one version a weight above 0".to_owned();
-                judge.report(Code::AllWeightsZero, list.clone(), "the weights of all versions are 0", Some(hint));
-            }
-            let all = versions.iter().enumerate();
-            let version = |(index, version): (usize, &crate::schema::version::Version)| Version {
-                name: version.name.clone(),
-                weight: version.weight,
-                pools: resolve_pools(judge, list.clone().item(index).field("endpoints"), &version.endpoints, regions),
-            };
-            all.map(version).collect()
-        }
+        (Some(versions), None) => resolve_written(judge, &path.clone().field("versions"), versions, regions),
         (None, Some(endpoints)) => {
             let pools = resolve_pools(judge, path.clone().field("endpoints"), endpoints, regions);
             vec![Version { name: VersionName::implied(), weight: Weight::HUNDRED, pools }]
         }
         (Some(_), Some(_)) => {
             let hint = "`endpoints` is short for one version: move them into `versions`".to_owned();
-            judge.report(
-                Code::Conflict,
-                path.clone().field("endpoints"),
-                "a service has `versions` or `endpoints`, not both",
-                Some(hint),
-            );
+            let message = "a service has `versions` or `endpoints`, not both";
+            judge.report(Code::Conflict, path.clone().field("endpoints"), message, Some(hint));
             Vec::new()
         }
         (None, None) => {
             let hint =
                 "write `endpoints: [\"10.0.0.1:8080\"]`, or `versions` if there is something to shift".to_owned();
-            judge.report(
-                Code::MissingField,
-                path.clone(),
-                "the service has neither `versions` nor `endpoints`",
-                Some(hint),
-            );
+            let message = "the service has neither `versions` nor `endpoints`";
+            judge.report(Code::MissingField, path.clone(), message, Some(hint));
             Vec::new()
         }
     }
+}
+
+fn resolve_written(
+    judge: &mut Judge<'_>,
+    list: &Path,
+    versions: &[written_version::Version],
+    regions: &Regions<'_>,
+) -> Vec<Version> {
+    judge.unique_names(list, "version", versions.iter().map(|version| version.name.as_str()));
+    if versions.iter().all(|version| version.weight == Weight::ZERO) {
+        let hint = "give at least one version a weight above 0".to_owned();
+        judge.report(Code::AllWeightsZero, list.clone(), "the weights of all versions are 0", Some(hint));
+    }
+    let version = |(index, version): (usize, &written_version::Version)| Version {
+        name: version.name.clone(),
+        weight: version.weight,
+        pools: resolve_pools(judge, list.clone().item(index).field("endpoints"), &version.endpoints, regions),
+    };
+    versions.iter().enumerate().map(version).collect()
 }
 
 fn resolve_pools(judge: &mut Judge<'_>, path: Path, endpoints: &Endpoints, regions: &Regions<'_>) -> Vec<Pool> {
