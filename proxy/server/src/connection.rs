@@ -90,6 +90,12 @@ pub(crate) struct Prefixed<S> {
     io: S,
 }
 
+impl<S: Io> Io for Prefixed<S> {
+    fn reset_on_close(&self) {
+        self.io.reset_on_close();
+    }
+}
+
 impl<S: Io> AsyncRead for Prefixed<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();

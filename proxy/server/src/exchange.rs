@@ -37,6 +37,8 @@ pub(crate) enum Next {
     Request,
     /// It ends properly.
     Close,
+    /// Both directions have ended already.
+    Over,
     /// It is cut, so that the client cannot take half an answer for a whole one.
     Cut,
 }
@@ -268,7 +270,7 @@ async fn conclude<S: Source, R: Reply>(
     };
     record.end(ending);
     match ended {
-        Ok(Relayed::Switched) => Next::Cut,
+        Ok(Relayed::Switched) => Next::Over,
         Ok(Relayed::Whole) => after_answer(record),
         Err(_) if answered.is_some() => Next::Cut,
         Err(ending) => match reply::failure(ending, record.request_id()) {

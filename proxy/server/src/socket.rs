@@ -11,11 +11,22 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// A stream that both halves share.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {
+    /// Lets the close of the stream be a reset, so that its end cannot be taken for the end of a message.
+    fn reset_on_close(&self) {}
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Io for S {}
+impl Io for TcpStream {
+    fn reset_on_close(&self) {
+        // It fails for a stream that is broken already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Io for pingora_core::protocols::Stream {}
 
 /// Read on the stack first: most heads fit, and a waiting connection holds no buffer.
 const STACK_READ: usize = 4096;
@@ -135,6 +146,11 @@ impl<S: Io> Writer<S> {
         self.relax();
         sent?;
         poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_flush(cx)).await
+    }
+
+    /// As [`Io::reset_on_close`].
+    pub(crate) fn reset_on_close(&self) {
+        self.io.borrow().reset_on_close();
     }
 
     /// Sends all that waits and says that no more comes.

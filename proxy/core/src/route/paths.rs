@@ -1,6 +1,7 @@
 //! The paths of one host.
 
 use regex::Regex;
+use sluice_config::path_regex;
 use sluice_config::validated::PathMatch;
 
 use super::{Map, all_mut};
@@ -28,12 +29,11 @@ impl Paths {
     }
 
     fn insert_regex(&mut self, pattern: &str, route: usize) -> Result<(), regex::Error> {
-        let whole = format!("^(?:{pattern})$");
-        if let Some((_, routes)) = self.regexes.iter_mut().find(|(regex, _)| regex.as_str() == whole) {
-            routes.push(route);
-            return Ok(());
+        let regex = path_regex(pattern)?;
+        match self.regexes.iter_mut().find(|(known, _)| known.as_str() == regex.as_str()) {
+            Some((_, routes)) => routes.push(route),
+            None => self.regexes.push((regex, vec![route])),
         }
-        self.regexes.push((Regex::new(&whole)?, vec![route]));
         Ok(())
     }
 

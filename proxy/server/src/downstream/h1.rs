@@ -34,7 +34,7 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
     let (reader, writer) = ends;
     let mut alarm = Alarm::new(Instant::now());
     let mut source = ClientReader { reader, body: BodyReader::new(Framing::None) };
-    let mut reply = ClientWriter { writer, request: Request::default(), framing: Framing::None };
+    let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
     let mut head = RequestHead::default();
     loop {
         match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
@@ -46,7 +46,7 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
             Await::Over => return,
         }
         source.body = BodyReader::new(head.framing);
-        reply.request = Request::of(&head, port.leaving());
+        reply.request = Request::of(&head);
         let next = {
             let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
             exchange::exchange(worker, client, &mut head, &mut down).await
@@ -54,7 +54,8 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
         match next {
             Next::Request if reply.request.keep_alive => {}
             Next::Request | Next::Close => break,
-            Next::Cut => return,
+            Next::Over => return,
+            Next::Cut => return reply.cut(&mut alarm).await,
         }
     }
     close(source.reader, reply.writer, &mut alarm).await;
@@ -173,11 +174,11 @@ struct Request {
 }
 
 impl Request {
-    fn of(head: &RequestHead, leaving: bool) -> Self {
+    const fn of(head: &RequestHead) -> Self {
         Self {
-            head_only: head.method == Method::Head,
-            http10: head.version == Version::Http10,
-            keep_alive: head.keep_alive && !leaving,
+            head_only: matches!(head.method, Method::Head),
+            http10: matches!(head.version, Version::Http10),
+            keep_alive: head.keep_alive,
         }
     }
 }
@@ -186,6 +187,7 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct ClientWriter<S> {
     writer: Writer<S>,
+    port: Rc<Port>,
     request: Request,
     framing: Framing,
 }
@@ -203,6 +205,17 @@ impl<S: Io> ClientWriter<S> {
                 self.request.keep_alive = false;
                 Framing::UntilClose
             }
+        }
+    }
+
+    /// Sends what there is of an answer that will not be whole. One that only the end of the connection would end is
+    /// ended by a reset.
+    async fn cut(&mut self, alarm: &mut Alarm) {
+        let deadline = after(Instant::now(), Some(LAST_READS));
+        // The client may have left, and that is why.
+        let _ = alarm.bound(deadline, self.writer.flush()).await;
+        if self.framing == Framing::UntilClose {
+            self.writer.reset_on_close();
         }
     }
 
@@ -243,6 +256,7 @@ impl<S: Io> Reply for ClientWriter<S> {
     }
 
     fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending> {
+        self.request.keep_alive &= !self.port.leaving();
         self.framing = self.frame_answer(head, bodyless);
         let persistence = self.persistence(head.status);
         h1::write_response(&mut self.writer.waiting, head.status, &head.fields, self.framing, persistence);

@@ -147,7 +147,7 @@ impl Stream {
         let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
         let next = exchange::exchange(&self.worker, &self.client, &mut head, &mut down).await;
         match next {
-            Next::Request => {}
+            Next::Request | Next::Over => {}
             Next::Close => drain(&mut source, &mut alarm).await,
             Next::Cut => reply.reset(),
         }
