@@ -5,14 +5,14 @@
 //! retried even then: the origin is likely still at work, and doing slow work twice is how an overload grows.
 //!
 //! A kept connection that the origin closed while it was idle says nothing about the endpoint, so that endpoint may be
-//! chosen again; every other retried failure excludes it.
+//! chosen again, on a connection of its own, and the attempt does not count; every other retried failure excludes it.
 //!
-//! Invariants: at most [`MAX_ATTEMPTS`] attempts; a request with a method that is not idempotent is never sent again
+//! Invariants: at most [`MAX_ATTEMPTS`] attempts that count, and one that does not; a request with a method that is not idempotent is never sent again
 //! once a byte of it may have been sent; a consumed body is never needed again.
 
 use crate::outcome::Ending;
 
-/// Attempts in all, the first included: one failed endpoint and one failed pool are survived.
+/// Attempts in all, the first included: the third leaves a pool in which two endpoints have failed.
 pub const MAX_ATTEMPTS: u32 = 3;
 
 /// How often a request may be carried out, by its method.
@@ -54,7 +54,7 @@ pub enum Body {
 pub struct Attempt {
     /// How it ended.
     pub ending: Ending,
-    /// Attempts so far, this one included.
+    /// Attempts so far that count, this one included: all but one on a stale connection.
     pub attempts: u32,
     /// By the request's method.
     pub repeatable: Repeatable,

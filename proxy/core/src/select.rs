@@ -5,7 +5,7 @@
 //! first, then by weight), then the baseline version, in the region of the placement and then in the others. A user who
 //! was given a version keeps it through the loss of a region; only when the version is nowhere does its share move to
 //! the baseline. A retry goes the same way from the pool of the attempt before, and never to an endpoint that was
-//! tried. A route that names a version is never answered by another.
+//! tried; a pool in which two endpoints have failed the request comes after all others. A route that names a version is never answered by another.
 //!
 //! Regions that may stand in serve the capability and are active with a weight above 0; a standby only while no active
 //! region can answer at all.
@@ -114,6 +114,10 @@ struct Pool {
     best: Standing,
 }
 
+/// So many failed endpoints of one pool are enough to doubt the others: a region dies as a whole more often than two of
+/// its endpoints die apart, and a request has few attempts.
+const DOUBTED: usize = 2;
+
 const CAPABILITIES: [Capability; 3] = [Capability::Read, Capability::Write, Capability::Admin];
 
 impl Selector {
@@ -159,7 +163,7 @@ impl Selector {
         let at = placement_index(service, ask.capability, ask.version);
         let (region, why_region) = self.placements[at].choose(rng).ok_or(Refusal::NoRegion)?;
         let (version, why_version) = self.split(service, region, ask, rng).ok_or(Refusal::NoRegion)?;
-        Ok(Start { region, version, why_region, why_version })
+        Ok(Start { region, version, why_region, why_version, doubt: false })
     }
 
     fn split(
@@ -183,8 +187,17 @@ impl Selector {
         }
     }
 
-    /// The first endpoint on the way from the start: its pool, its version elsewhere, the baseline.
+    /// The first endpoint on the way from the start, in pools that are not doubted; if there is none, in any.
     fn descend(&mut self, service: &Service, ask: &Ask<'_>, start: Start) -> Option<Choice> {
+        if ask.tried.len() < DOUBTED {
+            return self.descend_pools(service, ask, start, false);
+        }
+        self.descend_pools(service, ask, start, true).or_else(|| self.descend_pools(service, ask, start, false))
+    }
+
+    /// Its pool, its version elsewhere, the baseline.
+    fn descend_pools(&mut self, service: &Service, ask: &Ask<'_>, start: Start, doubt: bool) -> Option<Choice> {
+        let start = Start { doubt, ..start };
         if let Some(choice) = self.descend_version(service, ask, start) {
             return Some(choice);
         }
@@ -208,7 +221,11 @@ impl Selector {
     }
 
     fn pick(&mut self, service: &Service, ask: &Ask<'_>, start: Start) -> Option<Choice> {
-        let Start { region, version, why_region, why_version } = start;
+        let Start { region, version, why_region, why_version, doubt } = start;
+        let of_pool = |spot: &&Spot| (spot.region, spot.version) == (region, version);
+        if doubt && ask.tried.iter().filter(of_pool).count() >= DOUBTED {
+            return None;
+        }
         let index = service.pool_index(region, version);
         let Pool { robin, weights, best } = &mut self.pools[index];
         let why_endpoint = pick::Reason::of(*best)?;
@@ -302,13 +319,15 @@ struct Start {
     version: usize,
     why_region: place::Reason,
     why_version: split::Reason,
+    /// Pools in which endpoints have failed this request are passed over.
+    doubt: bool,
 }
 
 impl Start {
     fn after(previous: &Choice, ask: &Ask<'_>) -> Self {
         let why_version = if ask.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
         let Spot { region, version, .. } = previous.spot;
-        Self { region, version, why_region: place::Reason::Kept, why_version }
+        Self { region, version, why_region: place::Reason::Kept, why_version, doubt: false }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A connection from its first byte to its last: which protocol it speaks, and what is known of its other end.
+//! A connection from its first byte to its last: which protocol it speaks.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after};
+use crate::client::Client;
 use crate::downstream;
 use crate::listener::Port;
 use crate::socket::{self, Io, Reader};
@@ -18,22 +19,6 @@ use crate::worker::Worker;
 
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// The other end of a connection.
-#[derive(Debug)]
-pub(crate) struct Client {
-    /// Where it connected from.
-    pub(crate) address: SocketAddr,
-    /// Its IP address as text, for fields and logs.
-    pub(crate) ip: String,
-}
-
-impl Client {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        // A listener on [::] sees IPv4 clients as mapped addresses; nobody else knows them by that name.
-        Self { address, ip: address.ip().to_canonical().to_string() }
-    }
-}
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream, address: SocketAddr) {

@@ -9,7 +9,7 @@ use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
 use sluice_proxy_core::select::Spot;
 use tokio::time::Instant;
 
-use crate::connection::Client;
+use crate::client::Client;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level};
 use crate::message::{Known, Refused, RequestHead, Version};

@@ -14,7 +14,7 @@ use sluice_proxy_core::sticky;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after, nearer};
-use crate::connection::Client;
+use crate::client::Client;
 use crate::context::Record;
 use crate::filter;
 use crate::live::{RouteEntry, ServiceEntry};
@@ -99,7 +99,7 @@ async fn proxy<S: Source, R: Reply>(
     let mut tried = Tried::default();
     loop {
         let choice = choose(running, route, record, sticky.as_deref(), &tried)?;
-        let ending = match attempt(service, &choice, &deadlines, record, down).await {
+        let ending = match attempt(service, &choice, tried.stale, &deadlines, record, down).await {
             Ok(relayed) => return Ok(relayed),
             Err(ending) => ending,
         };
@@ -114,6 +114,8 @@ async fn proxy<S: Source, R: Reply>(
 struct Tried {
     last: Option<(Choice, Ending)>,
     excluded: Vec<Spot>,
+    /// A kept connection had been closed by its origin: the next attempt dials.
+    stale: bool,
 }
 
 /// Which endpoint. When none is left after a failure, the failure is what the client is told.
@@ -154,7 +156,7 @@ fn may_try_again(
     let dialled = matches!(ending, Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout);
     let attempt = Attempt {
         ending,
-        attempts: record.attempts,
+        attempts: record.attempts - u32::from(tried.stale),
         repeatable: Repeatable::of(record.head.method.as_str()),
         sent: !dialled,
         body: match (record.head.framing.is_empty(), record.progress.bytes_in.get()) {
@@ -169,6 +171,8 @@ fn may_try_again(
             tried.last = Some((*choice, ending));
             if exclude {
                 tried.excluded.push(choice.spot);
+            } else {
+                tried.stale = true;
             }
             true
         }
@@ -176,17 +180,19 @@ fn may_try_again(
     }
 }
 
-/// Sends the request to one endpoint and its answer to the client.
+/// Sends the request to one endpoint and its answer to the client. `fresh`: not on a kept connection.
 async fn attempt<S: Source, R: Reply>(
     service: &ServiceEntry,
     choice: &Choice,
+    fresh: bool,
     deadlines: &Deadlines,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Relayed, Ending> {
     let peer = service.peer(&choice.spot);
     let _flight = peer.endpoint.begin();
-    let connection = match record.worker.pool.take(peer) {
+    let kept = if fresh { None } else { record.worker.pool.take(peer) };
+    let connection = match kept {
         Some(connection) => connection,
         None => Box::pin(dial(peer, service, deadlines, record, down)).await?,
     };

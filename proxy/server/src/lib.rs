@@ -1,13 +1,15 @@
 //! The data plane: the only crate that knows sockets, HTTP/2 and pingora.
 //!
 //! A request's way is one straight function in `exchange`; what stands around it:
-//! `listener` accepts, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
+//! `house` is a thread that serves, `accept` takes connections in, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
 //! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives, `worker`
-//! is a thread that serves. Decisions are made in `sluice-proxy-core` only.
+//! is what the requests of one thread share. Decisions are made in `sluice-proxy-core` only.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accept;
 mod alarm;
+mod client;
 mod connection;
 mod context;
 mod downstream;
@@ -15,6 +17,7 @@ mod exchange;
 mod filter;
 mod framed;
 pub mod h1;
+mod house;
 mod listener;
 mod live;
 pub mod log;

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
+use crate::house::{self, Command};
 use crate::live::Live;
 use crate::log::{self, AccessLog};
 use crate::metrics::{Metrics, SERIES_BUDGET};
@@ -25,7 +26,7 @@ use crate::probe::Prober;
 use crate::source::{self, Stage, Unfit};
 use crate::status::{self, StatusSource};
 use crate::upstream::{DialError, Dialer};
-use crate::worker::{self, Command, Equipment};
+use crate::worker::Equipment;
 
 /// How often gauges over a window are turned.
 const TICK: Duration = Duration::from_secs(1);
@@ -185,7 +186,7 @@ impl Crew {
             let (commands, orders) = mpsc::unbounded_channel();
             let (equipment, live) = (equipment.clone(), Arc::clone(live));
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || worker::serve(index, equipment, live, orders))?;
+            let thread = thread.spawn(move || house::serve(index, equipment, live, orders))?;
             Ok((commands, thread))
         };
         Ok(Self { workers: (0..count).map(start).collect::<io::Result<_>>()? })

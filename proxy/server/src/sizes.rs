@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-use crate::connection::{self, Client};
+use crate::client::Client;
+use crate::connection;
 use crate::downstream::h1::{ClientReader, ClientWriter};
 use crate::exchange::{self, Downstream};
 use crate::listener::Port;

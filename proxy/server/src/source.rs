@@ -15,11 +15,11 @@ use sluice_config::wire;
 use sluice_config::{Environment, Problems};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
 use crate::live::{self, Live};
 use crate::metrics::{self, Metrics};
 use crate::probe::Prober;
-use crate::worker::Command;
 
 /// Why a revision does not run.
 #[derive(Debug)]

@@ -110,6 +110,16 @@ fn retries_go_through_the_pool_the_regions_and_the_baseline() {
     assert_eq!(choices[4].version, split::Reason::Baseline);
 }
 
+/// A request has three attempts: the third must not go to the third endpoint of a region that has died as a whole.
+#[test]
+fn a_pool_with_two_failed_endpoints_comes_after_all_others() {
+    let service = shop(false, vec![version("v1", 100, &[(0, 4), (1, 4)])]);
+    let mut worker = Worker::new(&regions(), &service, 3);
+    let places: Vec<_> = worker.exhaust(&ASK).iter().map(|choice| choice.spot.region).collect();
+    let (home, away) = (places[0], 1 - places[0]);
+    assert_eq!(places, [home, home, away, away, away, away, home, home]);
+}
+
 #[test]
 fn a_named_version_is_answered_by_no_other() {
     let mut document = two_versions();

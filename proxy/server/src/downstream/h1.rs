@@ -10,7 +10,7 @@ use sluice_proxy_core::outcome::Ending;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after, nearer};
-use crate::connection::Client;
+use crate::client::Client;
 use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::framed;

@@ -1,7 +1,7 @@
 //! Who the client is, told to the origin. What the client itself says of it is not believed, so it is replaced: an
 //! origin that reads the left-most address would otherwise let anybody choose their own.
 
-use crate::connection::Client;
+use crate::client::Client;
 use crate::message::{Known, RequestHead};
 
 /// Sets X-Forwarded-For, -Host and -Proto, and removes the client's own claims.

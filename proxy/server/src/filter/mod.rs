@@ -2,7 +2,7 @@
 
 mod forwarded;
 
-use crate::connection::Client;
+use crate::client::Client;
 use crate::message::{Known, RequestHead, ResponseHead, strip_hop_by_hop};
 
 /// Makes a client's head into one that an origin may see.

@@ -1,6 +1,5 @@
 //! Listeners: sockets, one for each worker, and what one worker knows of one listener.
 
-mod accept;
 mod bind;
 mod seats;
 
@@ -15,7 +14,6 @@ use sluice_config::validated::Limits;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use accept::accept;
 pub use bind::BindError;
 pub(crate) use bind::{bind, is_taken};
 pub(crate) use seats::Seat;
@@ -37,7 +35,7 @@ pub(crate) struct Gate {
     open: AtomicU32,
     most: AtomicU32,
     freed: Notify,
-    series: Arc<ListenerSeries>,
+    pub(crate) series: Arc<ListenerSeries>,
 }
 
 impl Gate {
@@ -52,7 +50,7 @@ impl Gate {
     }
 
     /// Waits until there is room for one more, and takes it.
-    async fn enter(self: &Arc<Self>) -> Admission {
+    pub(crate) async fn enter(self: &Arc<Self>) -> Admission {
         loop {
             let freed = self.freed.notified();
             let mut freed = std::pin::pin!(freed);
@@ -66,7 +64,7 @@ impl Gate {
     }
 
     /// Takes room for one more, whether there is any or not: for connections that a closing socket would reset.
-    fn enter_anyway(self: &Arc<Self>) -> Admission {
+    pub(crate) fn enter_anyway(self: &Arc<Self>) -> Admission {
         self.open.fetch_add(1, Ordering::Relaxed);
         Admission(Arc::clone(self))
     }

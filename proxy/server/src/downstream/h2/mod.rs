@@ -15,7 +15,7 @@ use h2::server::{Builder, Connection, SendResponse};
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after};
-use crate::connection::Client;
+use crate::client::Client;
 use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::listener::Port;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::{Admission, Port};
 use crate::connection;
+use crate::listener::{Admission, Port};
 use crate::worker::Worker;
 
 /// How long accepting rests when the process is out of descriptors or memory; connections wait in the kernel meanwhile.
