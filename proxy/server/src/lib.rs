@@ -19,7 +19,7 @@ mod framed;
 pub mod h1;
 mod house;
 mod listener;
-mod live;
+pub mod live;
 pub mod log;
 pub mod message;
 pub mod metrics;

@@ -18,7 +18,7 @@ use crate::upstream::Peer;
 
 /// A revision that runs.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub struct Live {
     pub(crate) id: RevisionId,
     pub(crate) document: Arc<Validated>,
     pub(crate) table: RouteTable,
@@ -74,7 +74,7 @@ impl ServiceEntry {
 ///
 /// # Errors
 /// For a route whose regular expression cannot be compiled.
-pub(crate) fn compile(
+pub fn compile(
     id: RevisionId,
     document: Arc<Validated>,
     before: Option<&Live>,
