@@ -41,24 +41,12 @@ pub enum Ending {
     ClientFault,
     /// The client's head or body did not arrive in time.
     ClientTimeout,
-    /// The client's head is over the listener's limits.
-    HeadTooLarge,
-    /// The client's request target is over the listener's limits.
-    TargetTooLong,
-    /// The method cannot be proxied (CONNECT).
-    MethodRefused,
-    /// The request's transfer coding is unknown.
-    CodingUnknown,
-    /// The protocol version is unknown.
-    VersionUnknown,
     /// No route matches.
     NoRoute,
     /// No endpoint is eligible.
     NoEndpoint,
     /// The process is leaving.
     Draining,
-    /// Over a limit of our own.
-    Refused,
     /// A defect of ours.
     Internal,
 }
@@ -107,7 +95,7 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 22] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
@@ -126,15 +114,9 @@ impl Ending {
         Self::ClientGone,
         Self::ClientFault,
         Self::ClientTimeout,
-        Self::HeadTooLarge,
-        Self::TargetTooLong,
-        Self::MethodRefused,
-        Self::CodingUnknown,
-        Self::VersionUnknown,
         Self::NoRoute,
         Self::NoEndpoint,
         Self::Draining,
-        Self::Refused,
         Self::Internal,
     ];
 
@@ -158,16 +140,40 @@ impl Ending {
             Self::ClientGone => row(Cancelled, None, "client_gone"),
             Self::ClientFault => row(ClientFault, Some(400), "client_fault"),
             Self::ClientTimeout => row(ClientFault, Some(408), "client_timeout"),
-            Self::HeadTooLarge => row(ClientFault, Some(431), "head_too_large"),
-            Self::TargetTooLong => row(ClientFault, Some(414), "target_too_long"),
-            Self::MethodRefused => row(ClientFault, Some(405), "method_refused"),
-            Self::CodingUnknown => row(ClientFault, Some(501), "coding_unknown"),
-            Self::VersionUnknown => row(ClientFault, Some(505), "version_unknown"),
             Self::NoRoute => row(ClientFault, Some(404), "no_route"),
             Self::NoEndpoint => row(OriginFault, Some(503), "no_endpoint"),
             Self::Draining => row(OurFault, Some(503), "draining"),
-            Self::Refused => row(OurFault, Some(503), "refused"),
             Self::Internal => row(OurFault, Some(500), "internal"),
+        }
+    }
+}
+
+impl Ending {
+    /// What it means, in words for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Status(..400) => "the origin's whole answer was passed on",
+            Self::Status(400..500) => "the origin says that the request is at fault",
+            Self::Status(500..) => "the origin says that it failed",
+            Self::ConnectRefused => "nobody listens at the endpoint",
+            Self::ConnectFailed => "no connection to the endpoint could be made",
+            Self::ConnectTimeout => "no connection to the endpoint within the connect timeout",
+            Self::ResetBeforeHead => "the origin ended its connection before the head of an answer",
+            Self::StalePooled => "the origin had closed the connection that was kept for reuse",
+            Self::BadHead => "the head of the origin's answer is malformed",
+            Self::BadBody => "the body of the origin's answer is malformed",
+            Self::PerTryTimeout => "no head of an answer within the time for one attempt",
+            Self::IdleTimeout => "the origin moved no byte within the idle timeout",
+            Self::TotalTimeout => "the exchange took longer than the total timeout",
+            Self::ResetInBody => "the origin ended its connection in the middle of the answer",
+            Self::ClientGone => "the client left before the answer was whole",
+            Self::ClientFault => "the body of the request is malformed",
+            Self::ClientTimeout => "the client moved no byte within the idle timeout",
+            Self::NoRoute => "no route matches the request",
+            Self::NoEndpoint => "no endpoint may take the request",
+            Self::Draining => "the process left before the exchange was over",
+            Self::Internal => "a defect of the proxy",
         }
     }
 }

@@ -145,15 +145,9 @@ impl Attempt {
             | Ending::ClientGone
             | Ending::ClientFault
             | Ending::ClientTimeout
-            | Ending::HeadTooLarge
-            | Ending::TargetTooLong
-            | Ending::MethodRefused
-            | Ending::CodingUnknown
-            | Ending::VersionUnknown
             | Ending::NoRoute
             | Ending::NoEndpoint
             | Ending::Draining
-            | Ending::Refused
             | Ending::Internal => Answer::Stop(Stop::NotRetried),
         }
     }

@@ -49,7 +49,9 @@ fn accept_waiting(listener: &std::net::TcpListener) -> Option<(TcpStream, Socket
 async fn rest(port: &Port, error: &io::Error) {
     let passing = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
     if !passing {
-        tracing::warn!(listener = %port.gate.id.name, %error, "cannot accept, trying again");
+        if port.may_complain() {
+            tracing::warn!(listener = %port.gate.id.name, %error, "cannot accept, trying again; told every 10 s at most");
+        }
         tokio::time::sleep(REST).await;
     }
 }

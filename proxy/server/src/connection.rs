@@ -49,8 +49,10 @@ enum Protocol {
 /// at its first byte, so it never waits for the preface's length.
 async fn detect<S: Io>(port: &Port, reader: &mut Reader<S>) -> Protocol {
     let mut alarm = Alarm::new(Instant::now());
-    let limits = port.limits();
-    let mut deadline = after(Instant::now(), Some(limits.keep_alive));
+    if !downstream::first_byte(port, reader, &mut alarm).await {
+        return Protocol::None;
+    }
+    let deadline = after(Instant::now(), Some(port.limits().header_timeout));
     loop {
         let read = reader.buffer.len().min(PREFACE.len());
         if reader.buffer[..read] != PREFACE[..read] {
@@ -59,12 +61,9 @@ async fn detect<S: Io>(port: &Port, reader: &mut Reader<S>) -> Protocol {
         if read == PREFACE.len() {
             return Protocol::H2;
         }
-        match alarm.bound(deadline, reader.fill(0)).await {
-            Some(Ok(1..)) => {}
-            Some(Ok(_) | Err(_)) | None if reader.buffer.is_empty() => return Protocol::None,
-            Some(Ok(_) | Err(_)) | None => return Protocol::H1,
+        if !matches!(alarm.bound(deadline, reader.fill(0)).await, Some(Ok(1..))) {
+            return Protocol::H1;
         }
-        deadline = after(Instant::now(), Some(limits.header_timeout));
     }
 }
 

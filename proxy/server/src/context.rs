@@ -14,6 +14,7 @@ use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level};
 use crate::message::{Known, Refused, RequestHead, Version};
 use crate::relay::Progress;
+use crate::reply::{self, Own};
 use crate::worker::{Running, Worker};
 
 /// One request.
@@ -31,6 +32,8 @@ pub(crate) struct Record<'a> {
     spot: Option<Spot>,
     /// The status of a reply of our own.
     replied: Option<u16>,
+    /// How the first attempt failed that was followed by another.
+    first_failure: Option<Ending>,
     ending: Option<Ending>,
 }
 
@@ -49,17 +52,13 @@ impl<'a> Record<'a> {
             route: None,
             spot: None,
             replied: None,
+            first_failure: None,
             ending: None,
         }
     }
 
     pub(crate) const fn id(&self) -> [u8; 32] {
         self.id
-    }
-
-    /// The id as text.
-    pub(crate) fn request_id(&self) -> &str {
-        std::str::from_utf8(&self.id).unwrap_or_default()
     }
 
     /// The request takes this route.
@@ -71,6 +70,11 @@ impl<'a> Record<'a> {
     pub(crate) const fn chosen(&mut self, spot: Spot) {
         self.spot = Some(spot);
         self.attempts += 1;
+    }
+
+    /// An attempt failed and another follows.
+    pub(crate) fn retried(&mut self, ending: Ending) {
+        self.first_failure.get_or_insert(ending);
     }
 
     /// The client was given a reply of our own.
@@ -107,10 +111,11 @@ impl<'a> Record<'a> {
             return;
         }
         let names = self.names();
-        let fault = Fault { name: judged.reason, message: "the request did not end as it should" };
+        let plain = matches!(self.ending, Some(Ending::Status(..500)));
+        let message = self.ending.unwrap_or(Ending::Draining).words();
         self.worker.log.write(&Entry {
             timestamp: SystemTime::now(),
-            level: level(judged, self.attempts),
+            level: if plain && self.attempts < 2 { Level::Info } else { level(judged) },
             message: "request",
             request_id: &self.id,
             ip_address: &self.client.ip,
@@ -131,7 +136,8 @@ impl<'a> Record<'a> {
             endpoint: names.endpoint,
             attempts: self.attempts,
             outcome: judged.outcome.as_str(),
-            fault: (judged.outcome != Outcome::Success).then_some(fault),
+            fault: (!plain).then_some(Fault { name: judged.reason, message }),
+            first_error: self.first_failure.map(|ending| ending.judge().reason),
             user_agent: self.head.fields.get(Known::UserAgent),
             revision: self.running.live.id.0,
         });
@@ -169,17 +175,32 @@ impl Drop for Record<'_> {
     }
 }
 
-/// Counts and logs a request that was not understood: nothing of it is believed but where it came from.
-pub(crate) fn refused(worker: &Worker, client: &Client, version: Version, refused: Refused) {
+/// Counts and logs a request that was not understood, and gives the reply to it. Nothing of it is believed but where it
+/// came from. `waited`: since its first byte.
+pub(crate) fn refuse(worker: &Worker, client: &Client, version: Version, refused: Refused, waited: Duration) -> Own {
     worker.metrics.refused(refused.reason);
-    if !worker.log.is_on() {
-        return;
+    let id = request_id(&mut *worker.rng.borrow_mut());
+    let own = reply::refusal(&refused, &id);
+    if worker.log.is_on() {
+        log_refusal(worker, client, version, &refused, &id, waited, own.body.len() as u64);
     }
+    own
+}
+
+fn log_refusal(
+    worker: &Worker,
+    client: &Client,
+    version: Version,
+    refused: &Refused,
+    id: &[u8; 32],
+    waited: Duration,
+    bytes_out: u64,
+) {
     worker.log.write(&Entry {
         timestamp: SystemTime::now(),
         level: Level::Warn,
         message: "request refused",
-        request_id: &request_id(&mut *worker.rng.borrow_mut()),
+        request_id: id,
         ip_address: &client.ip,
         method: b"",
         host: b"",
@@ -188,8 +209,8 @@ pub(crate) fn refused(worker: &Worker, client: &Client, version: Version, refuse
         protocol: version.as_str(),
         status: Some(refused.status),
         bytes_in: 0,
-        bytes_out: 0,
-        duration: Duration::ZERO,
+        bytes_out,
+        duration: waited,
         upstream: None,
         route: None,
         service: None,
@@ -199,15 +220,15 @@ pub(crate) fn refused(worker: &Worker, client: &Client, version: Version, refuse
         attempts: 0,
         outcome: Outcome::ClientFault.as_str(),
         fault: Some(Fault { name: refused.reason, message: "the request was not understood" }),
+        first_error: None,
         user_agent: None,
         revision: worker.running().live.id.0,
     });
 }
 
-const fn level(judged: &Judgement, attempts: u32) -> Level {
+const fn level(judged: &Judgement) -> Level {
     match judged.outcome {
         Outcome::OriginFault | Outcome::OurFault => Level::Error,
-        Outcome::Success if attempts < 2 => Level::Info,
         Outcome::Success | Outcome::ClientFault | Outcome::Cancelled => Level::Warn,
     }
 }

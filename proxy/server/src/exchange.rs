@@ -149,7 +149,7 @@ fn choose(
 fn may_try_again(
     service: &ServiceEntry,
     ending: Ending,
-    record: &Record<'_>,
+    record: &mut Record<'_>,
     choice: &Choice,
     tried: &mut Tried,
 ) -> bool {
@@ -168,6 +168,7 @@ fn may_try_again(
     match attempt.judge() {
         Answer::Again { exclude, .. } if record.progress.answered.get().is_none() => {
             service.series.retried(ending.judge().reason);
+            record.retried(ending);
             tried.last = Some((*choice, ending));
             if exclude {
                 tried.excluded.push(choice.spot);
@@ -259,7 +260,11 @@ async fn tunnel<S: Source, R: Reply>(
     upstream.switch_to_raw();
     let mut ends =
         Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
-    relay::tunnel(&mut ends, &record.progress, service.timeouts.tunnel_idle, down.alarm).await
+    match relay::tunnel(&mut ends, &record.progress, service.timeouts.tunnel_idle, down.alarm).await {
+        // Nobody is at fault for having nothing more to say.
+        Err(Ending::IdleTimeout) => Ok(()),
+        ended => ended,
+    }
 }
 
 /// Tells the client what it has not been told, and says what becomes of its connection.
@@ -279,7 +284,7 @@ async fn conclude<S: Source, R: Reply>(
         Ok(Relayed::Switched) => Next::Over,
         Ok(Relayed::Whole) => after_answer(record),
         Err(_) if answered.is_some() => Next::Cut,
-        Err(ending) => match reply::failure(ending, record.request_id()) {
+        Err(ending) => match reply::failure(ending, &record.id()) {
             Some(own) => send_own(own, record, down).await,
             None => Next::Cut,
         },
@@ -297,11 +302,12 @@ async fn send_own<S: Source, R: Reply>(
     record: &mut Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Next {
-    let status = own.head.status;
+    let (status, bytes) = (own.head.status, own.body.len());
     let deadline = after(Instant::now(), Some(OWN_REPLY));
     match down.alarm.bound(deadline, own.send(down.reply)).await {
         Some(Ok(())) => {
             record.replied(status);
+            record.progress.gave(bytes);
             after_answer(record)
         }
         Some(Err(_)) | None => Next::Cut,

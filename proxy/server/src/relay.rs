@@ -88,7 +88,7 @@ impl Progress {
         self.moved.set(Instant::now());
     }
 
-    fn gave(&self, bytes: usize) {
+    pub(crate) fn gave(&self, bytes: usize) {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
         self.moved.set(Instant::now());
     }

@@ -1,12 +1,11 @@
 //! Replies of our own: every failure becomes one, here and nowhere else.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use sluice_proxy_core::outcome::Ending;
 
-use crate::message::{Framing, Known, ResponseHead, reason};
+use crate::message::{Framing, Known, Refused, ResponseHead, reason};
 use crate::side::Reply;
 
 /// A whole reply.
@@ -26,22 +25,19 @@ impl Own {
 }
 
 /// The reply to a request that ended like this before an answer began; nothing where there is nobody to answer.
-pub(crate) fn failure(ending: Ending, request_id: &str) -> Option<Own> {
+pub(crate) fn failure(ending: Ending, request_id: &[u8; 32]) -> Option<Own> {
     let judged = ending.judge();
-    judged.status.map(|status| own(status, judged.reason, Some(request_id)))
+    judged.status.map(|status| own(status, judged.reason, request_id))
 }
 
 /// The reply to a request that was not understood.
-pub(crate) fn refusal(status: u16, refused: &str) -> Own {
-    own(status, refused, None)
+pub(crate) fn refusal(refused: &Refused, request_id: &[u8; 32]) -> Own {
+    own(refused.status, refused.reason, request_id)
 }
 
-fn own(status: u16, why: &str, request_id: Option<&str>) -> Own {
-    let mut body = format!("{status} {}: {why}\n", reason(status));
-    if let Some(id) = request_id {
-        // Writing to a string does not fail.
-        let _ = writeln!(body, "request id: {id}");
-    }
+fn own(status: u16, why: &str, request_id: &[u8; 32]) -> Own {
+    let id = String::from_utf8_lossy(request_id);
+    let body = format!("{status} {}: {why}\nrequest id: {id}\n", reason(status));
     let mut head = ResponseHead::new();
     head.status = status;
     head.framing = Framing::Length(body.len() as u64);
@@ -53,9 +49,7 @@ fn own(status: u16, why: &str, request_id: Option<&str>) -> Own {
     if status == 503 {
         head.fields.push_known(Known::RetryAfter, "1");
     }
-    if let Some(id) = request_id {
-        head.fields.push_known(Known::XRequestId, id);
-    }
+    head.fields.push_known(Known::XRequestId, request_id);
     Own { head, body: body.into() }
 }
 
@@ -65,14 +59,14 @@ mod tests {
 
     #[test]
     fn a_reply_of_ours_names_the_reason_and_the_request() {
-        let own = failure(Ending::NoEndpoint, "abc").unwrap();
+        let own = failure(Ending::NoEndpoint, &[b'a'; 32]).unwrap();
         assert_eq!(own.head.status, 503);
-        assert_eq!(own.body, "503 Service Unavailable: no_endpoint\nrequest id: abc\n");
+        assert_eq!(own.body, "503 Service Unavailable: no_endpoint\nrequest id: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n");
         assert_eq!(own.head.fields.get(Known::ContentLength), Some(own.body.len().to_string().as_bytes()));
     }
 
     #[test]
     fn nobody_is_answered_who_has_left() {
-        assert!(failure(Ending::ClientGone, "abc").is_none());
+        assert!(failure(Ending::ClientGone, &[b'a'; 32]).is_none());
     }
 }

@@ -2,14 +2,14 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use sluice_proxy_core::outcome::Ending;
 use tokio::time::Instant;
 
-use crate::alarm::{Alarm, after, nearer};
+use super::first_byte;
+use crate::alarm::{Alarm, after};
 use crate::client::Client;
 use crate::context;
 use crate::exchange::{self, Downstream, Next};
@@ -17,7 +17,6 @@ use crate::framed;
 use crate::h1::{self, BodyReader, HeadLimits, Persistence, Refused};
 use crate::listener::Port;
 use crate::message::{Fields, Frame, Framing, Method, RequestHead, ResponseHead, Version};
-use crate::reply;
 use crate::side::{Reply, Sink, Source};
 use crate::socket::{Io, Reader, Writer};
 use crate::worker::Worker;
@@ -26,6 +25,8 @@ use crate::worker::Worker;
 const READ_AHEAD: usize = 64 * 1024;
 /// How long a connection that is closed goes on reading, so that the last answer is not lost to a reset.
 const LAST_READS: Duration = Duration::from_secs(2);
+/// A head that did not come whole in time.
+const LATE: Refused = Refused { status: 408, reason: "header_timeout" };
 /// How much it reads then.
 const LAST_BYTES: usize = 8 * 1024 * 1024;
 
@@ -39,8 +40,11 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
     loop {
         match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
             Await::Request => {}
-            Await::Refused(refused) => {
-                refuse(worker, client, &mut reply, refused).await;
+            Await::Refused(refused, waited) => {
+                reply.request = Request::default();
+                let own = context::refuse(worker, client, Version::Http11, refused, waited);
+                // What follows it is not understood either, so the connection closes whether or not the reply is taken.
+                let _ = alarm.bound(after(Instant::now(), Some(LAST_READS)), own.send(&mut reply)).await;
                 break;
             }
             Await::Over => return,
@@ -64,7 +68,8 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
 /// What a waiting connection got.
 enum Await {
     Request,
-    Refused(Refused),
+    /// And how long it took to come.
+    Refused(Refused, Duration),
     /// The client left, or waited too long before a request, or the process leaves.
     Over,
 }
@@ -75,7 +80,8 @@ async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut Req
     }
     let limits = port.limits();
     let bounds = HeadLimits { bytes: limits.header_bytes as usize, count: limits.header_count as usize };
-    let deadline = after(Instant::now(), Some(limits.header_timeout));
+    let begun = Instant::now();
+    let deadline = after(begun, Some(limits.header_timeout));
     loop {
         match h1::parse_request(&reader.buffer, &bounds, head) {
             Ok(Some(length)) => {
@@ -83,37 +89,14 @@ async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut Req
                 return Await::Request;
             }
             Ok(None) => {}
-            Err(refused) => return Await::Refused(refused),
+            Err(refused) => return Await::Refused(refused, begun.elapsed()),
         }
         match alarm.bound(deadline, reader.fill(0)).await {
-            None => return Await::Refused(Refused { status: 408, reason: "header_timeout" }),
+            None => return Await::Refused(LATE, begun.elapsed()),
             Some(Ok(0) | Err(_)) => return Await::Over,
             Some(Ok(_)) => {}
         }
     }
-}
-
-/// Waits for a byte of the next request: until keep-alive ends, or for the linger once the process leaves.
-async fn first_byte<S: Io>(port: &Port, reader: &mut Reader<S>, alarm: &mut Alarm) -> bool {
-    reader.relax();
-    let since = Instant::now();
-    let keep_alive = after(since, Some(port.limits().keep_alive));
-    poll_fn(|cx| {
-        if let Poll::Ready(read) = reader.poll_fill(cx, 0) {
-            return Poll::Ready(matches!(read, Ok(1..)));
-        }
-        let linger = port.lingers_until(since);
-        alarm.poll(cx, nearer(keep_alive, linger)).map(|()| false)
-    })
-    .await
-}
-
-/// Answers a request that was not understood. What follows it is not understood either.
-async fn refuse<S: Io>(worker: &Worker, client: &Client, reply: &mut ClientWriter<S>, refused: Refused) {
-    context::refused(worker, client, Version::Http11, refused);
-    reply.request = Request::default();
-    // The connection is closed whether or not the reply was taken.
-    let _ = reply::refusal(refused.status, refused.reason).send(reply).await;
 }
 
 /// Says that no more comes, and reads on for a moment: closing with unread bytes would reset the connection and could

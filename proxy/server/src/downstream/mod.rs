@@ -2,3 +2,27 @@
 
 pub(crate) mod h1;
 pub(crate) mod h2;
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use tokio::time::Instant;
+
+use crate::alarm::{Alarm, after, nearer};
+use crate::listener::Port;
+use crate::socket::{Io, Reader};
+
+/// Waits for a byte of the first or next request: until keep-alive ends, or for the linger once the process leaves.
+pub(crate) async fn first_byte<S: Io>(port: &Port, reader: &mut Reader<S>, alarm: &mut Alarm) -> bool {
+    reader.relax();
+    let since = Instant::now();
+    let keep_alive = after(since, Some(port.limits().keep_alive));
+    poll_fn(|cx| {
+        if let Poll::Ready(read) = reader.poll_fill(cx, 0) {
+            return Poll::Ready(matches!(read, Ok(1..)));
+        }
+        let linger = port.lingers_until(since);
+        alarm.poll(cx, nearer(keep_alive, linger)).map(|()| false)
+    })
+    .await
+}

@@ -21,6 +21,9 @@ use seats::Seats;
 
 use crate::metrics::ListenerSeries;
 
+/// Between two complaints of one port.
+const COMPLAINTS: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Which listener: a changed name or address is another listener.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ListenerId {
@@ -87,6 +90,7 @@ pub(crate) struct Port {
     pub(crate) gate: Arc<Gate>,
     limits: RefCell<Rc<Limits>>,
     leaving: Cell<Option<Leaving>>,
+    complained: Cell<Option<Instant>>,
     seats: Seats,
 }
 
@@ -98,7 +102,13 @@ struct Leaving {
 
 impl Port {
     pub(crate) fn new(gate: Arc<Gate>, limits: &Limits) -> Self {
-        Self { gate, limits: RefCell::new(Rc::new(limits.clone())), leaving: Cell::new(None), seats: Seats::default() }
+        Self {
+            gate,
+            limits: RefCell::new(Rc::new(limits.clone())),
+            leaving: Cell::new(None),
+            complained: Cell::new(None),
+            seats: Seats::default(),
+        }
     }
 
     /// What its clients may use up.
@@ -117,6 +127,16 @@ impl Port {
             self.seats.wake();
             self.seats.change();
         }
+    }
+
+    /// Whether it is time to tell again that nothing can be accepted: an error that stays comes twenty times a second.
+    pub(crate) fn may_complain(&self) -> bool {
+        let now = Instant::now();
+        let quiet = self.complained.get().is_some_and(|last| now - last < COMPLAINTS);
+        if !quiet {
+            self.complained.set(Some(now));
+        }
+        !quiet
     }
 
     /// Whether connections are to end.

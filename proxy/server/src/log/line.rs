@@ -46,11 +46,11 @@ pub struct Entry<'a> {
     pub request_id: &'a [u8],
     /// The client's, without the port.
     pub ip_address: &'a str,
-    /// As sent.
+    /// As sent; empty if it was not understood.
     pub method: &'a [u8],
-    /// As sent.
+    /// As sent; empty if it was not understood, or names none.
     pub host: &'a [u8],
-    /// Without the query.
+    /// Without the query; empty if it was not understood.
     pub path: &'a [u8],
     /// Without the question mark.
     pub query: Option<&'a [u8]>,
@@ -82,6 +82,8 @@ pub struct Entry<'a> {
     pub outcome: &'a str,
     /// Absent when all went well.
     pub fault: Option<Fault<'a>>,
+    /// How the first attempt failed, if another followed; a stable name.
+    pub first_error: Option<&'a str>,
     /// As sent.
     pub user_agent: Option<&'a [u8]>,
     /// The number of the revision that decided.
@@ -105,12 +107,17 @@ pub(super) fn append(out: &mut Vec<u8>, entry: &Entry<'_>) {
 fn request(out: &mut Vec<u8>, entry: &Entry<'_>) {
     text(out, "request_id", entry.request_id);
     text(out, "ip_address", entry.ip_address.as_bytes());
-    text(out, "method", entry.method);
-    text(out, "host", entry.host);
-    text(out, "path", entry.path);
+    optional(out, "method", known(entry.method));
+    optional(out, "host", known(entry.host));
+    optional(out, "path", known(entry.path));
     optional(out, "query", entry.query);
     text(out, "protocol", entry.protocol.as_bytes());
     optional(out, "user_agent", entry.user_agent);
+}
+
+/// Of a request that was not understood nothing is known.
+fn known(value: &[u8]) -> Option<&[u8]> {
+    (!value.is_empty()).then_some(value)
 }
 
 fn answer(out: &mut Vec<u8>, entry: &Entry<'_>) {
@@ -132,6 +139,7 @@ fn decision(out: &mut Vec<u8>, entry: &Entry<'_>) {
     optional(out, "region", entry.region.map(str::as_bytes));
     optional(out, "endpoint", entry.endpoint.map(str::as_bytes));
     number(out, "attempts", entry.attempts.into());
+    optional(out, "first_error", entry.first_error.map(str::as_bytes));
     text(out, "outcome", entry.outcome.as_bytes());
     number(out, "revision", entry.revision);
 }
@@ -285,6 +293,7 @@ mod tests {
             attempts: 1,
             outcome: "success",
             fault: None,
+            first_error: None,
             user_agent: None,
             revision: 7,
         }
@@ -411,7 +420,7 @@ mod tests {
             let expected: String = path.utf8_chunks().flat_map(|chunk| {
                 chunk.valid().chars().chain(chunk.invalid().iter().map(|byte| char::from(*byte)))
             }).collect();
-            prop_assert_eq!(value["path"].as_str(), Some(&*expected));
+            prop_assert_eq!(value["path"].as_str(), (!path.is_empty()).then_some(&*expected));
             prop_assert_eq!(value.get("user_agent").is_some(), agent.is_some());
         }
     }

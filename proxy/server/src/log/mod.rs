@@ -275,6 +275,7 @@ mod tests {
             attempts: 1,
             outcome: "success",
             fault: None,
+            first_error: None,
             user_agent: None,
             revision: 1,
         }

@@ -20,7 +20,6 @@ use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::listener::Port;
 use crate::message::{Frame, Version};
-use crate::reply;
 use crate::side::Source;
 use crate::socket::Io;
 use crate::worker::Worker;
@@ -137,9 +136,9 @@ impl Stream {
         let mut head = match head::read(&parts, ended, self.port.limits().header_count) {
             Ok(head) => head,
             Err(refused) => {
-                context::refused(&self.worker, &self.client, Version::H2, refused);
+                let own = context::refuse(&self.worker, &self.client, Version::H2, refused, Duration::ZERO);
                 // A client that has left misses nothing.
-                let _ = reply::refusal(refused.status, refused.reason).send(&mut reply).await;
+                let _ = own.send(&mut reply).await;
                 return;
             }
         };
