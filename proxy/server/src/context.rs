@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rand::Rng;
 use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
-use sluice_proxy_core::select::Spot;
+use sluice_proxy_core::select::Choice;
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -29,7 +29,7 @@ pub(crate) struct Record<'a> {
     pub(crate) attempts: u32,
     id: [u8; 32],
     route: Option<usize>,
-    spot: Option<Spot>,
+    choice: Option<Choice>,
     /// The status of a reply of our own.
     replied: Option<u16>,
     /// How the first attempt failed that was followed by another.
@@ -50,7 +50,7 @@ impl<'a> Record<'a> {
             attempts: 0,
             id: request_id(&mut *worker.rng.borrow_mut()),
             route: None,
-            spot: None,
+            choice: None,
             replied: None,
             first_failure: None,
             ending: None,
@@ -66,9 +66,9 @@ impl<'a> Record<'a> {
         self.route = Some(route);
     }
 
-    /// The request is sent to this spot.
-    pub(crate) const fn chosen(&mut self, spot: Spot) {
-        self.spot = Some(spot);
+    /// The request is sent there.
+    pub(crate) const fn chosen(&mut self, choice: Choice) {
+        self.choice = Some(choice);
         self.attempts += 1;
     }
 
@@ -93,8 +93,8 @@ impl<'a> Record<'a> {
     }
 
     fn count(&self, judged: &Judgement, status: Option<u16>) {
-        let series = match (self.entry(), &self.spot) {
-            (Some((route, _)), Some(spot)) => route.series(spot),
+        let series = match (self.entry(), &self.choice) {
+            (Some((route, _)), Some(choice)) => route.series(&choice.spot),
             (Some((route, _)), None) => &route.unplaced,
             (None, _) => &self.running.live.unrouted,
         };
@@ -134,6 +134,8 @@ impl<'a> Record<'a> {
             version: names.version,
             region: names.region,
             endpoint: names.endpoint,
+            placement: names.placement,
+            split: names.split,
             attempts: self.attempts,
             outcome: judged.outcome.as_str(),
             fault: (!plain).then_some(Fault { name: judged.reason, message }),
@@ -147,7 +149,9 @@ impl<'a> Record<'a> {
         let Some((route, service)) = self.entry() else { return Names::default() };
         let mut names =
             Names { route: Some(&route.name), service: Some(service.core.name().as_str()), ..Names::default() };
-        if let Some(spot) = &self.spot {
+        if let Some(Choice { spot, region, version, .. }) = &self.choice {
+            names.placement = Some(region.as_str());
+            names.split = Some(version.as_str());
             names.version = Some(service.core.version(spot.version).as_str());
             names.region = Some(service.core.regions()[spot.region].name.as_str());
             names.endpoint = Some(&service.peer(spot).address);
@@ -163,6 +167,8 @@ struct Names<'a> {
     version: Option<&'a str>,
     region: Option<&'a str>,
     endpoint: Option<&'a str>,
+    placement: Option<&'a str>,
+    split: Option<&'a str>,
 }
 
 impl Drop for Record<'_> {
@@ -217,6 +223,8 @@ fn log_refusal(
         version: None,
         region: None,
         endpoint: None,
+        placement: None,
+        split: None,
         attempts: 0,
         outcome: Outcome::ClientFault.as_str(),
         fault: Some(Fault { name: refused.reason, message: "the request was not understood" }),

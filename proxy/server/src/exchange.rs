@@ -142,7 +142,7 @@ fn choose(
     if tried.last.is_none() && route.version.is_none() {
         service.versions[choice.spot.version].chosen(record.worker.index);
     }
-    record.chosen(choice.spot);
+    record.chosen(choice);
     Ok(choice)
 }
 

@@ -76,6 +76,10 @@ pub struct Entry<'a> {
     pub region: Option<&'a str>,
     /// The address that answered, or was tried last.
     pub endpoint: Option<&'a str>,
+    /// Why that region, as a stable name.
+    pub placement: Option<&'a str>,
+    /// Why that version, as a stable name.
+    pub split: Option<&'a str>,
     /// Endpoints tried.
     pub attempts: u32,
     /// Whose doing the end was, as a stable name.
@@ -138,6 +142,8 @@ fn decision(out: &mut Vec<u8>, entry: &Entry<'_>) {
     optional(out, "version", entry.version.map(str::as_bytes));
     optional(out, "region", entry.region.map(str::as_bytes));
     optional(out, "endpoint", entry.endpoint.map(str::as_bytes));
+    optional(out, "placement", entry.placement.map(str::as_bytes));
+    optional(out, "split", entry.split.map(str::as_bytes));
     number(out, "attempts", entry.attempts.into());
     optional(out, "first_error", entry.first_error.map(str::as_bytes));
     text(out, "outcome", entry.outcome.as_bytes());
@@ -294,6 +300,8 @@ mod tests {
             outcome: "success",
             fault: None,
             first_error: None,
+            placement: None,
+            split: None,
             user_agent: None,
             revision: 7,
         }

@@ -276,6 +276,8 @@ mod tests {
             outcome: "success",
             fault: None,
             first_error: None,
+            placement: None,
+            split: None,
             user_agent: None,
             revision: 1,
         }
