@@ -27,7 +27,7 @@ impl Refusal {
 }
 
 macro_rules! formats {
-    ($($name:ident = $keyword:literal, $sample:literal;)+) => {
+    ($($name:ident = $keyword:literal, $sample:literal, $least:literal;)+) => {
         /// A kind of text.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Format {
@@ -48,27 +48,34 @@ macro_rules! formats {
                     $(Self::$name => $sample,)+
                 }
             }
+
+            /// The shortest text of this kind that is plain to read, for what must be decoded although it was not written.
+            pub(crate) const fn least(self) -> &'static str {
+                match self {
+                    $(Self::$name => $least,)+
+                }
+            }
         }
     };
 }
 
 formats! {
-    Name = "name", "a name";
-    RouteName = "route-name", "a name";
-    Duration = "duration", "a duration such as 250ms, 5s or 1m30s";
-    DurationOrZero = "duration-or-zero", "a duration such as 0s or 1s";
-    Timeout = "timeout", "a duration such as 5s, or off";
-    Size = "size", "a size such as 32KiB or 1MiB";
-    SocketAddress = "socket-address", "\"IP:PORT\"";
-    Host = "host", "a host such as shop.example.com or *.example.com";
-    HostField = "host-field", "a host such as shop.example.com";
-    Path = "path", "a path such as /api";
-    RequestTarget = "request-target", "a path such as /healthz";
-    Method = "method", "a method such as GET";
-    HeaderName = "header-name", "the name of a header";
-    CookieName = "cookie-name", "the name of a cookie";
-    ParameterName = "parameter-name", "the name of a query parameter";
-    FieldValue = "field-value", "a value";
+    Name = "name", "a name", "x";
+    RouteName = "route-name", "a name", "x";
+    Duration = "duration", "a duration such as 250ms, 5s or 1m30s", "1s";
+    DurationOrZero = "duration-or-zero", "a duration such as 0s or 1s", "0s";
+    Timeout = "timeout", "a duration such as 5s, or off", "1s";
+    Size = "size", "a size such as 32KiB or 1MiB", "1B";
+    SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
+    Host = "host", "a host such as shop.example.com or *.example.com", "x";
+    HostField = "host-field", "a host such as shop.example.com", "x";
+    Path = "path", "a path such as /api", "/";
+    RequestTarget = "request-target", "a path such as /healthz", "/";
+    Method = "method", "a method such as GET", "GET";
+    HeaderName = "header-name", "the name of a header", "x";
+    CookieName = "cookie-name", "the name of a cookie", "x";
+    ParameterName = "parameter-name", "the name of a query parameter", "x";
+    FieldValue = "field-value", "a value", "x";
 }
 
 impl Format {

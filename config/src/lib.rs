@@ -23,6 +23,7 @@ mod format;
 pub mod limit;
 pub mod name;
 pub mod problem;
+mod remains;
 mod report;
 mod schema;
 mod shape;

@@ -144,38 +144,39 @@ impl<'a> Walk<'a> {
         self.report(Code::OutOfRange, at, message, None);
     }
 
-    /// The first choice of the right kind. Maps are told apart by their fields.
     fn choice(&mut self, node: &'a Node, choices: &[Shape]) {
-        let fitting: Vec<&Shape> = choices.iter().filter(|shape| kind_fits(&node.value, shape)).collect();
-        match (fitting.as_slice(), &node.value) {
-            ([], _) => self.wrong_type(node, choices),
-            ([only], _) => self.value(node, only),
-            ([first, ..], Value::Map(entries)) => {
-                let named = fitting.iter().find(|shape| entries.iter().any(|entry| has_field(shape, &entry.key)));
-                match (named, exclusive(&fitting)) {
-                    (_, Some(names)) if entries.len() != 1 || named.is_none() => self.one_of(node, entries, &names),
-                    (named, _) => self.value(node, named.unwrap_or(first)),
-                }
-            }
-            ([first, ..], _) => self.value(node, first),
+        match (choose(&node.value, choices), &node.value) {
+            (Choice::Shape(shape), _) => self.value(node, shape),
+            (Choice::OneOf(fields), Value::Map(entries)) => self.one_of(node, entries, &fields),
+            (Choice::None | Choice::OneOf(_), _) => self.wrong_type(node, choices),
         }
     }
 
-    /// A map that must have exactly one of these fields.
-    fn one_of(&mut self, node: &'a Node, entries: &'a [Entry], names: &[&str]) {
-        match entries.iter().find(|entry| !names.contains(&entry.key.as_str())) {
-            Some(entry) => {
-                let message = format!("there is no field {} here", quote(&entry.key));
-                let hint = self.suggestions.hint(&entry.key, names.iter().copied());
-                let hint = hint.unwrap_or_else(|| format!("exactly one of {}", listed(names)));
-                self.inside(Trail::Field(&entry.key), |walk| {
-                    walk.report(Code::UnknownField, entry.key_at, message, Some(hint));
-                });
-            }
-            None => {
-                self.report(Code::Conflict, node.at, format!("exactly one of {} must be here", listed(names)), None)
+    /// A map that must have exactly one of these fields, and has not.
+    fn one_of(&mut self, node: &'a Node, entries: &'a [Entry], fields: &[&Field]) {
+        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        let mut known = 0;
+        for entry in entries {
+            match fields.iter().find(|field| field.name == entry.key) {
+                Some(field) => {
+                    known += 1;
+                    self.inside(Trail::Field(&entry.key), |walk| walk.value(&entry.node, &field.shape));
+                }
+                None => self.unknown_choice(entry, &names),
             }
         }
+        if known > 1 || entries.is_empty() {
+            self.report(Code::Conflict, node.at, format!("exactly one of {} must be here", listed(&names)), None);
+        }
+    }
+
+    fn unknown_choice(&mut self, entry: &'a Entry, names: &[&str]) {
+        let message = format!("there is no field {} here", quote(&entry.key));
+        let hint = self.suggestions.hint(&entry.key, names.iter().copied());
+        let hint = hint.unwrap_or_else(|| format!("exactly one of {}", listed(names)));
+        self.inside(Trail::Field(&entry.key), |walk| {
+            walk.report(Code::UnknownField, entry.key_at, message, Some(hint));
+        });
     }
 
     fn wrong_type(&mut self, node: &Node, shapes: &[Shape]) {
@@ -215,7 +216,8 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
     }
 }
 
-fn kind_fits(value: &Value, shape: &Shape) -> bool {
+/// Whether a value is of the kind of a shape: a map, a list, a text, a number or a truth value.
+pub(crate) fn kind_fits(value: &Value, shape: &Shape) -> bool {
     match shape {
         Shape::Record(_) | Shape::Dictionary { .. } => matches!(value, Value::Map(_)),
         Shape::List { .. } => matches!(value, Value::List(_)),
@@ -226,17 +228,42 @@ fn kind_fits(value: &Value, shape: &Shape) -> bool {
     }
 }
 
+/// Which of several shapes a value is compared with.
+pub(crate) enum Choice<'a> {
+    Shape(&'a Shape),
+    /// A map of these fields, of which it has none, several, or others too.
+    OneOf(Vec<&'a Field>),
+    /// None is of its kind.
+    None,
+}
+
+/// The first choice of the right kind. Maps are told apart by their fields.
+pub(crate) fn choose<'a>(value: &Value, choices: &'a [Shape]) -> Choice<'a> {
+    let fitting: Vec<&Shape> = choices.iter().filter(|shape| kind_fits(value, shape)).collect();
+    match (fitting.as_slice(), value) {
+        ([], _) => Choice::None,
+        ([first, _, ..], Value::Map(entries)) => {
+            let named = fitting.iter().find(|shape| entries.iter().any(|entry| has_field(shape, &entry.key)));
+            match (named, exclusive(&fitting)) {
+                (_, Some(fields)) if entries.len() != 1 || named.is_none() => Choice::OneOf(fields),
+                (named, _) => Choice::Shape(named.unwrap_or(first)),
+            }
+        }
+        ([first, ..], _) => Choice::Shape(first),
+    }
+}
+
 fn has_field(shape: &Shape, name: &str) -> bool {
     matches!(shape, Shape::Record(fields) if fields.iter().any(|field| field.name == name))
 }
 
-/// The names of the fields, when each choice is a record of one field.
-fn exclusive<'a>(choices: &[&'a Shape]) -> Option<Vec<&'a str>> {
-    let name = |shape: &&'a Shape| {
+/// The fields, when each choice is a record of one field.
+fn exclusive<'a>(choices: &[&'a Shape]) -> Option<Vec<&'a Field>> {
+    let field = |shape: &&'a Shape| {
         let Shape::Record(fields) = shape else { return None };
-        if let [only] = fields.as_slice() { Some(only.name.as_str()) } else { None }
+        if let [only] = fields.as_slice() { Some(only) } else { None }
     };
-    choices.iter().map(name).collect()
+    choices.iter().map(field).collect()
 }
 
 fn kind(shape: &Shape) -> String {

@@ -140,6 +140,15 @@ fn judging_is_linear() {
     assert_linear("by method", with(|n| format!("- {{match: {{methods: [GET, M{n}]}}, service: s0}}\n")));
     assert_linear("twins", with(|_| "- {service: s0}\n".to_owned()));
     assert_linear("dangling", with(|n| format!("- {{match: {{path: /{n}}}, service: x{n}}}\n")));
+    let damaged = with(|n| format!("- {{match: {{path: /{n}}}, service: s0, version: v0}}\n"));
+    assert_linear("damaged", |routes| damaged(routes).replace("name: l0", "name: l0, colour: red"));
+    let bad = |n: usize| if n < 900 { "name: 5, " } else { "" };
+    let route = move |n| format!("- {{{}match: {{path: /{n}}}, service: x{n}}}\n", bad(n));
+    assert_linear("damaged often", |routes| {
+        (0..routes)
+            .fold(document(&Sizes { routes: 0, ..SMALL }), |text, n| text + &route(n))
+            .replace("- name: s0", "- name: 5")
+    });
     assert_linear("misspelt", with(|n| format!("- {{mtch: {{path: /{n}}}, service: s0}}\n")));
     assert_linear("keys", with(|n| format!("- {{service: s0, match: {{path: /{n}, headers: {{a{n}: x}}}}}}\n")));
 }

@@ -21,18 +21,18 @@ use crate::validated::{HostMatch, Match, PathMatch, Route, ValueMatch};
 /// How many earlier routes one route is compared with in each of the two cases.
 const COMPARISONS: usize = 64;
 
-/// The hidden routes, each with one that hides it.
-pub(super) fn hidden(routes: &[Route]) -> Vec<(usize, usize)> {
+/// The hidden routes, each with one that hides it. Only routes whose match `is_known` hide or are hidden.
+pub(super) fn hidden(routes: &[Route], is_known: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
     let mut search = Search::default();
     let mut hidden = Vec::new();
-    for (place, route) in routes.iter().enumerate() {
+    for (place, route) in routes.iter().enumerate().filter(|(place, _)| is_known(*place)) {
         if let Some(by) = search.same_path(routes, place) {
             hidden.push((place, by));
         }
         search.add(place, &route.matches);
     }
     let is_found: HashSet<usize> = hidden.iter().map(|(place, _)| *place).collect();
-    let all_paths = (0..routes.len()).filter(|place| !is_found.contains(place));
+    let all_paths = (0..routes.len()).filter(|place| is_known(*place) && !is_found.contains(place));
     let by_expression: Vec<_> =
         all_paths.filter_map(|place| Some((place, search.every_path(routes, place)?))).collect();
     hidden.extend(by_expression);
@@ -246,7 +246,7 @@ mod tests {
         fn no_request_reaches_a_hidden_route(routes in prop::collection::vec(route(), 1..12)) {
             let mut order: Vec<usize> = (0..routes.len()).collect();
             order.sort_by_key(|place| rank(*place, &routes[*place].matches));
-            let hidden = hidden(&routes);
+            let hidden = hidden(&routes, |_| true);
             for request in every_request() {
                 let first = order.iter().find(|place| takes(&routes[**place].matches, &request));
                 prop_assert!(!hidden.iter().any(|(place, _)| Some(place) == first));
@@ -256,7 +256,7 @@ mod tests {
         /// Alone with the route that is said to hide it, a route is still hidden.
         #[test]
         fn the_named_route_is_the_one_that_hides(routes in prop::collection::vec(route(), 1..12)) {
-            for (place, by) in hidden(&routes) {
+            for (place, by) in hidden(&routes, |_| true) {
                 let takes_all = every_request().iter().all(|request| {
                     !takes(&routes[place].matches, request) || takes(&routes[by].matches, request)
                 });

@@ -13,9 +13,16 @@ const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
 
 pub(super) fn resolve(judge: &mut Judge<'_>, listeners: &[written::Listener]) -> Vec<Listener> {
     judge.unique_names(&section("listeners"), "listener", listeners.iter().map(|listener| listener.name.as_str()));
+    check_addresses(judge, listeners);
+    listeners.iter().enumerate().map(|(index, listener)| resolve_one(judge, index, listener)).collect()
+}
+
+fn check_addresses(judge: &mut Judge<'_>, listeners: &[written::Listener]) {
+    let is_known = |judge: &Judge<'_>, index: usize| !judge.is_lost(&section("listeners"), index, "address");
     for (later, listener) in listeners.iter().enumerate() {
         let address = listener.address.0;
-        let earlier = listeners[..later].iter().position(|earlier| collide(earlier.address.0, address));
+        let collides = |earlier: &usize| is_known(judge, *earlier) && collide(listeners[*earlier].address.0, address);
+        let earlier = (0..later).find(collides).filter(|_| is_known(judge, later));
         if let Some(earlier) = earlier {
             let other = judge.place(section("listeners").item(earlier).field("address"));
             let message = format!("{address} cannot be bound beside {}, {other}", listeners[earlier].address.0);
@@ -23,7 +30,6 @@ pub(super) fn resolve(judge: &mut Judge<'_>, listeners: &[written::Listener]) ->
             judge.report(Code::SameAddress, path, message, Some("use another port or address".to_owned()));
         }
     }
-    listeners.iter().enumerate().map(|(index, listener)| resolve_one(judge, index, listener)).collect()
 }
 
 fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) -> Listener {

@@ -1,9 +1,9 @@
 //! Text in; a proven document or all of its problems out.
 //!
 //! Three steps: the text becomes a tree (`tree`), the whole tree is compared with the schema (`structure`), and what it
-//! means is judged here. A problem in one part must not hide those in another, so items without a proper structure are
-//! set aside and the others are judged; what would be judged by an item that was set aside is not judged at all, so that
-//! no problem is told that is only the echo of another.
+//! means is judged here. A problem in one part must not hide those in another, so what has no proper
+//! structure is taken out as narrowly as can be and the rest is judged (`remains`); what would be judged by a part that was
+//! taken out is not judged at all, so that no problem is told that is only the echo of another.
 //!
 //! Linear in the size of the document, except for the handful of listeners, which are compared pair by pair.
 
@@ -18,15 +18,18 @@ mod services;
 
 pub use regex::path_regex;
 
+use std::borrow::Cow;
+
 use crate::effective;
 use crate::limit;
 use crate::problem::{Code, Path, Position, Problem, Problems};
+use crate::remains::{Gaps, prune};
 use crate::schema::Document;
 use crate::suggestion::Suggestions;
 use crate::tree::{self, Dollars, Environment, Node};
 use crate::validated::{Drain, Validated};
 use crate::value::Digest;
-use judge::{Gaps, Judge};
+use judge::Judge;
 
 /// A proven document and its text with the environment filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,8 +101,13 @@ fn judge(root: &Node, problems: &mut Problems, suggestions: &mut Suggestions) ->
     if problems.omitted > 0 {
         return None;
     }
-    let (sound, gaps) = Gaps::find(root, problems);
-    let document: Document = match serde_json::from_str(&tree::to_json(&sound, Dollars::Bare)) {
+    let (remains, gaps) = if problems.is_empty() {
+        (Cow::Borrowed(root), Gaps::default())
+    } else {
+        let (remains, gaps) = prune(root, problems);
+        (Cow::Owned(remains), gaps)
+    };
+    let document: Document = match serde_json::from_str(&tree::to_json(&remains, Dollars::Bare)) {
         Ok(document) => document,
         Err(error) => {
             // The schema and the types are one, so this is a defect of ours; it is still an answer, not a panic.
@@ -107,7 +115,7 @@ fn judge(root: &Node, problems: &mut Problems, suggestions: &mut Suggestions) ->
             return None;
         }
     };
-    let mut judge = Judge { root: &sound, gaps, problems, suggestions };
+    let mut judge = Judge { root: &remains, gaps, problems, suggestions };
     limits::check(&mut judge, &document).then(|| resolve(&mut judge, &document))
 }
 

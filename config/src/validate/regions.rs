@@ -44,7 +44,7 @@ fn resolve_one(region: &written::Region) -> Region {
 }
 
 fn check_capabilities(judge: &mut Judge<'_>, index: usize, region: &written::Region) {
-    let words = region.capabilities.iter().map(|capability| *capability as u8);
+    let words = region.capabilities.iter().map(|capability| *capability as u8).enumerate();
     for (later, ..) in repeated(words) {
         let path = section("regions").item(index).field("capabilities").item(later);
         judge.report(
@@ -57,18 +57,23 @@ fn check_capabilities(judge: &mut Judge<'_>, index: usize, region: &written::Reg
 }
 
 fn check_primaries(judge: &mut Judge<'_>, regions: &[written::Region]) {
-    let mut primaries = regions.iter().enumerate().filter(|(_, region)| region.role == Role::Primary);
-    let Some((first, _)) = primaries.next() else { return };
-    for (later, _) in primaries {
-        let other = judge.place(section("regions").item(first));
+    let list = section("regions");
+    let is_primary = |index: &usize| regions[*index].role == Role::Primary && !judge.is_lost(&list, *index, "role");
+    let primaries: Vec<usize> = (0..regions.len()).filter(is_primary).collect();
+    let Some((first, others)) = primaries.split_first() else { return };
+    for later in others {
+        let other = judge.place(section("regions").item(*first));
         let message = format!("a second primary region; the first is {other}");
         let hint = "at most one region is primary: make the others `secondary`".to_owned();
-        judge.report(Code::SeveralPrimaries, section("regions").item(later).field("role"), message, Some(hint));
+        judge.report(Code::SeveralPrimaries, section("regions").item(*later).field("role"), message, Some(hint));
     }
 }
 
 fn check_standbys(judge: &mut Judge<'_>, regions: &[written::Region]) {
     for (index, region) in regions.iter().enumerate() {
+        if judge.is_lost(&section("regions"), index, "role") || judge.is_lost(&section("regions"), index, "weight") {
+            continue;
+        }
         if region.role == Role::Standby && region.weight.is_some_and(|weight| weight > Weight::ZERO) {
             let hint = "leave the weight out, or make the region `secondary`".to_owned();
             let path = section("regions").item(index).field("weight");
@@ -76,7 +81,7 @@ fn check_standbys(judge: &mut Judge<'_>, regions: &[written::Region]) {
         }
     }
     let only_standby = !regions.is_empty() && regions.iter().all(|region| region.role == Role::Standby);
-    if only_standby && !judge.gaps.regions {
+    if only_standby && !judge.gaps.is_lost(&section("regions")) {
         let hint = "make one of them `primary` or `secondary`".to_owned();
         judge.report(Code::OnlyStandby, section("regions"), "every region is a standby", Some(hint));
     }
@@ -85,7 +90,9 @@ fn check_standbys(judge: &mut Judge<'_>, regions: &[written::Region]) {
 fn check_weights(judge: &mut Judge<'_>, regions: &[Region]) {
     let mut active = regions.iter().filter(|region| region.role != Role::Standby).peekable();
     let all_zero = active.peek().is_some() && active.all(|region| region.weight == Weight::ZERO);
-    if all_zero && !judge.gaps.regions {
+    let list = section("regions");
+    let lost = |index| judge.is_lost(&list, index, "role") || judge.is_lost(&list, index, "weight");
+    if all_zero && !judge.gaps.is_lost(&list) && !(0..regions.len()).any(lost) {
         let hint = "give at least one active region a weight above 0".to_owned();
         judge.report(Code::AllWeightsZero, section("regions"), "the weights of all active regions are 0", Some(hint));
     }

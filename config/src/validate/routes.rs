@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::cover;
 use super::judge::{Judge, repeated, section};
 use super::regex::path_regex;
+use super::services::is_placed;
 use crate::limit;
 use crate::name::{ServiceName, VersionName};
 use crate::problem::{Code, Path, quote};
@@ -21,7 +22,7 @@ pub(super) fn resolve(
     regions: &[Region],
     services: &[Service],
 ) -> Vec<Route> {
-    let targets = Targets::new(services, regions);
+    let targets = Targets::new(judge, document, services, regions);
     let mut regexes = 0;
     let mut routes = Vec::with_capacity(document.routes.len());
     for (index, route) in document.routes.iter().enumerate() {
@@ -47,16 +48,39 @@ struct Targets<'a> {
     services: &'a [Service],
     regions: &'a [Region],
     places: HashMap<&'a str, usize>,
+    /// What is written in place of names that are lost.
+    lost: Vec<Option<String>>,
+    /// For each service, whether it is known where it has endpoints.
+    placed: Vec<bool>,
+    /// Whether it is known of all regions what they serve.
+    serving: bool,
 }
 
 impl<'a> Targets<'a> {
-    fn new(services: &'a [Service], regions: &'a [Region]) -> Self {
-        let places = services.iter().enumerate().rev().map(|(place, service)| (service.name.as_str(), place)).collect();
-        Self { services, regions, places }
+    fn new(judge: &Judge<'_>, document: &Document, services: &'a [Service], regions: &'a [Region]) -> Self {
+        let list = section("services");
+        let named = services.iter().enumerate().rev().filter(|(place, _)| !judge.is_lost(&list, *place, "name"));
+        let written = document.services.iter().enumerate();
+        let region_name = |(index, region): (usize, &'a Region)| {
+            (!judge.is_lost(&section("regions"), index, "name")).then(|| region.name.as_str())
+        };
+        let declared = regions.iter().enumerate().filter_map(region_name).collect();
+        let is_clear = |index| !judge.gaps.is_damaged(&section("regions").item(index).field("capabilities"));
+        Self {
+            services,
+            regions,
+            places: named.map(|(place, service)| (service.name.as_str(), place)).collect(),
+            lost: judge.gaps.lost_names(&list, services.len()),
+            placed: written.map(|(index, service)| is_placed(judge, index, service, &declared)).collect(),
+            serving: !judge.gaps.is_lost(&section("regions")) && (0..regions.len()).all(is_clear),
+        }
     }
 
     /// The service and version that a route names, if both are there.
     fn find(&self, judge: &mut Judge<'_>, path: &Path, route: &written::Route) -> Option<(usize, Option<usize>)> {
+        if judge.gaps.lost(path, "service") {
+            return None;
+        }
         let Some(service) = self.places.get(route.service.as_str()).copied() else {
             self.report_service(judge, path.clone().field("service"), &route.service);
             return None;
@@ -65,16 +89,18 @@ impl<'a> Targets<'a> {
         let versions = &self.services[service].versions;
         let version = versions.iter().position(|version| version.name == *name);
         if version.is_none() {
-            report_version(judge, path.clone().field("version"), name, &self.services[service]);
+            let versions = section("services").item(service).field("versions");
+            report_version(judge, path.clone().field("version"), name, &self.services[service], &versions);
         }
         version.map(|version| (service, Some(version)))
     }
 
     fn report_service(&self, judge: &mut Judge<'_>, path: Path, name: &ServiceName) {
-        if judge.gaps.services || judge.gaps.named.contains(name.as_str()) {
+        if judge.gaps.is_lost(&section("services")) || judge.may_be_lost(name.as_str(), &self.lost) {
             return;
         }
-        let nearest = judge.suggestions.hint(name.as_str(), self.services.iter().map(|service| service.name.as_str()));
+        let names = self.services.iter().map(|service| service.name.as_str());
+        let nearest = judge.suggestions.hint(name.as_str(), names.filter(|name| self.places.contains_key(name)));
         let hint = nearest.unwrap_or_else(|| "declare it under `services`".to_owned());
         judge.report(
             Code::DanglingReference,
@@ -87,7 +113,9 @@ impl<'a> Targets<'a> {
     /// Whether what the route asks for is served in some region where its target has endpoints.
     fn check_capability(&self, judge: &mut Judge<'_>, path: &Path, route: &Route) {
         let service = &self.services[route.service];
-        if judge.gaps.regions || service.versions.iter().all(|version| version.pools.is_empty()) {
+        let is_asked_for = is_known(judge, path, "capability")
+            && (route.capability.is_some() || !judge.gaps.is_damaged(&path.clone().field("match")));
+        if !self.serving || !self.placed[route.service] || !is_asked_for || service.versions.is_empty() {
             return;
         }
         let versions =
@@ -117,6 +145,15 @@ impl<'a> Targets<'a> {
     }
 }
 
+fn is_known(judge: &Judge<'_>, path: &Path, field: &str) -> bool {
+    !judge.gaps.lost(path, field)
+}
+
+/// Whether all of a route's match is known. One that misses a predicate would seem to match more than was meant.
+fn is_match_known(judge: &Judge<'_>, index: usize) -> bool {
+    judge.gaps.is_empty() || !judge.gaps.is_damaged(&section("routes").item(index).field("match"))
+}
+
 /// Every kind of request that the route may let through.
 fn asked(route: &Route) -> Vec<Capability> {
     if let Some(capability) = route.capability {
@@ -142,8 +179,11 @@ const fn word(capability: Capability) -> &'static str {
     }
 }
 
-fn report_version(judge: &mut Judge<'_>, path: Path, name: &VersionName, service: &Service) {
-    if service.versions.is_empty() {
+/// `versions` is the way to the versions of the service.
+fn report_version(judge: &mut Judge<'_>, path: Path, name: &VersionName, service: &Service, versions: &Path) {
+    let lost = judge.gaps.lost_names(versions, service.versions.len());
+    let is_known = !service.versions.is_empty() && !judge.gaps.is_lost(versions);
+    if !is_known || judge.may_be_lost(name.as_str(), &lost) {
         return;
     }
     let nearest = judge.suggestions.hint(name.as_str(), service.versions.iter().map(|version| version.name.as_str()));
@@ -154,7 +194,7 @@ fn report_version(judge: &mut Judge<'_>, path: Path, name: &VersionName, service
 
 fn resolve_match(judge: &mut Judge<'_>, path: &Path, matches: &written::Match, regexes: &mut usize) -> Match {
     let mut methods = matches.methods.clone();
-    for (later, _, method) in repeated(matches.methods.iter()) {
+    for (later, _, method) in repeated(matches.methods.iter().enumerate()) {
         let message = format!("the method {method} stands here twice");
         judge.report(
             Code::DuplicateValue,
@@ -288,7 +328,8 @@ fn shortened(words: String) -> String {
 /// Routes that match the same as an earlier one, by their places.
 fn check_twins(judge: &mut Judge<'_>, routes: &[Route]) -> HashMap<usize, usize> {
     let mut twins = HashMap::new();
-    for (later, first, _) in repeated(routes.iter().map(|route| &route.matches)) {
+    let known = routes.iter().enumerate().filter(|(index, _)| is_match_known(judge, *index));
+    for (later, first, _) in repeated(known.map(|(index, route)| (index, &route.matches))) {
         let other = judge.place(section("routes").item(first));
         let hint = "the earlier one always wins: remove one of them, or make one more exact".to_owned();
         judge.report(
@@ -303,7 +344,12 @@ fn check_twins(judge: &mut Judge<'_>, routes: &[Route]) -> HashMap<usize, usize>
 }
 
 fn check_names(judge: &mut Judge<'_>, document: &Document, routes: &[Route], twins: &HashMap<usize, usize>) {
-    for (later, first, name) in repeated(routes.iter().map(|route| route.name.as_str())) {
+    let is_named = |judge: &Judge<'_>, index: usize| {
+        let path = section("routes").item(index);
+        is_known(judge, &path, "name") && (document.routes[index].name.is_some() || is_match_known(judge, index))
+    };
+    let named = routes.iter().enumerate().filter(|(index, _)| is_named(judge, *index));
+    for (later, first, name) in repeated(named.map(|(index, route)| (index, route.name.as_str()))) {
         let is_written = document.routes[later].name.is_some();
         // Twins have the same default name too; that they are twins says it all.
         if !is_written && twins.contains_key(&later) {
@@ -318,7 +364,7 @@ fn check_names(judge: &mut Judge<'_>, document: &Document, routes: &[Route], twi
 }
 
 fn check_cover(judge: &mut Judge<'_>, routes: &[Route], twins: &HashMap<usize, usize>) {
-    for (hidden, by) in cover::hidden(routes) {
+    for (hidden, by) in cover::hidden(routes, |index| is_match_known(judge, index)) {
         if twins.contains_key(&hidden) {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Whether each service has somewhere to go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use super::judge::{Judge, repeated, section};
@@ -17,23 +17,46 @@ use crate::value::Weight;
 
 pub(super) fn resolve(judge: &mut Judge<'_>, services: &[written::Service], regions: &[Region]) -> Vec<Service> {
     judge.unique_names(&section("services"), "service", services.iter().map(|service| service.name.as_str()));
-    let regions = Regions::new(regions);
+    let regions = Regions::new(judge, regions);
     let all = services.iter().enumerate();
     all.map(|(index, service)| resolve_one(judge, section("services").item(index), service, &regions)).collect()
+}
+
+/// Whether it is known in which regions the service has endpoints.
+pub(super) fn is_placed(judge: &Judge<'_>, index: usize, service: &written::Service, regions: &HashSet<&str>) -> bool {
+    let path = section("services").item(index);
+    let is_known = |endpoints: &Endpoints| match endpoints {
+        Endpoints::Here(list) => !list.is_empty(),
+        Endpoints::ByRegion(lists) => !lists.is_empty() && lists.keys().all(|name| regions.contains(name.as_str())),
+    };
+    let mut lists = service.versions.iter().flatten().map(|version| &version.endpoints).chain(&service.endpoints);
+    // Beside the one that is there, the other was hardly meant by an unknown field.
+    let is_whole = match (&service.versions, &service.endpoints) {
+        (Some(_), _) => !judge.gaps.lost(&path, "versions"),
+        (None, endpoints) => endpoints.is_some(),
+    };
+    is_whole && lists.all(is_known)
 }
 
 /// The regions by name.
 struct Regions<'a> {
     all: &'a [Region],
     places: HashMap<&'a str, usize>,
+    /// What is written in place of names that are lost.
+    lost: Vec<Option<String>>,
 }
 
 impl<'a> Regions<'a> {
-    fn new(all: &'a [Region]) -> Self {
-        Self {
-            all,
-            places: all.iter().enumerate().rev().map(|(place, region)| (region.name.as_str(), place)).collect(),
-        }
+    fn new(judge: &Judge<'_>, all: &'a [Region]) -> Self {
+        let list = section("regions");
+        let lost = judge.gaps.lost_names(&list, all.len());
+        let named = all.iter().enumerate().rev().filter(|(place, _)| !judge.is_lost(&list, *place, "name"));
+        Self { all, places: named.map(|(place, region)| (region.name.as_str(), place)).collect(), lost }
+    }
+
+    /// The first region that has a name.
+    fn first(&self) -> Option<&'a Region> {
+        self.all.iter().find(|region| self.places.contains_key(region.name.as_str()))
     }
 }
 
@@ -69,8 +92,10 @@ fn resolve_split(split: &written_split::Split) -> Split {
 
 fn resolve_check(judge: &mut Judge<'_>, service: &Path, check: &written_check::HealthCheck) -> HealthCheck {
     let (interval, timeout) = (check.interval.0, check.timeout.0);
-    if timeout > interval {
-        let path = service.clone().field("health_check").field("timeout");
+    let path = service.clone().field("health_check");
+    let is_known = !judge.gaps.lost(&path, "interval") && !judge.gaps.lost(&path, "timeout");
+    if timeout > interval && is_known {
+        let path = path.field("timeout");
         let write = crate::duration::write;
         let message = format!("the timeout {} is longer than the interval {}", write(timeout), write(interval));
         let hint =
@@ -104,6 +129,7 @@ fn resolve_versions(
             judge.report(Code::Conflict, path.clone().field("endpoints"), message, Some(hint));
             Vec::new()
         }
+        (None, None) if judge.gaps.lost(path, "versions") || judge.gaps.lost(path, "endpoints") => Vec::new(),
         (None, None) => {
             let hint =
                 "write `endpoints: [\"10.0.0.1:8080\"]`, or `versions` if there is something to shift".to_owned();
@@ -121,7 +147,8 @@ fn resolve_written(
     regions: &Regions<'_>,
 ) -> Vec<Version> {
     judge.unique_names(list, "version", versions.iter().map(|version| version.name.as_str()));
-    if versions.iter().all(|version| version.weight == Weight::ZERO) {
+    let weights = versions.iter().enumerate().map(|(index, version)| (index, version.weight));
+    if all_zero(judge, list, weights) {
         let hint = "give at least one version a weight above 0".to_owned();
         judge.report(Code::AllWeightsZero, list.clone(), "the weights of all versions are 0", Some(hint));
     }
@@ -136,8 +163,12 @@ fn resolve_written(
 fn resolve_pools(judge: &mut Judge<'_>, path: Path, endpoints: &Endpoints, regions: &Regions<'_>) -> Vec<Pool> {
     let mut pools = match endpoints {
         Endpoints::Here(list) => {
-            if regions.all.len() > 1 && !judge.gaps.regions {
-                let hint = format!("write a list for each region: {{ {}: [..] }}", regions.all[0].name);
+            if list.is_empty() {
+                return Vec::new();
+            }
+            if regions.all.len() > 1 {
+                let name = regions.first().map_or("REGION", |region| region.name.as_str());
+                let hint = format!("write a list for each region: {{ {name}: [..] }}");
                 judge.report(
                     Code::Conflict,
                     path.clone(),
@@ -164,10 +195,11 @@ fn resolve_pools(judge: &mut Judge<'_>, path: Path, endpoints: &Endpoints, regio
 }
 
 fn report_undeclared(judge: &mut Judge<'_>, path: Path, name: &str, regions: &Regions<'_>) {
-    if judge.gaps.regions {
+    if judge.gaps.is_lost(&section("regions")) || judge.may_be_lost(name, &regions.lost) {
         return;
     }
-    let nearest = judge.suggestions.hint(name, regions.all.iter().map(|region| region.name.as_str()));
+    let names = regions.all.iter().map(|region| region.name.as_str());
+    let nearest = judge.suggestions.hint(name, names.filter(|name| regions.places.contains_key(name)));
     let hint = nearest.unwrap_or_else(|| "declare it under `regions`".to_owned());
     judge.report_key(Code::UndeclaredRegion, path, format!("the region {} is not declared", quote(name)), hint);
 }
@@ -176,16 +208,24 @@ fn resolve_pool(judge: &mut Judge<'_>, path: &Path, region: usize, list: &[writt
     let endpoint =
         |endpoint: &written_endpoint::Endpoint| Endpoint { address: endpoint.address().0, weight: endpoint.weight() };
     let endpoints: Vec<Endpoint> = list.iter().map(endpoint).collect();
-    let addresses = endpoints.iter().map(|endpoint| endpoint.address);
+    let addresses = endpoints.iter().map(|endpoint| endpoint.address).enumerate();
+    let addresses = addresses.filter(|(index, _)| !judge.is_lost(path, *index, "address"));
     for (later, first, address) in repeated::<SocketAddr>(addresses) {
         let other = judge.place(path.clone().item(first));
         let message = format!("the endpoint {address} is already {other}");
         let hint = "remove it; a larger share is a larger weight".to_owned();
         judge.report(Code::DuplicateEndpoint, path.clone().item(later), message, Some(hint));
     }
-    if endpoints.iter().all(|endpoint| endpoint.weight == Weight::ZERO) {
+    let weights = endpoints.iter().enumerate().map(|(index, endpoint)| (index, endpoint.weight));
+    if all_zero(judge, path, weights) {
         let hint = "give at least one endpoint a weight above 0".to_owned();
         judge.report(Code::AllWeightsZero, path.clone(), "the weights of all endpoints are 0", Some(hint));
     }
     Pool { region, endpoints }
+}
+
+/// Whether no item of a list has a weight above 0, as far as all of them are known.
+fn all_zero(judge: &Judge<'_>, list: &Path, mut weights: impl Iterator<Item = (usize, Weight)>) -> bool {
+    !judge.gaps.is_lost(list)
+        && weights.all(|(index, weight)| weight == Weight::ZERO && !judge.is_lost(list, index, "weight"))
 }
