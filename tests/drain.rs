@@ -88,6 +88,17 @@ fn an_idle_connection_may_ask_once_more() {
     stage.wait_exit(SOON);
 }
 
+/// Browsers and balancers open connections ahead of need: such a one lingers like an idle one and does not hold the drain.
+#[test]
+fn a_connection_that_never_sent_a_byte_does_not_hold_the_drain() {
+    let mut stage = Stage::new("deadline: 60s");
+    let silent = TcpStream::connect(stage.web).unwrap();
+    stage.sluice.wait_metric("sluice_connections", &[("listener", "web")], 1.0);
+    stage.sluice.begin_drain();
+    stage.wait_exit(SOON);
+    drop(silent);
+}
+
 #[test]
 fn h2_gets_a_goaway_and_its_stream_finishes() {
     let mut stage = Stage::new("deadline: 60s");

@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use super::Known;
+use super::{Known, Refused};
 
 /// Where one field stands in the buffer.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +80,21 @@ impl Fields {
     pub fn set_known(&mut self, known: Known, value: impl AsRef<[u8]>) {
         self.remove(known);
         self.push_known(known, value);
+    }
+
+    /// Appends a field of text that nobody has looked at yet.
+    ///
+    /// # Errors
+    /// When the name is no token or the value holds a control byte: written to HTTP/1.1 it would break the head.
+    pub fn push_checked(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if !is_token(name) {
+            return Err(Refused::bad("field_name"));
+        }
+        if !is_value(value) {
+            return Err(Refused::bad("field_value"));
+        }
+        self.push(name, value);
+        Ok(())
     }
 
     fn append(&mut self, known: Known, name: &[u8], value: &[u8]) {

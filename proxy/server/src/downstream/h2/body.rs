@@ -35,8 +35,10 @@ impl StreamSource {
                 return Poll::Ready(Ok(Frame::Data(data)));
             }
         }
-        let trailers = ready!(self.body.poll_trailers(cx)).map_err(|error| fault(&error))?;
-        Poll::Ready(Ok(trailers.map_or(Frame::End, |map| Frame::Trailers(head::trailers(&map)))))
+        let Some(map) = ready!(self.body.poll_trailers(cx)).map_err(|error| fault(&error))? else {
+            return Poll::Ready(Ok(Frame::End));
+        };
+        Poll::Ready(head::trailers(&map).map(Frame::Trailers).map_err(|_| Ending::ClientFault))
     }
 }
 

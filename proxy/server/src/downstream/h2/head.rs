@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sluice_proxy_core::outcome::Ending;
 
 use crate::h1::Refused;
-use crate::message::{Fields, Framing, Known, Method, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, Framing, Method, RequestHead, ResponseHead, Version};
 
 /// The request's head, of at most `most` fields. `ended`: no body follows.
 pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead, Refused> {
@@ -26,7 +26,7 @@ pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead,
     }
     head.set_target(path.as_bytes())?;
     head.set_authority(authority(parts)?)?;
-    copy_fields(&parts.headers, &mut head.fields);
+    copy_fields(&parts.headers, &mut head.fields)?;
     head.framing = framing(&parts.headers, ended)?;
     head.keep_alive = true;
     head.expect_continue = parts.headers.contains_key(http::header::EXPECT);
@@ -50,8 +50,9 @@ fn authority(parts: &Parts) -> Result<&[u8], Refused> {
     }
 }
 
-/// Several cookie fields are one (RFC 9113, section 8.2.3); Host is kept as the authority.
-fn copy_fields(headers: &HeaderMap, fields: &mut Fields) {
+/// Several cookie fields are one (RFC 9113, section 8.2.3); Host is kept as the authority. The `http` crate takes names
+/// that are no tokens, such as `a"b`.
+fn copy_fields(headers: &HeaderMap, fields: &mut Fields) -> Result<(), Refused> {
     let mut cookies = Vec::new();
     for (name, value) in headers {
         if name == http::header::COOKIE {
@@ -60,12 +61,13 @@ fn copy_fields(headers: &HeaderMap, fields: &mut Fields) {
             }
             cookies.extend_from_slice(value.as_bytes());
         } else if name != http::header::HOST {
-            fields.push(name.as_str(), value.as_bytes());
+            fields.push_checked(name.as_str().as_bytes(), value.as_bytes())?;
         }
     }
     if !cookies.is_empty() {
-        fields.push_known(Known::Cookie, cookies);
+        fields.push_checked(b"cookie", &cookies)?;
     }
+    Ok(())
 }
 
 fn framing(headers: &HeaderMap, ended: bool) -> Result<Framing, Refused> {
@@ -88,12 +90,12 @@ fn parse_length(text: &[u8]) -> Result<u64, Refused> {
 }
 
 /// Trailers in our own form.
-pub(super) fn trailers(map: &HeaderMap) -> Fields {
+pub(super) fn trailers(map: &HeaderMap) -> Result<Fields, Refused> {
     let mut fields = Fields::new();
     for (name, value) in map {
-        fields.push(name.as_str(), value.as_bytes());
+        fields.push_checked(name.as_str().as_bytes(), value.as_bytes())?;
     }
-    fields
+    Ok(fields)
 }
 
 /// Fields as HTTP/2 takes them. What belongs to one connection was stripped before; a field that HTTP/2 cannot carry is
@@ -114,4 +116,23 @@ pub(super) fn map(fields: &Fields) -> HeaderMap {
 /// The status of an answer.
 pub(super) fn status(head: &ResponseHead) -> Result<StatusCode, Ending> {
     StatusCode::from_u16(head.status).map_err(|_| Ending::BadHead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(name: &[u8], value: &[u8]) -> Parts {
+        let request = http::Request::builder().uri("http://a.b/").body(()).unwrap();
+        let mut parts = request.into_parts().0;
+        parts.headers.append(HeaderName::from_lowercase(name).unwrap(), HeaderValue::from_bytes(value).unwrap());
+        parts
+    }
+
+    /// What `http` takes for a name must not reach an origin of HTTP/1.1, where it is none.
+    #[test]
+    fn a_field_that_http1_cannot_carry_is_refused() {
+        assert_eq!(read(&parts(b"a\"b", b"x"), true, 100).unwrap_err(), Refused::bad("field_name"));
+        assert!(read(&parts(b"a-b", b"x\ty\xff"), true, 100).is_ok());
+    }
 }
