@@ -171,7 +171,7 @@ proptest! {
         let mut document = good();
         for (place, value) in places {
             let pointers = pointers(&document);
-            *document.pointer_mut(&*pointers[place.index(pointers.len())]).unwrap() = value;
+            *document.pointer_mut(&pointers[place.index(pointers.len())]).unwrap() = value;
         }
         if let Err(problems) = validate(&document.to_string(), &Environment::empty()) {
             let defect = problems.problems.iter().find(|problem| problem.message.contains("cannot be decoded"));
@@ -184,8 +184,8 @@ proptest! {
     fn a_bad_value_has_no_echo(place in any::<prop::sample::Index>()) {
         let mut document = good();
         let pointers = pointers(&document);
-        *document.pointer_mut(&*pointers[place.index(pointers.len())]).unwrap() = json!(2.5);
-        prop_assert_eq!(places(&told(&document)), [path(&*pointers[place.index(pointers.len())])]);
+        *document.pointer_mut(&pointers[place.index(pointers.len())]).unwrap() = json!(2.5);
+        prop_assert_eq!(places(&told(&document)), [path(&pointers[place.index(pointers.len())])]);
     }
 
     /// And one missing value, or a misspelt field, at most one.
@@ -207,7 +207,7 @@ fn pointers(document: &Value) -> Vec<String> {
     let inner: Vec<(String, &Value)> = match document {
         Value::Array(items) => items.iter().enumerate().map(|(place, item)| (place.to_string(), item)).collect(),
         Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     for (step, value) in inner {
         found.extend(pointers(value).into_iter().map(|pointer| format!("/{step}{pointer}")));

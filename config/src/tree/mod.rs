@@ -11,6 +11,7 @@ mod environment;
 mod json;
 mod reading;
 mod scalar;
+mod surrogate;
 
 pub use environment::Environment;
 pub(crate) use json::{Dollars, escape_references, to_json};

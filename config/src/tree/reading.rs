@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput, Tag
 
 use super::environment::{Environment, ReferenceError, substitute};
 use super::scalar::typed;
+use super::surrogate::Joined;
 use super::{Entry, Measure, Node, Value};
 use crate::limit;
 use crate::problem::{Code, Path, Position, Problem, Problems, quote};
@@ -20,11 +21,12 @@ const SMALL_MAP: usize = 16;
 /// The one problem that leaves no tree.
 pub(crate) fn read(text: &str, environment: &Environment, problems: &mut Problems) -> Result<Node, Box<Problem>> {
     check_text(text)?;
-    let spaced = without_tabs(text);
+    let plain = as_yaml(text);
+    let position = |marker: Marker| place(marker.line(), plain.column(marker.line(), marker.col()) + 1);
     let mut reader = Reader::new(environment, problems);
     let mut root = None;
-    for event in Parser::<StrInput<'_>>::new_from_str(&spaced) {
-        let (event, span) = event.map_err(|error| syntax(&error, text))?;
+    for event in Parser::<StrInput<'_>>::new_from_str(&plain.text) {
+        let (event, span) = event.map_err(|error| syntax(&error, position(*error.marker()), text))?;
         if matches!(event, Event::DocumentStart(_)) && root.is_some() {
             let problem = Problem::new(
                 Code::SeveralDocuments,
@@ -75,10 +77,15 @@ fn nothing() -> Problem {
     Problem::of_file(Code::EmptyDocument, "the document is empty").hint(hint)
 }
 
-/// JSON may be indented by tabs, YAML may not. Inside brackets indentation means nothing, so there a tab is a space.
-fn without_tabs(text: &str) -> Cow<'_, str> {
+/// JSON is YAML but for two things: it may be indented by tabs, and it writes some characters as pairs of escapes.
+fn as_yaml(text: &str) -> Joined<'_> {
     let starts_flow = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).starts_with(['{', '[']);
-    if !starts_flow || !text.contains('\t') {
+    if starts_flow { Joined::new(without_tabs(text)) } else { Joined::unchanged(text.into()) }
+}
+
+/// Inside brackets indentation means nothing, so there a tab is a space.
+fn without_tabs(text: &str) -> Cow<'_, str> {
+    if !text.contains('\t') {
         return text.into();
     }
     let mut indents = true;
@@ -89,21 +96,18 @@ fn without_tabs(text: &str) -> Cow<'_, str> {
     spaced.collect::<String>().into()
 }
 
-fn syntax(error: &ScanError, text: &str) -> Box<Problem> {
-    let at = position(*error.marker());
+fn syntax(error: &ScanError, at: Position, text: &str) -> Box<Problem> {
     let line = text.lines().nth(usize::try_from(at.line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
     let problem = Problem::new(Code::Syntax, Path::default(), at, format!("the text is not YAML: {}", error.info()));
-    Box::new(if line.contains("${") {
+    Box::new(if error.info().contains("invalid Unicode character escape") {
+        problem.hint("half of a pair such as \\ud83d\\ude00 is no character, and only JSON has pairs: write the character itself")
+    } else if line.contains("${") {
         problem.hint("inside { } or [ ] a reference needs quotes: \"${NAME}\"")
     } else if line.trim_start_matches(' ').starts_with('\t') {
         problem.hint("YAML is indented with spaces, not with tabs")
     } else {
         problem
     })
-}
-
-fn position(marker: Marker) -> Position {
-    place(marker.line(), marker.col() + 1)
 }
 
 fn place(line: usize, column: usize) -> Position {
