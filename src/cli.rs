@@ -1,8 +1,10 @@
 //! What can be typed: the subcommands, the flags that all share, and the exit codes.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::terminal::Color;
 use crate::{check, completions, config, demo, explain, run};
@@ -59,13 +61,26 @@ pub(crate) struct OutputArg {
     pub(crate) output: Output,
 }
 
-/// How the process ends. Errors of usage end it in the parser, with 2.
+/// How the process ends. Most errors of usage end it in the parser, with the code of [`Exit::Misused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// What was asked for is done.
     Done,
     /// It was refused, or failed.
     Refused,
+    /// What was typed means nothing.
+    Misused,
+}
+
+/// Tells an error of usage that the parser cannot see, in the parser's form.
+pub(crate) fn misused(command: &str, words: &str) -> Exit {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli.find_subcommand_mut(command).expect("every command is defined");
+    let error = command.error(ErrorKind::ValueValidation, words);
+    // If standard error cannot be written to, there is nowhere to say so.
+    let _ = error.print();
+    Exit::Misused
 }
 
 impl From<Exit> for ExitCode {
@@ -73,8 +88,24 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Done => Self::SUCCESS,
             Exit::Refused => Self::FAILURE,
+            Exit::Misused => Self::from(2),
         }
     }
+}
+
+/// What was typed, with `sluice help --help` as what is meant by it: the parser would take the flag for a command.
+pub(crate) fn arguments(typed: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = typed.into_iter().collect();
+    if all.len() == 3 && all[1] == "help" && (all[2] == "--help" || all[2] == "-h") {
+        all.remove(1);
+    }
+    all
+}
+
+/// Words that name the variable which a refused text may come from: the parser names the flag only.
+pub(crate) fn source(variable: &str, text: &str) -> String {
+    let set = std::env::var_os(variable).is_some_and(|value| value == *text);
+    if set { format!(" (the environment has {variable}={text})") } else { String::new() }
 }
 
 #[cfg(test)]

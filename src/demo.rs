@@ -2,6 +2,7 @@
 
 mod client;
 mod fault;
+mod intended;
 mod load;
 mod origin;
 mod plan;
@@ -27,9 +28,9 @@ use tokio::task::LocalSet;
 
 use crate::cli::Exit;
 use crate::logging::LogArgs;
-use crate::run::cores;
+use crate::run::{cores, workers};
 use crate::serve::{AccessLog, Service};
-use crate::terminal::Color;
+use crate::terminal::{Color, columns};
 use fault::{Fail, Slow};
 use load::CONNECTIONS;
 use origin::Origins;
@@ -45,7 +46,7 @@ pub(crate) struct DemoArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = length)]
     length: Option<Duration>,
     /// Threads that serve requests [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = cores(), hide_default_value = true)]
+    #[arg(long, value_name = "N", value_parser = workers, default_value_t = cores(), hide_default_value = true)]
     workers: NonZeroUsize,
     /// Let origins answer late, such as us-east-1/v2=200ms; may be given more than once
     #[arg(long, value_name = "REGION/VERSION=TIME")]
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &DemoArgs, color: Color) -> anyhow::Result<Exit> {
     // What the proxy says of its end is nearer to the cause than what its clients say.
     stop(proxy, told.get())?;
     let seen = seen?;
-    view.finish(&summary(&seen.parts, &seen.tally, &seen.complaints, color.stdout()))?;
+    view.finish(&summary(&seen.parts, &seen.tally, &seen.complaints, columns(), color.stdout()))?;
     Ok(if seen.complaints.is_empty() { Exit::Done } else { Exit::Refused })
 }
 

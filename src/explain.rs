@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{Exit, Output, OutputArg};
+use crate::cli::{Exit, Output, OutputArg, misused};
 use crate::document::open;
 use crate::terminal::{Color, print};
 use crate::value;
 use outcome::Explanation;
-use request::{Header, Request};
+use request::{Header, Typed};
 
 /// Which request.
 #[derive(Debug, Args)]
@@ -38,9 +38,12 @@ pub(crate) struct ExplainArgs {
 /// Explains one request offline: every endpoint counts as verified.
 ///
 /// # Errors
-/// The file cannot be read, the URL is none, or nobody reads the result.
+/// The file cannot be read, or nobody reads the result.
 pub(crate) fn run(args: &ExplainArgs, color: Color) -> anyhow::Result<Exit> {
-    let request = Request::new(&args.request, &args.header, args.client)?;
+    let typed = match Typed::read(&args.request, &args.header, args.client) {
+        Ok(typed) => typed,
+        Err(words) => return Ok(misused("explain", &words)),
+    };
     let document = match open(&args.file)? {
         Ok(document) => document.source.validated,
         Err(unsound) => {
@@ -48,7 +51,7 @@ pub(crate) fn run(args: &ExplainArgs, color: Color) -> anyhow::Result<Exit> {
             return Ok(Exit::Refused);
         }
     };
-    let explanation = Explanation::of(&document, &request)?;
+    let explanation = Explanation::of(&document, &typed)?;
     match args.output.output {
         Output::Table => print(show::lines(&explanation, color.stdout()))?,
         form @ (Output::Json | Output::Yaml) => print([value::render(&serde_json::to_value(&explanation)?, form)?])?,

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
+use crate::cli::source;
 use crate::terminal::Color;
 
 /// How the log is written.
@@ -19,8 +19,8 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// What is logged to standard error: off, error, warn, info, debug, trace, or directives such as `sluice_proxy=debug`
-    /// [default: info; of the demo: error]
+    /// What is logged to standard error: off, error, warn, info, debug or trace, and for single parts of the program, as in
+    /// `warn,sluice_proxy=debug` [default: info; of the demo: error]
     #[arg(long, value_name = "LEVEL", env = "RUST_LOG", hide_env_values = true, value_parser = level)]
     log_level: Option<String>,
     /// How it is written
@@ -31,19 +31,39 @@ pub(crate) struct LogArgs {
 /// pingora reports each failed attempt at error level; what became of the request is told in the access log.
 const QUIET: &str = "pingora_core=off,pingora_pool=off,pingora_rustls=off";
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Narrower than the filter's own grammar: that takes a bare word for a part of the program, so that a misspelt level
+/// would log nothing at all.
 fn level(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
+    for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+        check(directive).map_err(|fault| {
+            let levels = LEVELS.join(", ");
+            let source = source("RUST_LOG", text);
+            format!("{fault}; write LEVEL or PART=LEVEL, several with commas, LEVEL being one of {levels}{source}")
+        })?;
+    }
+    Ok(text.to_owned())
+}
+
+fn check(directive: &str) -> Result<(), String> {
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let is_part =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:-".contains(&b));
+    match directive.split_once('=') {
+        None if is_level(directive) => Ok(()),
+        None => Err(format!("`{directive}` is not a level")),
+        Some((part, _)) if !is_part(part) => Err(format!("`{part}` is not a part of a program")),
+        Some((_, level)) if !is_level(level) => Err(format!("`{level}` is not a level")),
+        Some(_) => EnvFilter::try_new(directive).map(drop).map_err(|e| e.to_string()),
+    }
 }
 
 impl LogArgs {
     /// Begins to log, at this level unless another was asked for. Later calls change nothing.
     pub(crate) fn start(&self, level: &str, color: Color) {
-        // The last directive for a target holds, so what the operator wrote comes after what is quiet by itself.
-        let filter = EnvFilter::builder()
-            .with_default_directive(LevelFilter::INFO.into())
-            .parse_lossy(format!("{QUIET},{}", self.log_level.as_deref().unwrap_or(level)));
         let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            .with_env_filter(EnvFilter::new(self.directives(level)))
             .with_writer(std::io::stderr)
             .with_ansi(color.stderr().is_on());
         // This carries the records of the `log` facade over, too. It fails only where a log is already set.
@@ -51,5 +71,44 @@ impl LogArgs {
             Format::Text => log.compact().try_init(),
             Format::Json => log.json().try_init(),
         };
+    }
+
+    /// The last directive for a part holds, so what the operator wrote comes after what holds without it.
+    fn directives(&self, level: &str) -> String {
+        format!("{QUIET},{level},{}", self.log_level.as_deref().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_level_is_refused_with_what_would_be_one() {
+        for bad in
+            ["blah", "inof", "sluice_proxy", "sluice_proxy=loud", "=debug", "a=b=c", "[x]=debug", "info,blah", "7"]
+        {
+            let words = level(bad).unwrap_err();
+            assert!(words.contains("off, error, warn, info, debug, trace"), "{bad}: {words}");
+        }
+        for good in ["off", "info", "WARN", "sluice_proxy=debug", "warn, sluice_proxy::probe=trace", ""] {
+            assert_eq!(level(good).as_deref(), Ok(good));
+        }
+    }
+
+    /// Whether an event of this level and part would be logged.
+    fn logs(asked: &str, level: &str) -> bool {
+        let log = LogArgs { log_level: Some(asked.to_owned()), log_format: Format::Text };
+        let filter = EnvFilter::new(log.directives("info")).to_string();
+        filter.split(',').any(|directive| directive == level)
+    }
+
+    #[test]
+    fn a_part_is_named_besides_what_holds_without_it() {
+        assert!(
+            logs("", "info") && logs("sluice_proxy=debug", "info") && logs("sluice_proxy=debug", "sluice_proxy=debug")
+        );
+        assert!(logs("warn", "warn") && !logs("warn", "info"), "a level takes the place of the default");
+        assert!(logs("pingora_core=error", "pingora_core=error") && !logs("pingora_core=error", "pingora_core=off"));
     }
 }

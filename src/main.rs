@@ -8,6 +8,7 @@ mod demo;
 mod document;
 mod explain;
 mod logging;
+mod open_files;
 mod run;
 mod serve;
 mod terminal;
@@ -24,7 +25,7 @@ use crate::cli::{Cli, Command, Exit};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::arguments(std::env::args_os()));
     match dispatch(cli.command, cli.color) {
         Ok(exit) => exit.into(),
         Err(error) => fail(&error, cli.color).into(),

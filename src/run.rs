@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::Exit;
+use crate::cli::{Exit, source};
 use crate::logging::LogArgs;
+use crate::open_files;
 use crate::serve::{AccessLog, Service};
 use crate::terminal::Color;
 
@@ -17,7 +18,7 @@ pub(crate) struct RunArgs {
     /// The document, YAML or JSON. It is read again when it changes, and at once on SIGHUP
     file: PathBuf,
     /// Threads that serve requests [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = cores(), hide_default_value = true)]
+    #[arg(long, value_name = "N", value_parser = workers, default_value_t = cores(), hide_default_value = true)]
     pub(crate) workers: NonZeroUsize,
     /// Where health, readiness, metrics and what runs are told; read-only
     #[arg(
@@ -25,6 +26,7 @@ pub(crate) struct RunArgs {
         value_name = "ADDRESS",
         env = "SLUICE_STATUS",
         hide_env_values = true,
+        value_parser = status,
         default_value = "127.0.0.1:9901"
     )]
     pub(crate) status: SocketAddr,
@@ -35,9 +37,31 @@ pub(crate) struct RunArgs {
     log: LogArgs,
 }
 
+/// The most workers. More than there are cores serve nothing, and each costs a thread with sockets of its own.
+const MAX_WORKERS: NonZeroUsize = NonZeroUsize::new(1024).expect("it is not 0");
+
 /// One worker for each core that this process may use.
 pub(crate) fn cores() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(MAX_WORKERS))
+}
+
+/// Reads a number of workers.
+pub(crate) fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let number: u64 = text.parse().map_err(|_| format!("write a whole number from 1 to {MAX_WORKERS}"))?;
+    let fits = usize::try_from(number).unwrap_or(usize::MAX);
+    match NonZeroUsize::new(fits) {
+        None => Err("at least 1 is needed".to_owned()),
+        Some(number) if number > MAX_WORKERS => {
+            Err(format!("at most {MAX_WORKERS} are possible; one per core is best"))
+        }
+        Some(number) => Ok(number),
+    }
+}
+
+fn status(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("write an IP address and a port, such as 127.0.0.1:9901 or [::1]:9901{}", source("SLUICE_STATUS", text))
+    })
 }
 
 /// Runs until the process is told to leave and every request under way has ended.
@@ -53,6 +77,7 @@ pub(crate) fn run(args: &RunArgs, color: Color) -> anyhow::Result<Exit> {
             return Ok(Exit::Refused);
         }
     };
+    open_files::prepare(&args.file);
     service.run(args.workers, args.status, &args.access_log)?;
     Ok(Exit::Done)
 }

@@ -40,6 +40,50 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
+/// Columns where the terminal does not say.
+const COLUMNS: usize = 80;
+
+/// The columns of the terminal that standard output is. Absent: it is none, and lines may be as long as they like.
+pub(crate) fn columns() -> Option<usize> {
+    let out = io::stdout();
+    out.is_terminal().then(|| match rustix::termios::tcgetwinsize(&out) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => COLUMNS,
+    })
+}
+
+/// The columns that a line takes. Colours take none.
+pub(crate) fn width(line: &str) -> usize {
+    let mut coloured = false;
+    let seen = line.chars().filter(|c| {
+        let hidden = coloured || *c == '\x1b';
+        coloured = hidden && *c != 'm';
+        !hidden
+    });
+    seen.count()
+}
+
+/// The rows that lines take on a terminal of so many columns, which breaks those that are longer.
+pub(crate) fn rows(lines: &[String], columns: usize) -> usize {
+    lines.iter().map(|line| width(line).div_ceil(columns.max(1)).max(1)).sum()
+}
+
+/// The text in lines of so many columns, broken between words. Those that follow stand under the first word of the first.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    if width(text) <= columns {
+        return vec![text.to_owned()];
+    }
+    let indent = &text[..text.len() - text.trim_start().len()];
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= columns => *line += &format!(" {word}"),
+            _ => lines.push(format!("{indent}{word}")),
+        }
+    }
+    lines
+}
+
 /// Writes lines to standard output.
 ///
 /// # Errors
@@ -173,6 +217,21 @@ mod tests {
         assert_eq!(plain, ["NAME         SHARE", "us-east-1      7 %", "é          100.0 %", "alone"]);
         let coloured = table.lines(Paint(true));
         assert_eq!(coloured[1], "\x1b[32mus-east-1\x1b[0m      7 %");
+    }
+
+    #[test]
+    fn rows_are_counted_by_what_is_seen() {
+        assert_eq!(width("\x1b[32mµs\x1b[0m x"), 4);
+        let lines = [String::new(), "\x1b[31m12345\x1b[0m".to_owned(), "123456".to_owned(), "12345678901".to_owned()];
+        assert_eq!(rows(&lines, 5), 1 + 1 + 2 + 3);
+        assert_eq!(rows(&lines, 0), 1 + 5 + 6 + 11, "a terminal without columns is no reason to fail");
+    }
+
+    #[test]
+    fn text_breaks_between_words() {
+        assert_eq!(wrap("a  b", 4), ["a  b"]);
+        assert_eq!(wrap("  one two three", 9), ["  one two", "  three"]);
+        assert_eq!(wrap("incomprehensible is", 5), ["incomprehensible", "is"]);
     }
 
     #[test]

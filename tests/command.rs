@@ -101,7 +101,7 @@ fn no_document_is_an_error_everywhere() {
 #[test]
 fn wrong_usage_ends_with_2() {
     let (_folder, file) = written(sound());
-    let wrong: [&[&str]; 10] = [
+    let wrong: [&[&str]; 14] = [
         &[],
         &["check"],
         &["chekc", &file],
@@ -110,7 +110,11 @@ fn wrong_usage_ends_with_2() {
         &["run", &file, "--workers", "0"],
         &["run", &file, "--workers", "many"],
         &["run", &file, "--status", "nowhere"],
+        &["run", &file, "--log-level", "blah"],
         &["explain", &file],
+        &["explain", &file, "GET"],
+        &["explain", &file, "ftp://shop.test/"],
+        &["explain", &file, "G ET", "http://shop.test/"],
         &["config", "hide", &file],
     ];
     for arguments in wrong {
@@ -164,6 +168,14 @@ fn explain_tells_who_would_answer_and_why() {
     assert_eq!(table.code, 0, "{}", table.err);
     assert!(table.out.contains("shop"), "{}", table.out);
     assert_plain(&table.out);
+}
+
+#[test]
+fn explain_tells_what_the_proxy_refuses() {
+    let (_folder, file) = written(sound());
+    let ran = sluice(&["explain", &file, "TRACE", "http://shop.test/"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.out.contains("501") && ran.out.contains("method_not_served"), "{}", ran.out);
 }
 
 #[test]

@@ -1,6 +1,3 @@
-use clap::CommandFactory;
-use clap::error::ErrorKind;
-
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -64,11 +61,24 @@ fn an_explained_request_has_a_method_or_not() {
 #[test]
 fn usage_errors_say_what_is_possible() {
     assert!(refused("sluice check s.yaml --output xml").contains("table, json, yaml"));
-    assert!(refused("sluice run s.yaml --workers 0").contains("workers"));
-    assert!(refused("sluice run s.yaml --log-level loud=x=y").contains("log-level"));
+    assert!(refused("sluice run s.yaml --workers 0").contains("at least 1"));
+    assert!(refused("sluice run s.yaml --workers -1").contains("-1"));
+    assert!(refused("sluice run s.yaml --workers many").contains("from 1 to 1024"));
+    assert!(refused("sluice demo --workers 99999").contains("at most 1024"));
+    assert!(refused("sluice run s.yaml --status localhost:9901").contains("such as 127.0.0.1:9901"));
+    assert!(refused("sluice run s.yaml --log-level blah").contains("off, error, warn, info, debug, trace"));
     assert!(refused("sluice demo --for 5s").contains("20 s"));
     assert!(refused("sluice demo --for 30").contains("unit"));
     assert!(refused("sluice demo --slow mars/v1=1s").contains("us-east-1"));
     assert!(refused("sluice explain s.yaml http://a/ -H nocolon").contains("NAME: VALUE"));
     assert_eq!(parse("sluice").unwrap_err().kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+}
+
+#[test]
+fn help_of_help_is_help() {
+    let parsed = |line: &str| Cli::try_parse_from(arguments(line.split_whitespace().map(OsString::from)));
+    for line in ["sluice help --help", "sluice help -h", "sluice help", "sluice help run", "sluice run --help"] {
+        assert_eq!(parsed(line).unwrap_err().kind(), ErrorKind::DisplayHelp, "{line}");
+    }
+    assert_eq!(parsed("sluice help --hlep").unwrap_err().exit_code(), 2);
 }

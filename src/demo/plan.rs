@@ -40,7 +40,9 @@ pub(super) struct Phase {
     /// Short, for tables.
     pub(super) name: &'static str,
     /// What happens.
-    pub(super) told: &'static str,
+    told: &'static str,
+    /// What happens where the document is the user's, and so is not written.
+    told_edited: &'static str,
     /// Of the versions, in percent.
     pub(super) weights: [u32; 2],
     /// The region without origins, if any.
@@ -49,19 +51,30 @@ pub(super) struct Phase {
     pub(super) length: u32,
 }
 
+const EDITED: &str = "the document was edited: it stays as it is, and so do the shares it asks for";
+
 /// The story. Its lengths add up to 100.
 pub(super) const STORY: [Phase; 4] = [
     Phase {
         name: "steady",
         told: "traffic flows to three regions; 5 % of it tries v2",
+        told_edited: EDITED,
         weights: [95, 5],
         lost: None,
         length: 20,
     },
-    Phase { name: "shift", told: "the document is rewritten: v2 gets 25 %", weights: [75, 25], lost: None, length: 23 },
+    Phase {
+        name: "shift",
+        told: "the document is rewritten: v2 gets 25 %",
+        told_edited: EDITED,
+        weights: [75, 25],
+        lost: None,
+        length: 23,
+    },
     Phase {
         name: "region lost",
         told: "all origins of us-west-2 die: its traffic moves, its endpoints go out",
+        told_edited: "all origins of us-west-2 die: its traffic moves, its endpoints go out",
         weights: [75, 25],
         lost: Some(1),
         length: 29,
@@ -69,6 +82,7 @@ pub(super) const STORY: [Phase; 4] = [
     Phase {
         name: "region back",
         told: "the origins of us-west-2 are back: after two good probes so is its traffic",
+        told_edited: "the origins of us-west-2 are back: after two good probes so is its traffic",
         weights: [75, 25],
         lost: None,
         length: 28,
@@ -81,16 +95,9 @@ impl Phase {
         round * self.length / 100
     }
 
-    /// The share of requests that each region should get.
-    pub(super) fn region_shares(&self) -> [f64; 3] {
-        let weight = |region: usize| if self.lost == Some(region) { 0 } else { REGIONS[region].weight };
-        let all: u32 = (0..REGIONS.len()).map(weight).sum();
-        std::array::from_fn(|region| f64::from(weight(region)) / f64::from(all))
-    }
-
-    /// The share of requests that each version should get.
-    pub(super) fn version_shares(&self) -> [f64; 2] {
-        self.weights.map(|weight| f64::from(weight) / f64::from(self.weights.iter().sum::<u32>()))
+    /// What happens, in words.
+    pub(super) const fn words(&self, edited: bool) -> &'static str {
+        if edited { self.told_edited } else { self.told }
     }
 }
 
@@ -136,10 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_a_lost_region_goes_to_the_others_by_their_weights() {
-        assert_eq!(STORY[0].region_shares(), [0.6, 0.3, 0.1]);
-        assert_eq!(STORY[2].region_shares(), [60.0 / 70.0, 0.0, 10.0 / 70.0]);
-        assert_eq!(STORY[0].version_shares(), [0.95, 0.05]);
+    fn where_the_document_is_the_users_no_share_is_claimed() {
+        assert!(STORY[1].words(false).contains("25 %"));
+        assert!(STORY.iter().all(|phase| !phase.words(true).contains('%')));
     }
 
     #[test]

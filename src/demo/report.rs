@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::intended::Shares;
 use super::plan::{Phase, REGIONS, VERSIONS};
 use super::tally::{Count, Tally};
-use crate::terminal::{Cell, Paint, Table, Tone};
+use crate::terminal::{Cell, Paint, Table, Tone, width, wrap};
 
 /// One part of the story as it went.
 #[derive(Debug)]
@@ -16,8 +17,12 @@ pub(super) struct Part {
     pub(super) change: Count,
     /// From then on.
     pub(super) steady: Count,
-    /// Whether its shares prove something: not when it was cut short, or the user wrote other ones into the document.
-    pub(super) judged: bool,
+    /// What the document asked for. Absent, and `edited`: it changed meanwhile, or more than its weights decides.
+    pub(super) intended: Option<Shares>,
+    /// Whether the document is the user's, or was in between.
+    pub(super) edited: bool,
+    /// Whether it was not cut short.
+    pub(super) whole: bool,
 }
 
 /// How far a count may be from its share: the window's two requests a worker for each of the splits it went through
@@ -27,6 +32,11 @@ pub(super) fn slack(workers: usize, under_way: usize) -> u64 {
 }
 
 impl Part {
+    /// Whether its shares prove something: those of a document that the user wrote may hold from any moment on.
+    const fn is_judged(&self) -> bool {
+        self.whole && !self.edited
+    }
+
     /// What did not hold, in words.
     pub(super) fn complaints(&self, slack: u64) -> Vec<String> {
         let name = self.phase.name;
@@ -35,15 +45,17 @@ impl Part {
         if failed > 0 {
             found.push(format!("{name}: {failed} requests failed"));
         }
-        if !self.judged {
+        if !self.is_judged() {
             return found;
         }
         if self.followed.is_none() {
             found.push(format!("{name}: the proxy had not followed when the part ended"));
         }
-        let regions = REGIONS.each_ref().map(|region| region.name);
-        found.extend(self.off(&regions, self.phase.region_shares(), self.steady.by_region(), slack));
-        found.extend(self.off(&VERSIONS, self.phase.version_shares(), self.steady.by_version(), slack));
+        if let Some(Shares { regions, versions }) = self.intended {
+            let names = REGIONS.each_ref().map(|region| region.name);
+            found.extend(self.off(&names, regions, self.steady.by_region(), slack));
+            found.extend(self.off(&VERSIONS, versions, self.steady.by_version(), slack));
+        }
         found
     }
 
@@ -59,11 +71,27 @@ impl Part {
     }
 }
 
-/// The tables at the end.
-pub(super) fn summary(parts: &[Part], tally: &Tally, complaints: &[String], paint: Paint) -> Vec<String> {
+/// The tables at the end, in lines of so many columns, if that is bounded.
+pub(super) fn summary(
+    parts: &[Part],
+    tally: &Tally,
+    complaints: &[String],
+    columns: Option<usize>,
+    paint: Paint,
+) -> Vec<String> {
     let mut lines = vec![String::new()];
-    lines.extend(shares(parts).lines(paint));
+    lines.extend(tables(parts, columns, paint));
     lines.push(String::new());
+    let mut text = changes(parts);
+    text.push(total(tally));
+    let judged = parts.iter().all(Part::is_judged);
+    text.extend(verdict(tally, complaints, judged, paint));
+    lines.extend(text.iter().flat_map(|line| wrap(line, columns.unwrap_or(usize::MAX))));
+    lines
+}
+
+fn changes(parts: &[Part]) -> Vec<String> {
+    let mut lines = Vec::new();
     let lost = parts.iter().find(|part| part.phase.lost.is_some());
     let back = parts.iter().skip_while(|part| part.phase.lost.is_none()).find(|part| part.phase.lost.is_none());
     if let Some((part, took)) = lost.and_then(|part| Some((part, part.followed?))) {
@@ -78,34 +106,65 @@ pub(super) fn summary(parts: &[Part], tally: &Tally, complaints: &[String], pain
     if let Some(took) = back.and_then(|part| part.followed) {
         lines.push(format!("Region return: all endpoints in after {}.", seconds(took)));
     }
-    lines.push(total(tally));
-    let judged = parts.iter().all(|part| part.judged);
-    lines.extend(verdict(tally, complaints, judged, paint));
     lines
 }
 
-fn shares(parts: &[Part]) -> Table {
-    let mut head = vec!["PART", ">REQUESTS", ">FAILED"];
-    head.extend([">us-east-1", ">us-west-2", ">eu-west-1", ">v1", ">v2", ">FOLLOWED AFTER", ">P50", ">P99"]);
-    let mut table = Table::new(&head);
+const NAME: &str = "PART";
+const COUNTS: [&str; 2] = [">REQUESTS", ">FAILED"];
+const SHARES: [&str; 5] = [">us-east-1", ">us-west-2", ">eu-west-1", ">v1", ">v2"];
+const TIMES: [&str; 3] = [">FOLLOWED AFTER", ">P50", ">P99"];
+
+/// One table, or two where one has no room.
+fn tables(parts: &[Part], columns: Option<usize>, paint: Paint) -> Vec<String> {
+    let whole =
+        table(parts, &[&COUNTS[..], &SHARES, &TIMES], |part| [counts(part), shares(part), times(part)].concat());
+    let whole = whole.lines(paint);
+    if whole.iter().all(|line| columns.is_none_or(|columns| width(line) <= columns)) {
+        return whole;
+    }
+    let upper = table(parts, &[&COUNTS[..], &TIMES], |part| [counts(part), times(part)].concat());
+    let lower = table(parts, &[&SHARES[..]], shares);
+    [upper.lines(paint), vec![String::new()], lower.lines(paint)].concat()
+}
+
+fn table(parts: &[Part], heads: &[&[&'static str]], cells: impl Fn(&Part) -> Vec<Cell>) -> Table {
+    let mut table = Table::new(&[&[NAME][..], &heads.concat()].concat());
     for part in parts {
-        let steady = &part.steady;
-        let mut row: Vec<Cell> = vec![part.phase.name.into()];
-        row.push((part.change.requests + steady.requests).to_string().into());
-        row.push(failed(part.change.failed + steady.failed));
-        row.extend(pairs(part.phase.region_shares(), steady.by_region(), steady.answered()));
-        row.extend(pairs(part.phase.version_shares(), steady.by_version(), steady.answered()));
-        row.push(part.followed.map_or_else(|| Cell::new("never", Tone::Bad), |took| seconds(took).into()));
-        row.extend([latency(steady, 0.5).into(), latency(steady, 0.99).into()]);
-        table.row(row);
+        table.row(std::iter::once(part.phase.name.into()).chain(cells(part)));
     }
     table
 }
 
+fn counts(part: &Part) -> Vec<Cell> {
+    let requests = part.change.requests + part.steady.requests;
+    vec![requests.to_string().into(), failed(part.change.failed + part.steady.failed)]
+}
+
 /// Observed and, in brackets, intended shares in percent.
-fn pairs<const N: usize>(intended: [f64; N], counts: [u64; N], all: u64) -> impl Iterator<Item = Cell> {
-    let pair = move |(intended, count): (f64, u64)| format!("{} ({:.1})", percent(count, all), intended * 100.0).into();
-    intended.into_iter().zip(counts).map(pair)
+fn shares(part: &Part) -> Vec<Cell> {
+    let steady = &part.steady;
+    let counts = steady.by_region().into_iter().chain(steady.by_version());
+    let known = part.intended.map(|shares| shares.regions.into_iter().chain(shares.versions));
+    let intended = known.into_iter().flatten().map(Some).chain(std::iter::repeat(None));
+    let cell = |(count, intended)| beside(&percent(count, steady.answered()), intended).into();
+    counts.zip(intended).map(cell).collect()
+}
+
+/// An observed share and an intended one, in percent. One that is not known was edited.
+pub(super) fn beside(observed: &str, intended: Option<f64>) -> String {
+    match intended {
+        Some(share) => format!("{observed} ({:.1})", share * 100.0),
+        None => format!("{observed} edited"),
+    }
+}
+
+fn times(part: &Part) -> Vec<Cell> {
+    let followed = match part.followed {
+        Some(took) => seconds(took).into(),
+        None if part.is_judged() => Cell::new("never", Tone::Bad),
+        None => "-".into(),
+    };
+    vec![followed, latency(&part.steady, 0.5).into(), latency(&part.steady, 0.99).into()]
 }
 
 fn total(tally: &Tally) -> String {
@@ -176,7 +235,11 @@ mod tests {
 
     fn part(phase: usize, steady: Count) -> Part {
         let followed = Some(Duration::from_millis(2_600));
-        Part { phase: &STORY[phase], followed, change: Count::default(), steady, judged: true }
+        let versions = if phase == 0 { [0.95, 0.05] } else { [0.75, 0.25] };
+        let regions = if phase == 2 { [60.0 / 70.0, 0.0, 10.0 / 70.0] } else { [0.6, 0.3, 0.1] };
+        let intended = Some(Shares { regions, versions });
+        let phase = &STORY[phase];
+        Part { phase, followed, change: Count::default(), steady, intended, edited: false, whole: true }
     }
 
     #[test]
@@ -195,7 +258,9 @@ mod tests {
         let complaints = bad.complaints(0);
         assert!(complaints[0].contains("3 requests failed"), "{complaints:?}");
         assert!(complaints[1].contains("had not followed") && complaints.len() == 7, "{complaints:?}");
-        bad.judged = false;
+        bad.edited = true;
+        assert_eq!(bad.complaints(0), ["region lost: 3 requests failed"]);
+        (bad.edited, bad.whole) = (false, false);
         assert_eq!(bad.complaints(0), ["region lost: 3 requests failed"]);
     }
 
@@ -211,7 +276,24 @@ mod tests {
         let outcomes = [Outcome::Answered(Origin { region: 0, version: 0 }), Outcome::Failed, Outcome::Failed];
         outcomes.into_iter().for_each(|outcome| tally.all.add(outcome, Duration::from_micros(700)));
         let complaints = parts[1].complaints(50);
-        let lines = summary(&parts, &tally, &complaints, Color::Never.stdout());
-        insta::assert_snapshot!(lines.join("\n"));
+        let lines = |columns| summary(&parts, &tally, &complaints, columns, Color::Never.stdout());
+        insta::assert_snapshot!(lines(None).join("\n"));
+        assert_eq!(lines(Some(200)), lines(None));
+        let narrow = lines(Some(80));
+        assert!(narrow.iter().all(|line| width(line) <= 80), "{narrow:#?}");
+        insta::assert_snapshot!("narrow", narrow.join("\n"));
+    }
+
+    #[test]
+    fn shares_of_an_edited_document_are_its_own() {
+        let mut edited = part(1, count([[540, 60], [270, 30], [90, 10]], 0));
+        edited.edited = true;
+        edited.intended = Some(Shares { regions: [0.6, 0.3, 0.1], versions: [0.9, 0.1] });
+        edited.followed = None;
+        let shown = |part: &Part| tables(std::slice::from_ref(part), None, Color::Never.stdout())[1].clone();
+        let line = shown(&edited);
+        assert!(line.contains("10.0 (10.0)") && !line.contains("25.0") && !line.contains("never"), "{line}");
+        edited.intended = None;
+        assert!(shown(&edited).contains("90.0 edited"));
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::client::Client;
+use super::intended::Intended;
 use super::load;
 use super::origin::Origins;
 use super::plan::{Phase, REGIONS, STORY, document};
@@ -81,6 +82,7 @@ pub(super) async fn play(stage: &Stage, view: &mut View, stop: &watch::Sender<bo
         stop: stop.subscribe(),
         lost: None,
         weights: STORY[0].weights,
+        intended: Intended::new(stage.document.clone()),
         seen: Seen::default(),
     };
     player.ready().await?;
@@ -117,6 +119,7 @@ struct Player<'a> {
     lost: Option<usize>,
     /// As the story wrote them last.
     weights: [u32; 2],
+    intended: Intended,
     seen: Seen,
 }
 
@@ -150,26 +153,30 @@ impl Player<'_> {
     async fn part(&mut self, phase: &'static Phase, end: Instant) -> anyhow::Result<()> {
         let began = Instant::now();
         self.tally.borrow_mut().begin_part();
-        self.view.say(&format!("{}: {}", phase.name, phase.told))?;
-        let revision = self.begin(phase)?;
+        let edited = self.is_edited();
+        self.view.say(&format!("{}: {}", phase.name, phase.words(edited)))?;
+        let revision = self.begin(phase, edited)?;
+        let edition = self.intended.refresh();
         let as_told = move |standing: &Standing| standing.revision >= revision && standing.is_as_told(phase.lost);
         let followed = self.wait(end, as_told).await?.then(|| began.elapsed());
         let change = self.tally.borrow_mut().begin_part();
         self.tell(phase, followed)?;
         self.wait(end, |_| false).await?;
         let steady = self.tally.borrow_mut().begin_part();
-        let judged = !self.is_edited() && !self.stopped();
-        let part = Part { phase, followed, change, steady, judged };
+        let changed = self.intended.refresh() != edition;
+        let intended = self.intended.shares(|region| phase.lost != Some(region)).filter(|_| !changed);
+        let edited = changed || self.is_edited();
+        let part = Part { phase, followed, change, steady, intended, edited, whole: !self.stopped() };
         self.complain(&part);
         self.seen.parts.push(part);
         Ok(())
     }
 
     /// Makes the world as the phase tells it. Returns the revision in which the proxy will have followed.
-    fn begin(&mut self, phase: &Phase) -> anyhow::Result<u64> {
+    fn begin(&mut self, phase: &Phase, edited: bool) -> anyhow::Result<u64> {
         self.raise(phase.lost);
         let revision = self.standing.borrow().revision;
-        if phase.weights == self.weights || self.is_edited() {
+        if phase.weights == self.weights || edited {
             return Ok(revision);
         }
         self.weights = phase.weights;
@@ -195,8 +202,9 @@ impl Player<'_> {
     }
 
     /// Whether the user wrote into the document; then it is the user's, and the story changes it no more.
-    fn is_edited(&self) -> bool {
-        std::fs::read_to_string(&self.stage.document).ok() != Some(self.stage.text(self.weights))
+    fn is_edited(&mut self) -> bool {
+        self.intended.refresh();
+        !self.intended.is(&self.stage.text(self.weights))
     }
 
     fn tell(&mut self, phase: &Phase, followed: Option<Duration>) -> io::Result<()> {
@@ -224,7 +232,10 @@ impl Player<'_> {
                 biased;
                 _ = self.stop.wait_for(|stop| *stop) => return Ok(false),
                 () = sleep_until(end) => return Ok(false),
-                _ = self.frames.tick() => self.view.show(&self.tally.borrow(), &standing)?,
+                _ = self.frames.tick() => {
+                    self.intended.refresh();
+                    self.view.show(&self.tally.borrow(), &standing)?;
+                }
                 _ = self.standing.changed() => {}
             }
         }

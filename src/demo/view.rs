@@ -1,71 +1,23 @@
 //! What is shown while the demo runs: on a terminal a table that is drawn again and again, elsewhere a line now and then.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sluice_config::validated::{Capability, Validated};
-use sluice_config::{Environment, decode, validate};
-use sluice_proxy_core::place::takes_part;
-
+use super::intended::Intended;
 use super::plan::{REGION_ENDPOINTS, REGIONS, VERSIONS};
-use super::report::{failed, latency, percent};
+use super::report::{beside, failed, latency, percent};
 use super::standing::Standing;
 use super::tally::Tally;
-use crate::terminal::{Cell, Paint, Table, Tone};
+use crate::terminal::{Cell, Paint, Table, Tone, columns, rows, width, wrap};
 
 /// Between two lines where there is no terminal.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
-
-/// The shares that the document on disk asks for. It may be the user's own.
-#[derive(Debug)]
-struct Intended {
-    path: PathBuf,
-    content: Vec<u8>,
-    document: Option<Validated>,
-}
-
-impl Intended {
-    /// Reads the document again if its text changed. A text that is refused changes no share.
-    fn refresh(&mut self) {
-        let Ok(content) = sluice_control::read(&self.path) else { return };
-        if content != self.content {
-            let proven = decode(&content).and_then(|text| validate(text, &Environment::empty()));
-            self.document = proven.ok().or_else(|| self.document.take());
-            self.content = content;
-        }
-    }
-
-    /// Of each region, with those that have no endpoint in left out.
-    fn regions(&self, standing: &Standing) -> [f64; REGIONS.len()] {
-        let weight = |region: usize| {
-            let document = self.document.as_ref()?;
-            let known = document.regions.iter().find(|known| known.name.as_str() == REGIONS[region].name)?;
-            let takes = standing.healthy[region] > 0 && takes_part(known, Capability::Read);
-            takes.then(|| known.weight.get())
-        };
-        shares(std::array::from_fn(weight))
-    }
-
-    fn versions(&self) -> [f64; VERSIONS.len()] {
-        let weight = |version: usize| {
-            let known = &self.document.as_ref()?.services.first()?.versions;
-            Some(known.iter().find(|known| known.name.as_str() == VERSIONS[version])?.weight.get())
-        };
-        shares(std::array::from_fn(weight))
-    }
-}
-
-fn shares<const N: usize>(weights: [Option<u32>; N]) -> [f64; N] {
-    let all: u32 = weights.iter().flatten().sum();
-    weights.map(|weight| f64::from(weight.unwrap_or(0)) / f64::from(all.max(1)))
-}
 
 /// The screen, or what stands in for it.
 #[derive(Debug)]
 pub(super) struct View {
     paint: Paint,
-    terminal: bool,
     began: Instant,
     told: Instant,
     intended: Intended,
@@ -77,9 +29,7 @@ impl View {
     /// A view of the document at `path`.
     pub(super) fn new(path: PathBuf, paint: Paint) -> Self {
         let now = Instant::now();
-        let intended = Intended { path, content: Vec::new(), document: None };
-        let terminal = io::stdout().is_terminal();
-        Self { paint, terminal, began: now, told: now, intended, drawn: Vec::new() }
+        Self { paint, began: now, told: now, intended: Intended::new(path), drawn: Vec::new() }
     }
 
     /// Tells an event. It stays on the screen.
@@ -87,9 +37,15 @@ impl View {
     /// # Errors
     /// Nobody reads any more.
     pub(super) fn say(&mut self, words: &str) -> io::Result<()> {
-        let line = format!("{}  {words}", self.clock());
+        let mut prefix = format!("{}  ", self.clock());
+        let room = columns().map_or(usize::MAX, |columns| columns.saturating_sub(prefix.len()));
+        let said = wrap(words, room).into_iter().map(|line| {
+            let indent = " ".repeat(prefix.len());
+            std::mem::replace(&mut prefix, indent) + &line
+        });
+        let said = said.collect();
         let kept = std::mem::take(&mut self.drawn);
-        self.replace(kept.len(), &[vec![line], kept.clone()].concat())?;
+        self.replace(&kept, &[said, kept.clone()].concat())?;
         self.drawn = kept;
         Ok(())
     }
@@ -99,10 +55,10 @@ impl View {
     /// # Errors
     /// Nobody reads any more.
     pub(super) fn show(&mut self, tally: &Tally, standing: &Standing) -> io::Result<()> {
-        if self.terminal {
+        if let Some(columns) = columns() {
             self.intended.refresh();
-            let lines = self.lines(tally, standing);
-            self.replace(self.drawn.len(), &lines)?;
+            let lines = self.lines(tally, standing, columns);
+            self.replace(&self.drawn, &lines)?;
             self.drawn = lines;
         } else if self.told.elapsed() >= LINE_PERIOD {
             self.told = Instant::now();
@@ -119,10 +75,12 @@ impl View {
     /// Nobody reads any more.
     pub(super) fn finish(&mut self, lines: &[String]) -> io::Result<()> {
         let drawn = std::mem::take(&mut self.drawn);
-        self.replace(drawn.len(), lines)
+        self.replace(&drawn, lines)
     }
 
-    fn replace(&self, old: usize, lines: &[String]) -> io::Result<()> {
+    /// What was drawn is measured by the terminal as it is now: one that became narrower has broken lines in two.
+    fn replace(&self, drawn: &[String], lines: &[String]) -> io::Result<()> {
+        let old = columns().map_or(0, |columns| rows(drawn, columns));
         let mut out = io::stdout().lock();
         if old > 0 {
             write!(out, "\x1b[{old}A\r\x1b[J")?;
@@ -133,39 +91,40 @@ impl View {
         out.flush()
     }
 
-    fn lines(&self, tally: &Tally, standing: &Standing) -> Vec<String> {
+    fn lines(&self, tally: &Tally, standing: &Standing, columns: usize) -> Vec<String> {
         let (recent, rate) = tally.recent();
         let mut table = Table::new(&["", ">ENDPOINTS IN", ">INTENDED %", ">OBSERVED %"]);
-        let regions = REGIONS.iter().zip(self.intended.regions(standing)).zip(recent.by_region());
-        for (((region, share), count), healthy) in regions.zip(standing.healthy) {
+        let shares = self.intended.shares(|region| standing.healthy[region] > 0);
+        for (at, (region, count)) in REGIONS.iter().zip(recent.by_region()).enumerate() {
+            let share = shares.map(|shares| shares.regions[at]);
             let observed = percent(count, recent.answered()).into();
-            table.row([region.name.into(), endpoints(healthy), intended(share), observed]);
+            table.row([region.name.into(), endpoints(standing.healthy[at]), intended(share), observed]);
         }
-        for ((version, share), count) in VERSIONS.iter().zip(self.intended.versions()).zip(recent.by_version()) {
-            let name = format!("shop {version}").into();
-            table.row([name, Cell::default(), intended(share), percent(count, recent.answered()).into()]);
+        for (at, (version, count)) in VERSIONS.iter().zip(recent.by_version()).enumerate() {
+            let share = shares.map(|shares| shares.versions[at]);
+            let observed = percent(count, recent.answered()).into();
+            table.row([format!("shop {version}").into(), Cell::default(), intended(share), observed]);
         }
         let mut lines = vec![String::new()];
         lines.extend(table.lines(self.paint));
-        lines.push(format!(
-            "{}  {rate:.0} requests/s, p50 {}, p99 {} (last 3 s); {} in all, {} failed; revision {}",
-            self.clock(),
-            latency(&recent, 0.5),
-            latency(&recent, 0.99),
-            tally.all.requests,
-            failed(tally.all.failed).painted(self.paint),
-            standing.revision,
-        ));
+        let (p50, p99) = (latency(&recent, 0.5), latency(&recent, 0.99));
+        let now = format!("{}  {rate:.0} requests/s, p50 {p50}, p99 {p99} (last 3 s)", self.clock());
+        let failed = failed(tally.all.failed).painted(self.paint);
+        let all = format!("{} in all, {failed} failed; revision {}", tally.all.requests, standing.revision);
+        lines.extend(joined(now, &all, columns));
         lines
     }
 
     fn line(&self, tally: &Tally, standing: &Standing) -> String {
         let (recent, rate) = tally.recent();
         let all = recent.answered();
-        let regions = REGIONS.iter().zip(self.intended.regions(standing)).zip(recent.by_region());
-        let regions = regions.map(|((region, share), count)| pair(region.name, share, count, all));
-        let versions = VERSIONS.iter().zip(self.intended.versions()).zip(recent.by_version());
-        let versions = versions.map(|((version, share), count)| pair(version, share, count, all));
+        let intended = self.intended.shares(|region| standing.healthy[region] > 0);
+        let regions = REGIONS.iter().zip(recent.by_region()).enumerate();
+        let regions = regions
+            .map(|(at, (region, count))| pair(region.name, intended.map(|shares| shares.regions[at]), count, all));
+        let versions = VERSIONS.iter().zip(recent.by_version()).enumerate();
+        let versions = versions
+            .map(|(at, (version, count))| pair(version, intended.map(|shares| shares.versions[at]), count, all));
         let shares: Vec<String> = regions.chain(versions).collect();
         let endpoints = standing.healthy.map(|healthy| healthy.to_string()).join("+");
         format!(
@@ -183,15 +142,39 @@ impl View {
     }
 }
 
-fn pair(name: &str, share: f64, count: u64, all: u64) -> String {
-    format!("{name} {} ({:.1})", percent(count, all), share * 100.0)
+/// In one line, or in two where one has no room.
+fn joined(now: String, all: &str, columns: usize) -> Vec<String> {
+    let line = format!("{now}; {all}");
+    if width(&line) <= columns { vec![line] } else { vec![now, format!("       {all}")] }
 }
 
-fn intended(share: f64) -> Cell {
-    format!("{:.1}", share * 100.0).into()
+fn pair(name: &str, share: Option<f64>, count: u64, all: u64) -> String {
+    format!("{name} {}", beside(&percent(count, all), share))
+}
+
+fn intended(share: Option<f64>) -> Cell {
+    share.map_or_else(|| "edited".into(), |share| format!("{:.1}", share * 100.0).into())
 }
 
 fn endpoints(healthy: usize) -> Cell {
     let tone = if healthy == REGION_ENDPOINTS { Tone::Good } else { Tone::Bad };
     Cell::new(format!("{healthy}/{REGION_ENDPOINTS}"), tone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::Color;
+
+    #[test]
+    fn every_line_has_room_on_a_small_terminal() {
+        let view = View::new(PathBuf::new(), Color::Always.stdout());
+        let standing = Standing { revision: 1_000, healthy: [4, 0, 4] };
+        let mut tally = Tally::default();
+        tally.all.requests = 1_000_000;
+        tally.all.failed = 1_000_000;
+        let small = view.lines(&tally, &standing, 80);
+        assert_eq!(rows(&small, 80), small.len(), "{small:?}");
+        assert_eq!(view.lines(&tally, &standing, 200).len() + 1, small.len());
+    }
 }

@@ -4,23 +4,34 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sluice_config::Validated;
-use sluice_config::validated::{Capability, Region, Role, Route, StickyKey};
+use sluice_config::validated::{Capability, Limits, Region, Role, Route, StickyKey};
+use sluice_proxy::h1::{HeadLimits, Refused};
 use sluice_proxy_core::endpoint::Registry;
 use sluice_proxy_core::place::{capability_of, takes_part};
 use sluice_proxy_core::route::{Finding, Miss, RouteTable};
 use sluice_proxy_core::service::{Candidate, Obstacle, Service, identities};
 use sluice_proxy_core::split::{Shares, Ticket, rendezvous};
 
-use super::request::Request;
+use super::request::{Request, Typed};
 
 /// What becomes of a request.
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
     pub(super) request: String,
+    /// Present: the proxy answers this itself and looks for no route.
+    pub(super) refused: Option<Refusal>,
     /// Routes whose host and path match, in the order of precedence.
     pub(super) considered: Vec<Considered>,
-    /// Absent: no route answers, and the client gets 404.
+    /// Absent, and nothing refused: no route answers, and the client gets 404.
     pub(super) answer: Option<Answer>,
+}
+
+/// Why the proxy takes a request to no route.
+#[derive(Debug, Serialize)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// The same word as in `sluice_requests_refused_total`.
+    pub(super) reason: &'static str,
 }
 
 /// A route that was looked at.
@@ -76,8 +87,20 @@ pub(super) struct Reached {
 }
 
 impl Explanation {
-    /// Asks the route table and the service.
-    pub(super) fn of(document: &Validated, request: &Request) -> anyhow::Result<Self> {
+    /// Asks the proxy whether it takes the request, and the route table and the service what becomes of it.
+    pub(super) fn of(document: &Validated, typed: &Typed<'_>) -> anyhow::Result<Self> {
+        match typed.judge(&limits(document)) {
+            Ok(request) => Self::routed(document, &request),
+            Err(Refused { status, reason }) => Ok(Self {
+                request: typed.told(),
+                refused: Some(Refusal { status, reason }),
+                considered: Vec::new(),
+                answer: None,
+            }),
+        }
+    }
+
+    fn routed(document: &Validated, request: &Request) -> anyhow::Result<Self> {
         let table = RouteTable::build(&document.routes)?;
         let found = table.explain(&request.view());
         let chosen = found.iter().find(|considered| considered.finding == Finding::Chosen);
@@ -88,9 +111,20 @@ impl Explanation {
         });
         Ok(Self {
             request: request.told(),
+            refused: None,
             considered: considered.collect(),
             answer: chosen.map(|chosen| Answer::of(document, &document.routes[chosen.route], request)),
         })
+    }
+}
+
+/// Of the listener that takes the most: which one the client would come to is not said.
+fn limits(document: &Validated) -> HeadLimits {
+    let most = |limit: fn(&Limits) -> u32| document.listeners.iter().map(|listener| limit(&listener.limits)).max();
+    let size = |most: Option<u32>| most.map_or(usize::MAX, |most| most as usize);
+    HeadLimits {
+        bytes: size(most(|limits| limits.header_bytes)),
+        count: size(most(|limits| limits.header_count.into())),
     }
 }
 

@@ -1,12 +1,18 @@
 //! The explanation for people.
 
-use super::outcome::{Answer, Explanation};
+use sluice_proxy::message;
+
+use super::outcome::{Answer, Explanation, Refusal};
 use crate::terminal::{Cell, Paint, Table, Tone};
 
 /// The lines of an explanation.
 pub(super) fn lines(explanation: &Explanation, paint: Paint) -> Vec<String> {
     let mut lines = vec![line("Request", &explanation.request, paint)];
     lines.push(String::new());
+    if let Some(refusal) = &explanation.refused {
+        lines.push(paint.tone(Tone::Bad, &refused(refusal)));
+        return lines;
+    }
     lines.extend(considered(explanation).lines(paint));
     lines.push(String::new());
     match &explanation.answer {
@@ -14,6 +20,11 @@ pub(super) fn lines(explanation: &Explanation, paint: Paint) -> Vec<String> {
         Some(answer) => lines.extend(answered(answer, paint)),
     }
     lines
+}
+
+fn refused(refusal: &Refusal) -> String {
+    let Refusal { status, reason } = refusal;
+    format!("The proxy refuses it: {status} {} ({reason}); no route is looked for.", message::reason(*status))
 }
 
 fn line(name: &str, text: &str, paint: Paint) -> String {

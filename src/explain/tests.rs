@@ -31,7 +31,7 @@ fn explain(words: &[&str], headers: &[&str]) -> Explanation {
     let document = sluice_config::validate(DOCUMENT, &Environment::empty()).unwrap();
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let headers: Vec<Header> = headers.iter().map(|header| header.parse().unwrap()).collect();
-    Explanation::of(&document, &Request::new(&words, &headers, None).unwrap()).unwrap()
+    Explanation::of(&document, &Typed::read(&words, &headers, None).unwrap()).unwrap()
 }
 
 fn table(explanation: &Explanation) -> String {
@@ -92,9 +92,49 @@ fn machines_get_the_same() {
 fn what_is_no_request_says_what_would_be_one() {
     let error = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        format!("{:#}", Request::new(&words, &[], None).unwrap_err())
+        Typed::read(&words, &[], None).unwrap_err()
     };
     assert!(error(&["shop.example.com/api"]).contains("http://shop.example.com/api"));
-    assert!(error(&["G T", "/"]).contains("not a method"));
+    assert!(error(&["GET"]).contains("URL is missing"));
+    assert!(error(&["G ET", "/"]).contains("not a method"));
+    assert!(error(&["ftp://shop.example.com/"]).contains("neither http nor https"));
+    assert!(error(&["http:///api"]).contains("no host"));
+    assert!(error(&["http://shop.example.com/a b"]).contains("%XX"));
+    assert!(error(&["/caf\u{e9}"]).contains("%XX"));
     assert!("bad name: x".parse::<Header>().unwrap_err().contains("bad name"));
+    assert!("x: a\r\nhost: b".parse::<Header>().unwrap_err().contains("control"));
+}
+
+/// The status and the rule are those of the proxy's own reader.
+#[test]
+fn what_the_proxy_refuses_is_refused() {
+    let refused = |words: &[&str], headers: &[&str]| {
+        let explanation = explain(words, headers);
+        assert!(explanation.considered.is_empty() && explanation.answer.is_none(), "{explanation:?}");
+        let refusal = explanation.refused.unwrap();
+        (refusal.status, refusal.reason)
+    };
+    let url = "http://shop.example.com/api";
+    assert_eq!(refused(&["TRACE", url], &[]), (501, "method_not_served"));
+    assert_eq!(refused(&["CONNECT", url], &[]), (501, "method_not_served"));
+    assert_eq!(refused(&["get", url], &[]), (501, "method_case"));
+    assert_eq!(refused(&["http://a,b/"], &[]), (400, "host_name"));
+    assert_eq!(refused(&["http://shop.example.com:99999/"], &[]), (400, "host_port"));
+    assert_eq!(refused(&["http://shop.example.com/%00"], &[]), (400, "target_encoded_control"));
+    assert_eq!(refused(&[url], &["Host: a", "Host: b"]), (400, "host_repeated"));
+    assert_eq!(refused(&[url], &["Expect: more"]), (417, "expectation"));
+    let told = table(&explain(&["TRACE", url], &[]));
+    assert!(told.contains("501 Not Implemented (method_not_served)"), "{told}");
+}
+
+/// Case, port and a dot at the end name no other host, and a Host header takes the place of the URL's.
+#[test]
+fn the_host_is_read_as_the_proxy_reads_it() {
+    let route = |words: &[&str], headers: &[&str]| explain(words, headers).answer.map(|answer| answer.route);
+    for url in ["http://SHOP.example.com/api", "http://shop.example.com./api", "HTTPS://shop.example.com:443/api?x"] {
+        assert_eq!(route(&[url], &[]).as_deref(), Some("api"), "{url}");
+    }
+    assert_eq!(route(&["http://127.0.0.1:8080/api"], &["host: shop.example.com"]).as_deref(), Some("api"));
+    assert_eq!(route(&["http://shop.example.com"], &[]).as_deref(), Some("all"));
+    assert_eq!(route(&["/api"], &[]), None);
 }

@@ -71,7 +71,9 @@ impl fmt::Display for RunError {
                 write!(f, "cannot serve status on {address}: {error}; choose another address with --status")
             }
             Self::AccessLog(log::Target::File(path), error) => {
-                write!(f, "cannot open the access log {}: {error}", path.display())
+                let path = path.display();
+                write!(f, "cannot open the access log {path}: {error}; ")?;
+                f.write_str("create its folder or choose another path with --access-log")
             }
             Self::AccessLog(log::Target::Off | log::Target::Stdout, error) => {
                 write!(f, "cannot start the access log: {error}")
