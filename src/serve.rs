@@ -8,8 +8,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sluice_control::{FileControl, OpenError};
+use sluice_control::{FileControl, OpenError, Standing};
 use sluice_proxy::log::Target;
+use sluice_proxy::metrics::DocumentSeries;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
@@ -70,14 +71,17 @@ impl Service {
     pub(crate) fn run(self, workers: NonZeroUsize, status: SocketAddr, access_log: &AccessLog) -> anyhow::Result<()> {
         let (to_proxy, revisions) = mpsc::channel(ROOM);
         let (replies, from_proxy) = mpsc::channel(ROOM);
-        control(self.control, to_proxy, from_proxy).context("cannot start the control plane")?;
+        let document = Arc::new(DocumentSeries::default());
+        let told = Arc::clone(&document);
+        let stands = move |standing: Standing| told.set(standing.accepted, standing.refused);
+        control(self.control, to_proxy, from_proxy, stands).context("cannot start the control plane")?;
         let access_log = match access_log {
             AccessLog::Stdout => Target::Stdout,
             AccessLog::Off => Target::Off,
             AccessLog::File(path) => Target::File(path.clone()),
         };
         let first = self.first;
-        sluice_proxy::run(sluice_proxy::Options { workers, status, access_log, first, revisions, replies })?;
+        sluice_proxy::run(sluice_proxy::Options { workers, status, access_log, first, revisions, replies, document })?;
         Ok(())
     }
 }
@@ -87,12 +91,13 @@ fn control(
     control: FileControl,
     revisions: mpsc::Sender<Vec<u8>>,
     replies: mpsc::Receiver<Vec<u8>>,
+    stands: impl Fn(Standing) + Send + 'static,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bell = control.bell();
     std::thread::Builder::new().name("control".to_owned()).spawn(move || {
         runtime.spawn(ring_on_hangup(bell));
-        runtime.block_on(control.run(revisions, replies));
+        runtime.block_on(control.run(revisions, replies, stands));
         // A network file system may keep a look at the file waiting for ever; nobody waits for it.
         runtime.shutdown_background();
     })?;

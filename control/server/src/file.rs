@@ -12,7 +12,7 @@ use std::time::Duration;
 use sluice_config::wire::{Reply, Revision};
 use sluice_config::{Environment, Problems};
 use sluice_control_core::FileSource;
-use sluice_control_core::source::{Cause, Effect, Reading, Reason, Unreadable};
+use sluice_control_core::source::{Cause, Effect, Reading, Reason, Standing, Unreadable};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -59,6 +59,7 @@ pub struct FileControl {
     source: FileSource,
     stamp: Option<Stamp>,
     read_at: Instant,
+    began: Instant,
     bell: Arc<Notify>,
     /// The newest revision that was not sent yet. An older one that waited here was never seen and is dropped.
     pending: Option<Vec<u8>>,
@@ -81,6 +82,7 @@ impl FileControl {
             source,
             stamp: None,
             read_at: Instant::now(),
+            began: Instant::now(),
             bell: Arc::new(Notify::new()),
             pending: None,
         };
@@ -95,17 +97,24 @@ impl FileControl {
 
     /// Watches the file until the proxy's end of either channel is dropped.
     ///
-    /// Each sound change goes to `revisions`; what the proxy says to it comes back by `replies` and is logged.
-    pub async fn run(mut self, revisions: mpsc::Sender<Vec<u8>>, mut replies: mpsc::Receiver<Vec<u8>>) {
+    /// Each sound change goes to `revisions`; what the proxy says to it comes back by `replies`. After each look at the
+    /// file and each reply `stands` is told how the file stands, be it as before.
+    pub async fn run(
+        mut self,
+        revisions: mpsc::Sender<Vec<u8>>,
+        mut replies: mpsc::Receiver<Vec<u8>>,
+        stands: impl Fn(Standing),
+    ) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let bell = self.bell.clone();
         loop {
+            stands(self.source.standing());
             tokio::select! {
                 _ = ticks.tick() => self.observe(Cause::Watch).await,
                 () = bell.notified() => self.observe(Cause::Asked).await,
                 reply = replies.recv() => match reply {
-                    Some(bytes) => hear(&bytes),
+                    Some(bytes) => self.hear(&bytes),
                     None => return,
                 },
                 permit = revisions.reserve(), if self.pending.is_some() => match (permit, self.pending.take()) {
@@ -120,12 +129,15 @@ impl FileControl {
 
     async fn observe(&mut self, cause: Cause) {
         let Some(look) = self.look(cause).await else { return };
+        let written = look.stamp != self.stamp;
         self.stamp = look.stamp;
+        let cause = if cause == Cause::Watch && written { Cause::Written } else { cause };
         let reading = match &look.content {
             Ok(bytes) => Reading::Bytes(bytes),
             Err(why) => Reading::Unreadable(why),
         };
-        let (effect, reason) = self.source.step(reading, cause, |bytes| judge(bytes, &self.environment));
+        let (effect, reason) =
+            self.source.step(reading, cause, self.began.elapsed(), |bytes| judge(bytes, &self.environment));
         self.tell(&effect, &reason, cause);
         if let Effect::Issue(revision) = effect {
             self.pending = Some(serialise(&revision));
@@ -135,7 +147,7 @@ impl FileControl {
     /// Looks at the file away from this thread: a network file system may keep whoever asks waiting.
     async fn look(&mut self, cause: Cause) -> Option<Look> {
         let now = Instant::now();
-        let due = cause == Cause::Asked || !self.source.is_settled() || now - self.read_at >= FULL_READING;
+        let due = cause == Cause::Asked || self.source.is_due(now - self.began) || now - self.read_at >= FULL_READING;
         let known = if due { None } else { self.stamp.clone() };
         let path = self.path.clone();
         let look = tokio::task::spawn_blocking(move || look(&path, known.as_ref())).await.ok()??;
@@ -145,7 +157,7 @@ impl FileControl {
 
     fn tell(&self, effect: &Effect<Problems>, reason: &Reason, cause: Cause) {
         let file = self.path.display();
-        if matches!(reason, Reason::Refused(_) | Reason::Unreadable(..)) {
+        if reason.is_fault() {
             tracing::error!(%file, "{reason}");
         } else if reason.is_news() || cause == Cause::Asked {
             tracing::info!(%file, "{reason}");
@@ -159,21 +171,26 @@ impl FileControl {
             }
         }
     }
+
+    fn hear(&mut self, reply: &[u8]) {
+        let reply: Reply = match serde_json::from_slice(reply) {
+            Ok(reply) => reply,
+            Err(e) => return tracing::error!("the proxy's reply is not understood: {e}"),
+        };
+        let reason = self.source.hear(&reply, self.began.elapsed());
+        match &reply {
+            Reply::Ack { digest, .. } if reason.is_news() => tracing::info!(%digest, "{reason}"),
+            Reply::Nack { id, problems } if reason.is_news() => {
+                tracing::error!("{reason}");
+                problems.iter().for_each(|problem| tracing::error!(revision = %id, "{problem}"));
+            }
+            Reply::Ack { .. } | Reply::Nack { .. } => tracing::debug!("{reason}"),
+        }
+    }
 }
 
 fn serialise(revision: &Revision) -> Vec<u8> {
     serde_json::to_vec(revision).expect("a revision holds a number and texts")
-}
-
-fn hear(reply: &[u8]) {
-    match serde_json::from_slice(reply) {
-        Ok(Reply::Ack { id, digest }) => tracing::info!(revision = %id, %digest, "the proxy runs the revision"),
-        Ok(Reply::Nack { id, problems }) => {
-            tracing::error!(revision = %id, "the proxy refused the revision and goes on with the one before");
-            problems.iter().for_each(|problem| tracing::error!(revision = %id, "{problem}"));
-        }
-        Err(e) => tracing::error!("the proxy's reply is not understood: {e}"),
-    }
 }
 
 #[cfg(test)]

@@ -10,4 +10,4 @@ mod read;
 
 pub use file::{FileControl, OpenError};
 pub use read::{MAX_BYTES, read};
-pub use sluice_control_core::source::Unreadable;
+pub use sluice_control_core::source::{Standing, Unreadable};

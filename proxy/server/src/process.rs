@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::house::{self, Command};
 use crate::live::Live;
 use crate::log::{self, AccessLog};
-use crate::metrics::{Metrics, SERIES_BUDGET};
+use crate::metrics::{DocumentSeries, Metrics, SERIES_BUDGET};
 use crate::probe::Prober;
 use crate::source::{self, Stage, Unfit};
 use crate::status::{self, StatusSource};
@@ -46,6 +46,8 @@ pub struct Options {
     pub revisions: mpsc::Receiver<Vec<u8>>,
     /// Where a serialised [`wire::Reply`] goes for each.
     pub replies: mpsc::Sender<Vec<u8>>,
+    /// How the file that the revisions come from stands, for the metrics.
+    pub document: Arc<DocumentSeries>,
 }
 
 /// Why the process cannot begin.
@@ -112,6 +114,7 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     let (log, _guard) = AccessLog::open(options.access_log.clone())
         .map_err(|error| RunError::AccessLog(options.access_log.clone(), error))?;
     metrics.count_lost_lines(log.lost());
+    metrics.tell_document(Arc::clone(&options.document));
     let mut signals = Signals::install()?;
     let crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log }, &first.live)?;
     stage.workers = crew.commands();

@@ -222,14 +222,23 @@ pub(crate) async fn follow(
             }
             Err((id, unfit)) => {
                 stage.metrics.revision_refused();
-                tracing::error!(revision = id.map(|id| id.0), %unfit, "a revision is not fit to run; the one before it still runs");
-                id.map(|id| wire::Reply::Nack { id, problems: vec![unfit.to_string()] })
+                refuse(id, &unfit)
             }
         };
         if let Some(reply) = reply {
             answer(replies, &reply).await;
         }
     }
+}
+
+/// The control plane tells a refusal, once for each cause; what has no number it cannot hear of.
+fn refuse(id: Option<RevisionId>, unfit: &Unfit) -> Option<wire::Reply> {
+    let Some(id) = id else {
+        tracing::error!(%unfit, "a message is no revision; what runs goes on");
+        return None;
+    };
+    tracing::debug!(revision = id.0, %unfit, "a revision is not fit to run; what runs goes on");
+    Some(wire::Reply::Nack { id, problems: vec![unfit.to_string()] })
 }
 
 pub(crate) async fn answer(replies: &mpsc::Sender<Vec<u8>>, reply: &wire::Reply) {

@@ -1,5 +1,8 @@
 use std::os::unix::fs::symlink;
 
+use sluice_config::value::RevisionId;
+use sluice_control_core::source::RETRY;
+
 use super::*;
 
 struct Room {
@@ -144,7 +147,7 @@ async fn a_change_reaches_the_proxy_and_the_end_of_the_proxy_ends_the_watch() {
     let control = room.open();
     let (to_proxy, mut revisions) = mpsc::channel(1);
     let (to_control, replies) = mpsc::channel(1);
-    let watch = tokio::spawn(control.run(to_proxy, replies));
+    let watch = tokio::spawn(control.run(to_proxy, replies, |_| ()));
     std::fs::write(room.path(), document("two")).unwrap();
     let bytes = tokio::time::timeout(Duration::from_secs(20), revisions.recv()).await.unwrap().unwrap();
     let revision: Revision = serde_json::from_slice(&bytes).unwrap();
@@ -166,4 +169,79 @@ async fn a_proxy_that_is_slow_gets_the_newest_revision_only() {
     }
     let revision: Revision = serde_json::from_slice(&control.pending.unwrap()).unwrap();
     assert!(revision.id.0 == 3 && names(&revision, "three"));
+}
+
+impl FileControl {
+    fn answer(&mut self, reply: &Reply) {
+        self.hear(&serde_json::to_vec(reply).unwrap());
+    }
+
+    fn taken(&self) -> Option<Revision> {
+        self.pending.as_ref().map(|bytes| serde_json::from_slice(bytes).unwrap())
+    }
+}
+
+fn nack(id: RevisionId) -> Reply {
+    Reply::Nack { id, problems: vec!["the address is in use".to_owned()] }
+}
+
+/// A port that is taken: what runs is what ran, and the document goes out again until the port is free.
+#[tokio::test]
+async fn what_the_proxy_refuses_goes_out_again_until_it_fits() {
+    let room = Room::new();
+    let mut control = room.open();
+    std::fs::write(room.path(), document("two")).unwrap();
+    let second = control.watch_twice().await.unwrap();
+    control.answer(&nack(second.id));
+    assert_eq!((control.source.runs().0, control.source.standing().accepted), (1, false));
+    assert_eq!(control.watch_twice().await, None, "before its time");
+    control.began -= RETRY;
+    let third = control.watch_twice().await.unwrap();
+    assert!(third.id.0 == 3 && third.digest == second.digest, "{third:?}");
+    control.answer(&Reply::Ack { id: third.id, digest: third.digest });
+    assert_eq!((control.source.runs().0, control.source.standing().accepted), (3, true));
+    control.began -= RETRY;
+    assert_eq!(control.watch_twice().await, None, "it runs");
+}
+
+#[tokio::test]
+async fn what_the_proxy_refuses_goes_out_again_when_it_is_saved_or_asked_for() {
+    let room = Room::new();
+    let mut control = room.open();
+    std::fs::write(room.path(), document("two")).unwrap();
+    let second = control.watch_twice().await.unwrap();
+    control.answer(&nack(second.id));
+    std::fs::write(room.at("new"), document("two")).unwrap();
+    std::fs::rename(room.at("new"), room.path()).unwrap();
+    let third = control.watch_twice().await.unwrap();
+    control.answer(&nack(third.id));
+    control.observe(Cause::Asked).await;
+    assert_eq!((third.id.0, control.taken().unwrap().id.0), (3, 4));
+}
+
+/// The whole loop, by the bell: every reply reaches the file's standing.
+#[tokio::test]
+async fn how_the_file_stands_is_told_after_each_reply() {
+    let room = Room::new();
+    std::fs::write(room.at("new"), document("two")).unwrap();
+    let control = room.open();
+    let bell = control.bell();
+    let (to_proxy, mut revisions) = mpsc::channel(1);
+    let (to_control, replies) = mpsc::channel(1);
+    let (told, mut stands) = tokio::sync::watch::channel(None);
+    let watch = tokio::spawn(control.run(to_proxy, replies, move |standing| {
+        told.send_replace(Some(standing));
+    }));
+    std::fs::rename(room.at("new"), room.path()).unwrap();
+    for accepted in [false, true] {
+        bell.notify_one();
+        let bytes = tokio::time::timeout(Duration::from_secs(20), revisions.recv()).await.unwrap().unwrap();
+        let Revision { id, digest, .. } = serde_json::from_slice(&bytes).unwrap();
+        let reply = if accepted { Reply::Ack { id, digest } } else { nack(id) };
+        to_control.send(serde_json::to_vec(&reply).unwrap()).await.unwrap();
+        let told = stands.wait_for(|standing| standing.is_some_and(|standing| standing.accepted == accepted));
+        tokio::time::timeout(Duration::from_secs(20), told).await.unwrap().unwrap();
+    }
+    drop(revisions);
+    tokio::time::timeout(Duration::from_secs(20), watch).await.unwrap().unwrap();
 }

@@ -174,7 +174,12 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);
     }
-    out.counter(&family::REVISIONS_REFUSED, &[], shared.revisions_refused.load(Relaxed));
+    let document = shared.document.get();
+    if let Some(document) = document {
+        out.gauge(&family::DOCUMENT_ACCEPTED, &[], if document.accepted() { 1.0 } else { 0.0 });
+    }
+    let texts = document.map_or(0, |document| document.refused());
+    out.counter(&family::REVISIONS_REFUSED, &[], texts + shared.revisions_refused.load(Relaxed));
     let lost = shared.log_dropped.get().map_or(0, |lost| lost.load(Relaxed));
     out.counter(&family::ACCESS_LOG_DROPPED, &[], lost);
 }

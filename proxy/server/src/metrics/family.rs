@@ -33,6 +33,8 @@ families! {
         "Client connections open now.";
     CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]
         "Client connections accepted.";
+    DOCUMENT_ACCEPTED: GAUGE "sluice_document_accepted" []
+        "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
     ENDPOINT_HEALTHY: GAUGE "sluice_endpoint_healthy" ["service", "version", "region", "endpoint"]
         "1 for an endpoint that its probes, or the absence of a health check, verify; 0 for one that is out or not yet proven.";
     ENDPOINT_IN_FLIGHT: GAUGE "sluice_endpoint_requests_in_flight" ["service", "version", "region", "endpoint"]
@@ -66,7 +68,7 @@ families! {
     REVISION_INFO: GAUGE "sluice_revision_info" ["digest"]
         "Always 1; the digest of the revision that runs is its label.";
     REVISIONS_REFUSED: COUNTER "sluice_revisions_refused_total" []
-        "Revisions that were refused; what ran before still does.";
+        "Texts of the document's file with problems, and revisions that did not fit to run, each try; what ran before still does.";
     SPLIT_CHOICES: COUNTER "sluice_split_choices_total" ["service", "version"]
         "Choices of a version by the split.";
     SPLIT_CONFIGURED: GAUGE "sluice_split_configured_ratio" ["service", "version"]

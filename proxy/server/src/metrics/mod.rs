@@ -26,8 +26,8 @@ use sluice_config::value::{Digest, RevisionId};
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
 
 pub use self::series::{
-    Connect, InFlight, ListenerSeries, OpenConnection, PoolSeries, RequestSeries, ServiceSeries, UpstreamSeries,
-    VersionSeries,
+    Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, PoolSeries, RequestSeries, ServiceSeries,
+    UpstreamSeries, VersionSeries,
 };
 
 use self::collect::Collector;
@@ -130,6 +130,7 @@ struct Shared {
     requests_refused: Tally,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
+    document: OnceLock<Arc<DocumentSeries>>,
     log_dropped: OnceLock<Arc<AtomicU64>>,
 }
 
@@ -158,6 +159,7 @@ impl Metrics {
             requests_refused: Tally::default(),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
+            document: OnceLock::new(),
             log_dropped: OnceLock::new(),
         });
         let registry = Registry::new();
@@ -222,9 +224,16 @@ impl Metrics {
         self.shared.requests_refused.add(reason);
     }
 
-    /// Counts a revision that was refused.
+    /// Counts a revision that did not fit to run.
     pub fn revision_refused(&self) {
         self.shared.revisions_refused.fetch_add(1, Relaxed);
+    }
+
+    /// Tells how the document's file stands. The first call counts; a process has one document. Without a call nothing
+    /// is told of it.
+    pub fn tell_document(&self, document: Arc<DocumentSeries>) {
+        // A second document is refused by the cell itself.
+        let _ = self.shared.document.set(document);
     }
 
     /// Tells this count as the lost lines of the access log. The first call counts; a process has one access log.

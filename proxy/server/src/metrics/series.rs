@@ -1,7 +1,7 @@
 //! The handles that the data plane writes to. Every write is a relaxed atomic addition: no lock, no label, no allocation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sluice_proxy_core::health::{Standing, Verdict};
@@ -14,6 +14,36 @@ pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"
 
 /// The status of an answer that turns a connection into a tunnel.
 const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// How the document's file stands, as its source says: written by the control plane, which knows no metrics.
+#[derive(Debug)]
+pub struct DocumentSeries {
+    accepted: AtomicBool,
+    refused: AtomicU64,
+}
+
+impl Default for DocumentSeries {
+    /// Of a file whose document runs: a process does not begin with another.
+    fn default() -> Self {
+        Self { accepted: AtomicBool::new(true), refused: AtomicU64::new(0) }
+    }
+}
+
+impl DocumentSeries {
+    /// From now on what the file holds is accepted or not, and so many of its texts have been refused since the start.
+    pub fn set(&self, accepted: bool, refused: u64) {
+        self.accepted.store(accepted, Relaxed);
+        self.refused.store(refused, Relaxed);
+    }
+
+    pub(super) fn accepted(&self) -> bool {
+        self.accepted.load(Relaxed)
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+}
 
 /// The requests of one (route, service, version, region).
 #[derive(Debug)]

@@ -57,6 +57,9 @@ fn busy() -> Metrics {
     metrics.upstream().idle_changed(0, 3);
     metrics.refused("bad_chunk");
     metrics.revision_refused();
+    let document = Arc::new(DocumentSeries::default());
+    document.set(false, 2);
+    metrics.tell_document(document);
     metrics.count_lost_lines(Arc::new(AtomicU64::new(9)));
     metrics.publish(running(vec![(version, 1.0)], vec![endpoint(true, 1)]));
     metrics
@@ -123,12 +126,28 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_connections{listener="web"}"#, 1.0),
         (r#"sluice_upstream_connections{state="idle"}"#, 3.0),
         (r#"sluice_requests_refused_total{reason="bad_chunk"}"#, 1.0),
+        ("sluice_document_accepted", 0.0),
+        ("sluice_revisions_refused_total", 3.0),
         ("sluice_revision", 7.0),
         ("sluice_revision_applied_timestamp_seconds", 1_700_000_000.5),
         ("sluice_access_log_dropped_total", 9.0),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
     }
+}
+
+#[test]
+fn a_document_is_accepted_until_its_source_says_otherwise() {
+    let metrics = Metrics::new(1, SERIES_BUDGET);
+    assert_eq!(value(&metrics.text(), "sluice_document_accepted"), None, "without a source");
+    let document = Arc::new(DocumentSeries::default());
+    metrics.tell_document(Arc::clone(&document));
+    assert_eq!(value(&metrics.text(), "sluice_document_accepted"), Some(1.0));
+    document.set(false, 1);
+    assert_eq!(value(&metrics.text(), "sluice_document_accepted"), Some(0.0));
+    document.set(true, 1);
+    assert_eq!(value(&metrics.text(), "sluice_document_accepted"), Some(1.0));
+    assert_eq!(value(&metrics.text(), "sluice_revisions_refused_total"), Some(1.0));
 }
 
 #[test]
