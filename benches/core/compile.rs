@@ -22,7 +22,8 @@ fn document(routes: usize) -> Arc<Validated> {
     }
     text += "routes:\n";
     for at in 0..routes {
-        text += &format!("  - {{ match: {{ host: h{}.example.com, path: /p{at} }}, service: s{} }}\n", at % 50, at / 100);
+        text +=
+            &format!("  - {{ match: {{ host: h{}.example.com, path: /p{at} }}, service: s{} }}\n", at % 50, at / 100);
     }
     let document = sluice_config::validate(&text, &Environment::empty()).expect("the document of the bench is sound");
     Arc::new(document)
@@ -34,7 +35,8 @@ fn compiling(criterion: &mut Criterion) {
     for routes in [10, 1_000, 10_000] {
         let document = document(routes);
         let metrics = Metrics::new(2, SERIES_BUDGET);
-        let run = |before| compile(RevisionId(1), Arc::clone(&document), before, &metrics).expect("no regular expressions");
+        let run =
+            |before| compile(RevisionId(1), Arc::clone(&document), before, &metrics).expect("no regular expressions");
         group.bench_function(BenchmarkId::new("first", routes), |bench| bench.iter(|| black_box(run(None))));
         let before = run(None);
         group.bench_function(BenchmarkId::new("next", routes), |bench| bench.iter(|| black_box(run(Some(&before)))));
