@@ -303,6 +303,9 @@ async fn send_own<S: Source, R: Reply>(
     down: &mut Downstream<'_, S, R>,
 ) -> Next {
     let (status, bytes) = (own.head.status, own.body.len());
+    if after_answer(record) == Next::Close {
+        down.reply.last();
+    }
     let deadline = after(Instant::now(), Some(OWN_REPLY));
     match down.alarm.bound(deadline, own.send(down.reply)).await {
         Some(Ok(())) => {

@@ -50,6 +50,8 @@ pub(crate) struct Progress {
     client_sends: Cell<bool>,
     /// The client is slow to take the answer.
     client_takes: Cell<bool>,
+    /// The origin is slow to take the request.
+    origin_takes: Cell<bool>,
 }
 
 impl Progress {
@@ -65,6 +67,7 @@ impl Progress {
             begun: Cell::new(now),
             client_sends: Cell::new(false),
             client_takes: Cell::new(false),
+            origin_takes: Cell::new(false),
         }
     }
 
@@ -111,7 +114,8 @@ impl Progress {
 
     /// Whose silence it is when nothing moves.
     const fn idler(&self) -> Ending {
-        if self.client_sends.get() || self.client_takes.get() { Ending::ClientTimeout } else { Ending::IdleTimeout }
+        let client = self.client_takes.get() || (self.client_sends.get() && !self.origin_takes.get());
+        if client { Ending::ClientTimeout } else { Ending::IdleTimeout }
     }
 
     fn nearest(&self, limits: &Deadlines) -> Option<Instant> {
@@ -178,7 +182,7 @@ async fn send_request<S: Source, U: Sink>(source: &mut S, upstream: &mut U, prog
 async fn send_body<S: Source, U: Sink>(source: &mut S, upstream: &mut U, progress: &Progress) -> Result<(), Ending> {
     loop {
         progress.client_sends.set(true);
-        let frame = next_frame(source, upstream).await?;
+        let frame = next_frame(source, upstream, &progress.origin_takes).await?;
         progress.client_sends.set(false);
         let (sent, whole) = match frame {
             Frame::Data(data) => {
@@ -221,6 +225,9 @@ async fn pass_answer<A: Answer, R: Reply>(
         reply.flush().await?;
         return Ok(Relayed::Switched);
     }
+    if !progress.request_whole.get() {
+        reply.last();
+    }
     reply.head(head, head.framing == Framing::None)?;
     pass_body(answer, reply, progress).await?;
     Ok(Relayed::Whole)
@@ -228,21 +235,23 @@ async fn pass_answer<A: Answer, R: Reply>(
 
 async fn pass_body<S: Source, K: Sink>(source: &mut S, sink: &mut K, progress: &Progress) -> Result<(), Ending> {
     loop {
-        match next_frame(source, sink).await? {
+        let frame = next_frame(source, sink, &progress.client_takes).await?;
+        progress.client_takes.set(true);
+        match frame {
             Frame::Data(data) => {
                 progress.gave(data.len());
-                progress.client_takes.set(true);
                 sink.data(data).await?;
-                progress.client_takes.set(false);
             }
             Frame::Trailers(trailers) => return sink.end(Some(&trailers)).await,
             Frame::End => return sink.end(None).await,
         }
+        progress.client_takes.set(false);
     }
 }
 
 /// The next frame; what waits in the sink is sent only when there is nothing to add to it at once.
-async fn next_frame<S: Source, K: Sink>(source: &mut S, sink: &mut K) -> Result<Frame, Ending> {
+/// `takes` is set while whoever reads from the sink is waited for.
+async fn next_frame<S: Source, K: Sink>(source: &mut S, sink: &mut K, takes: &Cell<bool>) -> Result<Frame, Ending> {
     let mut frame = pin!(source.frame());
     let ready = poll_fn(|cx| {
         Poll::Ready(match frame.as_mut().poll(cx) {
@@ -255,7 +264,9 @@ async fn next_frame<S: Source, K: Sink>(source: &mut S, sink: &mut K) -> Result<
         Some(frame) => frame,
         None => {
             // The other side may be the one that is broken; whoever reads from it says so.
+            takes.set(true);
             let _ = sink.flush().await;
+            takes.set(false);
             while_present(sink, frame).await
         }
     }
@@ -321,7 +332,7 @@ pub(crate) async fn tunnel<S: Source, R: Sink, A: Source, U: Sink>(
 
 async fn carry<S: Source, K: Sink>(source: &mut S, sink: &mut K, moved: impl Fn(usize)) -> Result<(), Ending> {
     loop {
-        match next_frame(source, sink).await? {
+        match next_frame(source, sink, &Cell::new(false)).await? {
             Frame::Data(data) => {
                 moved(data.len());
                 sink.data(data).await?;

@@ -44,6 +44,9 @@ pub(crate) trait Reply: Sink {
     /// Sends an informational head (1xx other than 101) at once.
     async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending>;
 
+    /// The answer that begins next is the connection's last: the request was not read to its end.
+    fn last(&mut self) {}
+
     /// Begins the answer. `bodyless`: no frame but the end follows.
     fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending>;
 }

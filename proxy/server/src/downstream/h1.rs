@@ -238,6 +238,10 @@ impl<S: Io> Reply for ClientWriter<S> {
         self.flush().await
     }
 
+    fn last(&mut self) {
+        self.request.keep_alive = false;
+    }
+
     fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending> {
         self.request.keep_alive &= !self.port.leaving();
         self.framing = self.frame_answer(head, bodyless);
