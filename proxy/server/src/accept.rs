@@ -20,21 +20,21 @@ pub(crate) async fn accept(worker: Rc<Worker>, port: Rc<Port>, listener: TcpList
     let mut stopped = std::pin::pin!(stop.notified());
     loop {
         let next = async {
-            let admission = port.gate.enter().await;
-            (listener.accept().await, admission)
+            port.gate.room().await;
+            listener.accept().await
         };
         tokio::select! {
             biased;
             () = &mut stopped => break,
-            (accepted, admission) = next => match accepted {
-                Ok((stream, address)) => serve(&worker, &port, stream, address, admission),
+            accepted = next => match accepted {
+                Ok((stream, address)) => serve(&worker, &port, stream, address, port.gate.enter()),
                 Err(error) => rest(&port, &error).await,
             },
         }
     }
     if let Ok(listener) = listener.into_std() {
         while let Some((stream, address)) = accept_waiting(&listener) {
-            serve(&worker, &port, stream, address, port.gate.enter_anyway());
+            serve(&worker, &port, stream, address, port.gate.enter());
         }
     }
 }

@@ -112,7 +112,7 @@ impl<'a> Record<'a> {
         }
         let names = self.names();
         let plain = matches!(self.ending, Some(Ending::Status(..500)));
-        let message = self.ending.unwrap_or(Ending::Draining).words();
+        let message = self.ending.map_or("", Ending::words);
         self.worker.log.write(&Entry {
             timestamp: SystemTime::now(),
             level: if plain && self.attempts < 2 { Level::Info } else { level(judged) },
@@ -173,8 +173,9 @@ struct Names<'a> {
 
 impl Drop for Record<'_> {
     fn drop(&mut self) {
-        // Without an ending the process cut it at the drain's deadline.
-        let judged = self.ending.unwrap_or(Ending::Draining).judge();
+        // Without an ending a defect or the drain's deadline cut it.
+        let cut = if std::thread::panicking() { Ending::Internal } else { Ending::Draining };
+        let judged = self.ending.get_or_insert(cut).judge();
         let status = self.progress.answered.get().or(self.replied);
         self.count(&judged, status);
         self.log(&judged, status);

@@ -10,6 +10,7 @@ use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{Answer, Attempt, Body, Repeatable};
 use sluice_proxy_core::route::RequestView;
 use sluice_proxy_core::select::{Ask, Choice, Spot};
+use sluice_proxy_core::split;
 use sluice_proxy_core::sticky;
 use tokio::time::Instant;
 
@@ -139,7 +140,7 @@ fn choose(
         selector.choose(&service.core, &ask, &mut *record.worker.rng.borrow_mut())
     };
     let choice = chosen.map_err(|_| tried.last.map_or(Ending::NoEndpoint, |(_, ending)| ending))?;
-    if tried.last.is_none() && route.version.is_none() {
+    if matches!(choice.version, split::Reason::Random | split::Reason::Sticky) {
         service.versions[choice.spot.version].chosen(record.worker.index);
     }
     record.chosen(choice);
@@ -220,9 +221,11 @@ async fn dial<S: Source, R: Reply>(
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Connection, Ending> {
-    let deadline = nearer(after(Instant::now(), Some(service.timeouts.connect)), deadlines.total);
+    let connect = after(Instant::now(), Some(service.timeouts.connect));
+    let deadline = nearer(connect, deadlines.total);
+    let late = if deadline == connect { Ending::ConnectTimeout } else { Ending::TotalTimeout };
     let dialled = relay::while_client_stays(down.source, down.reply, record.worker.dialer.dial(peer));
-    let dialled = down.alarm.bound(deadline, dialled).await.unwrap_or(Err(Ending::ConnectTimeout));
+    let dialled = down.alarm.bound(deadline, dialled).await.unwrap_or(Err(late));
     record.worker.metrics.upstream().connected(record.worker.index, connect_end(&dialled));
     let (reader, writer) = socket::split(dialled?);
     Ok(Connection { reader, writer, reused: false })

@@ -127,7 +127,7 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     tracing::info!(revision = ack_id(&ack), workers, status = %options.status, "serving");
     let current = Arc::clone(&stage.current);
     tokio::select! {
-        () = source::follow(&mut stage, &mut prober, &mut options.revisions, &options.replies) => signals.leave().await,
+        () = serve_on(source::follow(&mut stage, &mut prober, &mut options.revisions, &options.replies)) => {}
         () = tick(&metrics) => {}
         () = signals.leave() => {}
     }
@@ -152,6 +152,12 @@ fn drain(current: &ArcSwapOption<Live>) -> Drain {
     let live = current.load();
     let live = live.as_ref().expect("a revision runs before the process can leave");
     live.document.drain.clone()
+}
+
+/// Without a control plane what runs goes on.
+async fn serve_on(control: impl Future<Output = ()>) {
+    control.await;
+    std::future::pending().await
 }
 
 async fn tick(metrics: &Metrics) {

@@ -212,13 +212,13 @@ async fn pass_answer<A: Answer, R: Reply>(
 ) -> Result<Relayed, Ending> {
     loop {
         while_present(reply, answer.head(head)).await?;
+        filter::prepare_response(head);
         if head.status >= 200 || head.status == 101 {
             break;
         }
         progress.gave(0);
         reply.info(head).await?;
     }
-    filter::prepare_response(head);
     progress.answer(head.status);
     if head.status == 101 {
         reply.head(head, false)?;

@@ -40,7 +40,10 @@ const KEEP: usize = 4 * 1024;
 /// Splits a stream in its two halves.
 pub(crate) fn split<S: Io>(io: S) -> (Reader<S>, Writer<S>) {
     let io = Rc::new(RefCell::new(io));
-    (Reader { io: Rc::clone(&io), buffer: BytesMut::new(), ended: false }, Writer { io, waiting: Vec::new() })
+    (
+        Reader { io: Rc::clone(&io), buffer: BytesMut::new(), ended: false },
+        Writer { io, waiting: Vec::new(), torn: false },
+    )
 }
 
 /// The reading half.
@@ -118,6 +121,8 @@ pub(crate) struct Writer<S> {
     io: Rc<RefCell<S>>,
     /// What waits to be sent.
     pub(crate) waiting: Vec<u8>,
+    /// A write was given up half way: what has left is not known, so nothing may follow it.
+    torn: bool,
 }
 
 impl<S: Io> Writer<S> {
@@ -159,8 +164,11 @@ impl<S: Io> Writer<S> {
         poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)).await
     }
 
-    /// Not cancel-safe in itself: a dropped call leaves the stream torn, and its owner closes it.
-    async fn send_both(&self, data: &[u8]) -> io::Result<()> {
+    /// A call that is dropped half way leaves the stream torn: it refuses all that would follow.
+    async fn send_both(&mut self, data: &[u8]) -> io::Result<()> {
+        if std::mem::replace(&mut self.torn, true) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let (mut first, mut second) = (self.waiting.as_slice(), data);
         while !first.is_empty() || !second.is_empty() {
             let sent = poll_fn(|cx| poll_write(&self.io, cx, first, second)).await?;
@@ -171,6 +179,7 @@ impl<S: Io> Writer<S> {
             first = &first[of_first..];
             second = &second[sent - of_first..];
         }
+        self.torn = false;
         Ok(())
     }
 
@@ -189,5 +198,35 @@ fn poll_write<S: Io>(io: &RefCell<S>, cx: &mut Context<'_>, first: &[u8], second
         (_, true) => io.poll_write(cx, first),
         (true, false) => io.poll_write(cx, second),
         (false, false) => io.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt, DuplexStream};
+
+    use super::*;
+
+    impl Io for DuplexStream {}
+
+    /// A flush that was given up after some bytes had left must not begin again from the first: the client would take
+    /// the second beginning for the rest of its body.
+    #[tokio::test]
+    async fn bytes_of_a_flush_that_was_given_up_are_not_sent_twice() {
+        let (near, mut far) = tokio::io::duplex(8);
+        let (reader, mut writer) = split(near);
+        writer.waiting.extend_from_slice(b"0123456789abcdef");
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(pin!(writer.flush()).as_mut().poll(&mut cx).is_pending());
+        let mut seen = [0; 8];
+        far.read_exact(&mut seen).await.unwrap();
+        assert!(writer.flush().await.is_err());
+        drop((reader, writer));
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).await.unwrap();
+        assert_eq!((&seen, rest.as_slice()), (b"01234567", &b""[..]));
     }
 }

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
@@ -65,19 +64,11 @@ pub(crate) struct Stage {
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) count: usize,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
-    applied: AtomicU64,
 }
 
 impl Stage {
     pub(crate) fn new(metrics: Metrics, workers: usize) -> Self {
-        Self {
-            metrics,
-            current: Arc::default(),
-            workers: Vec::new(),
-            count: workers,
-            gates: BTreeMap::new(),
-            applied: AtomicU64::new(0),
-        }
+        Self { metrics, current: Arc::default(), workers: Vec::new(), count: workers, gates: BTreeMap::new() }
     }
 
     /// Everything that can fail, before anything changes.
@@ -102,7 +93,7 @@ impl Stage {
     /// Binds the listeners that are new.
     fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Vec<TcpListener>>, BindError> {
         let new = document.listeners.iter().map(id).filter(|id| !self.gates.contains_key(id));
-        let ours = |id: &ListenerId| self.gates.keys().any(|gate| gate.address == id.address);
+        let ours = |id: &ListenerId| self.gates.keys().any(|gate| overlap(gate.address, id.address));
         new.map(|id| {
             if !ours(&id) {
                 listener::is_taken(id.address)?;
@@ -115,14 +106,13 @@ impl Stage {
     /// Lets the revision run: first on every worker, then on its new listeners; what it drops ends last.
     pub(crate) async fn apply(&mut self, fit: Fit, prober: &mut Prober) {
         let before = self.current.swap(Some(Arc::clone(&fit.live)));
+        if let Some(before) = &before {
+            before.retire(&fit.live);
+        }
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
         self.open(&fit.live.document, fit.sockets);
         self.close(&fit.live.document).await;
-        if let Some(before) = before {
-            before.retire(&fit.live);
-        }
-        self.applied.store(fit.live.id.0, Ordering::Relaxed);
         self.metrics.publish(told(&fit.live));
     }
 
@@ -180,6 +170,12 @@ impl Stage {
             }
         }
     }
+}
+
+/// Whether a socket on the one address would take connections of the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
 fn tell(worker: &mpsc::UnboundedSender<Command>, command: Command) {

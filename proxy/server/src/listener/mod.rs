@@ -52,22 +52,21 @@ impl Gate {
         self.freed.notify_waiters();
     }
 
-    /// Waits until there is room for one more, and takes it.
-    pub(crate) async fn enter(self: &Arc<Self>) -> Admission {
+    /// Waits until there is room for one more. Taking it is [`Gate::enter`], once there is a connection to take it: a
+    /// worker that waits for one must not keep the room from those that have one.
+    pub(crate) async fn room(&self) {
         loop {
-            let freed = self.freed.notified();
-            let mut freed = std::pin::pin!(freed);
+            let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            if self.open.fetch_add(1, Ordering::Relaxed) < self.most.load(Ordering::Relaxed) {
-                return Admission(Arc::clone(self));
+            if self.open.load(Ordering::Relaxed) < self.most.load(Ordering::Relaxed) {
+                return;
             }
-            self.open.fetch_sub(1, Ordering::Relaxed);
             freed.await;
         }
     }
 
-    /// Takes room for one more, whether there is any or not: for connections that a closing socket would reset.
-    pub(crate) fn enter_anyway(self: &Arc<Self>) -> Admission {
+    /// Takes room for one more. Workers that accept at the same moment may be over the limit by one each.
+    pub(crate) fn enter(self: &Arc<Self>) -> Admission {
         self.open.fetch_add(1, Ordering::Relaxed);
         Admission(Arc::clone(self))
     }
@@ -80,7 +79,7 @@ pub(crate) struct Admission(Arc<Gate>);
 impl Drop for Admission {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.freed.notify_one();
+        self.0.freed.notify_waiters();
     }
 }
 

@@ -60,12 +60,14 @@ impl Source for StreamSource {
 pub(super) struct StreamReply {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
+    /// The request's method was HEAD: no answer has a body.
+    head_only: bool,
     ended: bool,
 }
 
 impl StreamReply {
-    pub(super) const fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { respond, stream: None, ended: false }
+    pub(super) const fn new(respond: SendResponse<Bytes>, head_only: bool) -> Self {
+        Self { respond, stream: None, head_only, ended: false }
     }
 
     /// Cuts the stream, so that the client cannot take half an answer for a whole one.
@@ -143,8 +145,8 @@ impl Reply for StreamReply {
         let mut response = http::Response::new(());
         *response.status_mut() = head::status(head)?;
         *response.headers_mut() = head::map(&head.fields);
-        self.ended = bodyless;
-        self.stream = Some(self.respond.send_response(response, bodyless).map_err(|_| Ending::ClientGone)?);
+        self.ended = bodyless || self.head_only;
+        self.stream = Some(self.respond.send_response(response, self.ended).map_err(|_| Ending::ClientGone)?);
         Ok(())
     }
 }

@@ -17,8 +17,11 @@ pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead,
     let mut head = RequestHead::new();
     head.version = Version::H2;
     head.method = Method::parse(parts.method.as_str().as_bytes()).ok_or_else(|| Refused::bad("method"))?;
-    if head.method == Method::Connect {
-        return Err(Refused { status: 405, reason: "connect" });
+    if matches!(head.method, Method::Connect | Method::Trace) {
+        return Err(Refused { status: 501, reason: "method_not_served" });
+    }
+    if parts.headers.get_all(http::header::EXPECT).iter().any(|value| !is_continue(value)) {
+        return Err(Refused { status: 417, reason: "expectation" });
     }
     let path = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
     if !(path.starts_with('/') || path == "*" && head.method == Method::Options) {
@@ -31,6 +34,10 @@ pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead,
     head.keep_alive = true;
     head.expect_continue = parts.headers.contains_key(http::header::EXPECT);
     Ok(head)
+}
+
+fn is_continue(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// `:authority`, or Host where there is none; both must agree.
@@ -85,7 +92,9 @@ fn framing(headers: &HeaderMap, ended: bool) -> Result<Framing, Refused> {
 }
 
 fn parse_length(text: &[u8]) -> Result<u64, Refused> {
-    let digits = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let plain =
+        |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    let digits = std::str::from_utf8(text).ok().filter(plain);
     digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| Refused::bad("content_length"))
 }
 

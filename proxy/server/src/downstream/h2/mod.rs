@@ -35,6 +35,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 256 * 1024;
 /// A preface must be followed by SETTINGS within this time.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection without streams may take to answer that it is to end.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// How long, and how much of, a body is read on after its answer: some clients drop an answer that a reset follows.
 const LAST_READS: Duration = Duration::from_secs(1);
 const LAST_BYTES: usize = 8 * 1024 * 1024;
@@ -88,7 +90,7 @@ struct Accept<S: Io> {
 
 impl<S: Io> Accept<S> {
     /// The next stream; nothing once the connection is over. A connection that is idle for too long, or whose process
-    /// leaves, is told to open no more streams and ends with the last of them.
+    /// leaves, is told to open no more streams and ends with the last of them; one that does not answer that is cut.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -98,24 +100,27 @@ impl<S: Io> Accept<S> {
         if port.leaving() {
             self.leave();
         }
-        if let Poll::Ready(next) = self.connection.poll_accept(cx) {
-            self.idle_since = Instant::now();
-            return Poll::Ready(next.and_then(Result::ok));
-        }
-        if open > 0 {
-            self.idle_since = Instant::now();
-        }
-        ready!(self.alarm.poll(cx, after(self.idle_since, Some(port.limits().keep_alive))));
-        if open == 0 {
+        loop {
+            if let Poll::Ready(next) = self.connection.poll_accept(cx) {
+                self.idle_since = Instant::now();
+                return Poll::Ready(next.and_then(Result::ok));
+            }
+            if open > 0 {
+                self.idle_since = Instant::now();
+            }
+            let patience = if self.leaving { GOODBYE } else { port.limits().keep_alive };
+            ready!(self.alarm.poll(cx, after(self.idle_since, Some(patience))));
+            if self.leaving {
+                return Poll::Ready(None);
+            }
             self.leave();
-            return self.connection.poll_accept(cx).map(|next| next.and_then(Result::ok));
         }
-        Poll::Pending
     }
 
     fn leave(&mut self) {
         if !self.leaving {
             self.leaving = true;
+            self.idle_since = Instant::now();
             self.connection.graceful_shutdown();
         }
     }
@@ -131,14 +136,16 @@ impl Stream {
     async fn serve(&self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
         let (parts, body) = request.into_parts();
         let ended = body.is_end_stream();
-        let mut reply = StreamReply::new(respond);
+        let mut reply = StreamReply::new(respond, parts.method == http::Method::HEAD);
         let mut source = StreamSource::new(body);
         let mut head = match head::read(&parts, ended, self.port.limits().header_count) {
             Ok(head) => head,
             Err(refused) => {
                 let own = context::refuse(&self.worker, &self.client, Version::H2, refused, Duration::ZERO);
-                // A client that has left misses nothing.
-                let _ = own.send(&mut reply).await;
+                // A client that has left, or does not take it, misses nothing.
+                let _ = Alarm::new(Instant::now())
+                    .bound(after(Instant::now(), Some(LAST_READS)), own.send(&mut reply))
+                    .await;
                 return;
             }
         };
