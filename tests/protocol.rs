@@ -578,3 +578,30 @@ fn the_answer_s_head_is_plain() {
     assert_eq!(response.status(), expected.status);
     assert_eq!((response.field("x-odd"), response.field("keep-alive")), (Some("v"), None));
 }
+
+/// An answer to HEAD has no body, one of our own neither: a client of HTTP/2 takes one for a broken connection.
+#[test]
+fn our_own_answer_to_head_has_no_body_on_h2() {
+    let (web, origin) = (free_address(), Origin::start("a"));
+    let _sluice = setup(SLUICE).start(Document::simple(web, origin.address()));
+    origin.kill();
+    let mut client = h2::Client::connect(web);
+    let exchange = client.begin(h2::request(Method::HEAD, "/"), false).unwrap();
+    let response = client.response(exchange).unwrap();
+    assert_eq!((response.status.as_u16(), response.body.as_slice()), (502, &b""[..]));
+    assert_ne!(response.field("content-length"), "0");
+}
+
+/// What HTTP/1.1 clients may not ask, clients of HTTP/2 may not either.
+#[test]
+fn trace_reaches_no_origin_by_either_protocol() {
+    let (web, origin) = (free_address(), Origin::start("a"));
+    let _sluice = setup(SLUICE).start(Document::simple(web, origin.address()));
+    let mut client = h2::Client::connect(web);
+    let exchange = client.begin(h2::request(Method::TRACE, "/"), false).unwrap();
+    assert_eq!(client.response(exchange).unwrap().status.as_u16(), 501);
+    let mut client = Client::connect(web);
+    client.send("TRACE / HTTP/1.1\r\nHost: t\r\n\r\n");
+    assert_eq!(client.response().status(), 501);
+    assert_eq!(origin.requests(), 0);
+}
