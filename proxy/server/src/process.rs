@@ -1,11 +1,14 @@
 //! The process: threads that serve, one that watches over them, and how it begins and leaves.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use sluice_config::validated::Drain;
 use sluice_config::wire;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
@@ -61,6 +64,8 @@ pub enum RunError {
     AccessLog(log::Target, io::Error),
     /// Nothing can be dialled.
     Dial(DialError),
+    /// A worker has ended by itself; the log says why. The others were left to end with what they carried.
+    Worker,
     /// The system gives no thread, timer or signal.
     System(io::Error),
 }
@@ -81,6 +86,9 @@ impl fmt::Display for RunError {
                 write!(f, "cannot start the access log: {error}")
             }
             Self::Dial(error) => write!(f, "{error}"),
+            Self::Worker => {
+                f.write_str("a worker has ended by itself; start the process again and report the panic in the log")
+            }
             Self::System(error) => write!(f, "the system refuses what the process needs: {error}"),
         }
     }
@@ -98,7 +106,7 @@ impl From<io::Error> for RunError {
 /// passed. A second signal cuts what is left.
 ///
 /// # Errors
-/// When the process cannot begin; nothing is served then.
+/// When the process cannot begin, and nothing is served then; or when a worker has ended by itself.
 pub fn run(options: Options) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, serve(options))
@@ -116,7 +124,7 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     metrics.count_lost_lines(log.lost());
     metrics.tell_document(Arc::clone(&options.document));
     let mut signals = Signals::install()?;
-    let crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log }, &first.live)?;
+    let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log }, &first.live)?;
     stage.workers = crew.commands();
     let mut prober = Prober::new(metrics.clone())?;
     let ack = wire::Reply::Ack { id: first.live.id, digest: first.live.document.digest };
@@ -126,15 +134,16 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     let telling = tokio::task::spawn_local(status::serve(status, Arc::clone(&state) as _, std::future::pending()));
     tracing::info!(revision = ack_id(&ack), workers, status = %options.status, "serving");
     let current = Arc::clone(&stage.current);
-    tokio::select! {
-        () = serve_on(source::follow(&mut stage, &mut prober, &mut options.revisions, &options.replies)) => {}
-        () = tick(&metrics) => {}
-        () = signals.leave() => {}
-    }
+    let whole = tokio::select! {
+        () = crew.lost() => false,
+        () = serve_on(source::follow(&mut stage, &mut prober, &mut options.revisions, &options.replies)) => true,
+        () = tick(&metrics) => true,
+        () = signals.leave() => true,
+    };
     state.leaving.store(true, Ordering::Relaxed);
     crew.leave(drain(&current), &mut signals).await;
     telling.abort();
-    Ok(())
+    if whole { Ok(()) } else { Err(RunError::Worker) }
 }
 
 fn tell(unfit: &Unfit) -> String {
@@ -189,18 +198,35 @@ impl Signals {
 /// The threads that serve.
 struct Crew {
     workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<io::Result<()>>)>,
+    /// Each ends with its thread, however that ends.
+    lives: Vec<oneshot::Receiver<()>>,
 }
 
 impl Crew {
     fn start(count: usize, equipment: &Equipment, live: &Arc<Live>) -> io::Result<Self> {
-        let start = |index: usize| {
+        let mut crew = Self { workers: Vec::new(), lives: Vec::new() };
+        for index in 0..count {
             let (commands, orders) = mpsc::unbounded_channel();
             let (equipment, live) = (equipment.clone(), Arc::clone(live));
+            let (alive, life) = oneshot::channel::<()>();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || house::serve(index, equipment, live, orders))?;
-            Ok((commands, thread))
-        };
-        Ok(Self { workers: (0..count).map(start).collect::<io::Result<_>>()? })
+            let thread = thread.spawn(move || {
+                let _alive = alive;
+                house::serve(index, equipment, live, orders)
+            })?;
+            crew.workers.push((commands, thread));
+            crew.lives.push(life);
+        }
+        Ok(crew)
+    }
+
+    /// Ready when a worker has ended by itself. What it served is lost, so the process must not go on as if it were whole.
+    async fn lost(&mut self) {
+        poll_fn(|cx| {
+            let ended = self.lives.iter_mut().any(|life| Pin::new(life).poll(cx).is_ready());
+            if ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     fn commands(&self) -> Vec<mpsc::UnboundedSender<Command>> {
@@ -252,5 +278,21 @@ impl StatusSource for State {
 
     fn metrics(&self) -> String {
         self.metrics.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_ends_by_itself_is_noticed_and_one_that_serves_is_not() {
+        let (first, first_life) = oneshot::channel();
+        let (second, second_life) = oneshot::channel();
+        let mut crew = Crew { workers: Vec::new(), lives: vec![first_life, second_life] };
+        assert!(tokio::time::timeout(Duration::from_secs(60), crew.lost()).await.is_err());
+        drop(second);
+        assert!(tokio::time::timeout(Duration::from_secs(60), crew.lost()).await.is_ok());
+        drop(first);
     }
 }
