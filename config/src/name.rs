@@ -109,6 +109,8 @@ names! {
     ServiceName,
     /// The name of a version inside its service.
     VersionName,
+    /// The name of a running proxy.
+    NodeName,
 }
 
 /// The name of a region or version that nobody named: the document was written in its short form.

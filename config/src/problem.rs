@@ -111,6 +111,8 @@ codes! {
     UnservedCapability = "unserved-capability",
     /// A health check whose timeout is longer than its interval.
     TimeoutAboveInterval = "timeout-above-interval",
+    /// What was changed live names a service or version that the document does not have.
+    NamedByOverlay = "named-by-overlay",
 }
 
 impl fmt::Display for Code {

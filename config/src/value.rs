@@ -68,12 +68,77 @@ impl fmt::Display for RevisionId {
     }
 }
 
+macro_rules! hexadecimal {
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Made of 64 random bits, which the shell draws.
+            #[must_use]
+            pub const fn from_bits(bits: u64) -> Self {
+                Self(bits)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&format!("{:016x}", self.0))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                let refusal = || format!("{text:?} is not 16 hexadecimal digits");
+                let is_plain = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                if !is_plain {
+                    return Err(refusal());
+                }
+                u64::from_str_radix(&text, 16).map(Self).map_err(|_| refusal())
+            }
+        }
+    )+};
+}
+
+hexadecimal! {
+    /// Which store numbered a revision. A store draws its own when it is made and keeps it; a copy that is restored
+    /// elsewhere to go on by itself is another history.
+    HistoryId;
+    /// Which run of a proxy's process something belongs to: drawn anew at each start, so that counts which begin again
+    /// are not taken for counts that fell.
+    Incarnation;
+}
+
+impl schemars::JsonSchema for RevisionId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RevisionId".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 1 })
+    }
+}
+
 /// SHA-256 over the content of a document in its canonical form: equal digests mean equal behaviour.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// All zeros: the digest of nothing that exists, where one must stand.
+    pub const ZERO: Self = Self([0; 32]);
+
     /// The digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
@@ -85,6 +150,18 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl schemars::JsonSchema for Digest {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Digest".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_config::problem::Code;
-use sluice_config::{Environment, Problems, decode, validate};
+use sluice_config::{Environment, Overlay, Problems, decode, read_pair, validate};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -20,8 +20,15 @@ fn files() -> Vec<PathBuf> {
 fn refuse(file: &Path) -> (String, Problems) {
     let bytes = fs::read(file).unwrap();
     let environment = Environment::from_iter([("NUMBER_AS_TEXT", "many"), ("HOST", "nowhere")]);
-    let problems = decode(&bytes).and_then(|text| validate(text, &environment)).expect_err("each of them is refused");
+    let problems = decode(&bytes).and_then(|text| read_pair(text, &environment, &overlay(file)));
+    let problems = problems.expect_err("each of them is refused");
     (String::from_utf8_lossy(&bytes).into_owned(), problems)
+}
+
+/// What was changed live, where a file beside the document says so.
+fn overlay(file: &Path) -> Overlay {
+    let beside = fs::read_to_string(file.with_extension("overlay.json"));
+    beside.map_or_else(|_| Overlay::default(), |text| serde_json::from_str(&text).unwrap())
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod cover;
 mod judge;
 mod limits;
 mod listeners;
+mod overlay;
 mod regex;
 mod regions;
 mod routes;
@@ -22,6 +23,7 @@ use std::borrow::Cow;
 
 use crate::effective;
 use crate::limit;
+use crate::overlay::Overlay;
 use crate::problem::{Code, Path, Position, Problem, Problems};
 use crate::remains::{Gaps, prune};
 use crate::schema::Document;
@@ -31,12 +33,14 @@ use crate::validated::{Drain, Validated};
 use crate::value::Digest;
 use judge::Judge;
 
-/// A proven document and its text with the environment filled in.
+/// A proven pair of document and overlay, and the document's text with the environment filled in.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Source {
-    /// What was proven.
+    /// What was proven: the document as it is with the overlay. Its digest is the pair's.
     pub validated: Validated,
+    /// Of the effective document without the overlay.
+    pub document: Digest,
     /// The document as JSON, every `${NAME}` replaced. It validates to the same digest with any environment: this is what
     /// a [`Revision`](crate::wire::Revision) carries.
     pub json: String,
@@ -55,6 +59,14 @@ pub fn validate(text: &str, environment: &Environment) -> Result<Validated, Prob
 /// # Errors
 /// As [`validate`].
 pub fn read(text: &str, environment: &Environment) -> Result<Source, Problems> {
+    read_pair(text, environment, &Overlay::default())
+}
+
+/// Proves a document together with what was changed live on top of it.
+///
+/// # Errors
+/// As [`validate`], and for each name in the overlay that the document does not have.
+pub fn read_pair(text: &str, environment: &Environment, overlay: &Overlay) -> Result<Source, Problems> {
     let mut problems = Problems::default();
     let root = match tree::read(text, environment, &mut problems) {
         Ok(root) => root,
@@ -65,7 +77,7 @@ pub fn read(text: &str, environment: &Environment) -> Result<Source, Problems> {
     };
     let mut suggestions = Suggestions::new();
     crate::structure::check(&root, &mut problems, &mut suggestions);
-    let validated = judge(&root, &mut problems, &mut suggestions);
+    let validated = judge(&root, overlay, &mut problems, &mut suggestions);
     let json = tree::to_json(&root, Dollars::Escaped);
     if json.len() > limit::BYTES {
         let message =
@@ -73,7 +85,14 @@ pub fn read(text: &str, environment: &Environment) -> Result<Source, Problems> {
         problems.push(Problem::of_file(Code::OverLimit, message));
     }
     match validated {
-        Some(validated) if problems.is_empty() => Ok(Source { validated, json }),
+        Some(mut validated) if problems.is_empty() => {
+            let document = validated.digest;
+            if !overlay.weights.is_empty() {
+                overlay::lay(&mut validated, overlay);
+                validated.digest = effective::digest(&validated);
+            }
+            Ok(Source { validated, document, json })
+        }
         _ => Err(problems.sorted()),
     }
 }
@@ -97,7 +116,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Problems> {
 }
 
 /// What the document means. Nothing comes back when too much of it is missing.
-fn judge(root: &Node, problems: &mut Problems, suggestions: &mut Suggestions) -> Option<Validated> {
+fn judge(root: &Node, overlay: &Overlay, problems: &mut Problems, suggestions: &mut Suggestions) -> Option<Validated> {
     if problems.omitted > 0 {
         return None;
     }
@@ -116,15 +135,16 @@ fn judge(root: &Node, problems: &mut Problems, suggestions: &mut Suggestions) ->
         }
     };
     let mut judge = Judge { root: &remains, gaps, problems, suggestions };
-    limits::check(&mut judge, &document).then(|| resolve(&mut judge, &document))
+    limits::check(&mut judge, &document).then(|| resolve(&mut judge, &document, overlay))
 }
 
-fn resolve(judge: &mut Judge<'_>, document: &Document) -> Validated {
+fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Validated {
     let listeners = listeners::resolve(judge, &document.listeners);
     let regions = regions::resolve(judge, &document.regions);
     let services = services::resolve(judge, &document.services, &regions);
     let routes = routes::resolve(judge, document, &regions, &services);
     let drain = Drain { deadline: document.drain.deadline.0, linger: document.drain.linger.0 };
+    overlay::check(judge, &services, overlay);
     let mut validated = Validated { listeners, regions, services, routes, drain, digest: Digest::of(&[]) };
     // References are indices, which a document with problems may not have.
     if judge.problems.is_empty() {

@@ -4,6 +4,8 @@
 //! be done goes out as a value, and the reason is data that the shell logs. So each can be tested by property.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod audit;
+pub mod revision;
 pub mod source;
 
 pub use source::FileSource;

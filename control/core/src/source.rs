@@ -28,7 +28,8 @@ mod reason;
 
 use std::time::Duration;
 
-use sluice_config::value::{Digest, RevisionId};
+use sluice_config::Overlay;
+use sluice_config::value::{Digest, HistoryId, RevisionId};
 use sluice_config::wire::{Reply, Revision};
 
 pub use self::reading::{Reading, Unreadable};
@@ -150,7 +151,7 @@ impl FileSource {
             told: None,
             refused: 0,
         };
-        Ok((source, Revision { id: first.id, digest: sound.digest, document: sound.document }))
+        Ok((source, revision(first.id, sound)))
     }
 
     /// Decides on one reading. `judge` is called at most once, and only for a content that is to be acted on.
@@ -200,6 +201,7 @@ impl FileSource {
             }
             Reply::Nack { id, .. } if *id != self.wanted.id || self.answer != Answer::Awaited => Reason::Overtaken(*id),
             Reply::Nack { problems, .. } => self.hear_refusal(problems, now),
+            Reply::Hello(_) | Reply::Lost { .. } | Reply::Report(_) => Reason::Overtaken(self.runs.id),
         }
     }
 
@@ -295,9 +297,13 @@ impl FileSource {
         self.asked = cause != Cause::Watch;
         let known = self.refusal.as_ref().is_some_and(|refusal| refusal.document == sound.digest);
         let reason = if known { Reason::Again } else { Reason::Changed };
-        let revision = Revision { id: self.last, digest: sound.digest, document: sound.document };
-        (Effect::Issue(revision), reason(self.last, self.runs.id))
+        (Effect::Issue(revision(self.last, sound)), reason(self.last, self.runs.id))
     }
+}
+
+fn revision(id: RevisionId, sound: Sound) -> Revision {
+    let history = HistoryId::from_bits(0);
+    Revision { history, id, digest: sound.digest, document: sound.document, overlay: Overlay::default() }
 }
 
 #[cfg(test)]

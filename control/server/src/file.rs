@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_config::wire::{Reply, Revision};
+use sluice_config::wire::{Order, Reply, Revision};
 use sluice_config::{Environment, Problems};
 use sluice_control_core::FileSource;
 use sluice_control_core::source::{Cause, Effect, Reading, Reason, Standing, Unreadable};
@@ -180,17 +180,19 @@ impl FileControl {
         let reason = self.source.hear(&reply, self.began.elapsed());
         match &reply {
             Reply::Ack { digest, .. } if reason.is_news() => tracing::info!(%digest, "{reason}"),
-            Reply::Nack { id, problems } if reason.is_news() => {
+            Reply::Nack { id, problems, .. } if reason.is_news() => {
                 tracing::error!("{reason}");
                 problems.iter().for_each(|problem| tracing::error!(revision = %id, "{problem}"));
             }
-            Reply::Ack { .. } | Reply::Nack { .. } => tracing::debug!("{reason}"),
+            Reply::Ack { .. } | Reply::Nack { .. } | Reply::Hello(_) | Reply::Lost { .. } | Reply::Report(_) => {
+                tracing::debug!("{reason}")
+            }
         }
     }
 }
 
 fn serialise(revision: &Revision) -> Vec<u8> {
-    serde_json::to_vec(revision).expect("a revision holds a number and texts")
+    serde_json::to_vec(&Order::Revision(revision.clone())).expect("a revision holds a number and texts")
 }
 
 #[cfg(test)]

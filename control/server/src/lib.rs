@@ -7,6 +7,7 @@
 mod file;
 mod judge;
 mod read;
+pub mod store;
 
 pub use file::{FileControl, OpenError};
 pub use read::{MAX_BYTES, read};

@@ -128,11 +128,12 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     stage.workers = crew.commands();
     let mut prober = Prober::new(metrics.clone())?;
     let ack = wire::Reply::Ack { id: first.live.id, digest: first.live.document.digest };
+    let first_id = first.live.id;
     stage.apply(first, &mut prober).await;
     source::answer(&options.replies, &ack).await;
     let state = Arc::new(State { metrics: metrics.clone(), leaving: AtomicBool::new(false) });
     let telling = tokio::task::spawn_local(status::serve(status, Arc::clone(&state) as _, std::future::pending()));
-    tracing::info!(revision = ack_id(&ack), workers, status = %options.status, "serving");
+    tracing::info!(revision = first_id.0, workers, status = %options.status, "serving");
     let current = Arc::clone(&stage.current);
     let whole = tokio::select! {
         () = crew.lost() => false,
@@ -148,12 +149,6 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
 
 fn tell(unfit: &Unfit) -> String {
     unfit.to_string()
-}
-
-const fn ack_id(ack: &wire::Reply) -> u64 {
-    match ack {
-        wire::Reply::Ack { id, .. } | wire::Reply::Nack { id, .. } => id.0,
-    }
 }
 
 /// How the revision that runs says the process leaves.

@@ -73,13 +73,15 @@ impl Stage {
 
     /// Everything that can fail, before anything changes.
     pub(crate) fn prepare(&self, message: &[u8]) -> Result<Fit, (Option<RevisionId>, Unfit)> {
-        let revision: wire::Revision =
-            serde_json::from_slice(message).map_err(|error| (None, Unfit::Message(error)))?;
+        let order: wire::Order = serde_json::from_slice(message).map_err(|error| (None, Unfit::Message(error)))?;
+        let wire::Order::Revision(revision) = order else { return Err((None, Unfit::Digest)) };
         self.fit(&revision).map_err(|unfit| (Some(revision.id), unfit))
     }
 
     fn fit(&self, revision: &wire::Revision) -> Result<Fit, Unfit> {
-        let document = sluice_config::validate(&revision.document, &Environment::empty()).map_err(Unfit::Document)?;
+        let document = sluice_config::read_pair(&revision.document, &Environment::empty(), &revision.overlay)
+            .map_err(Unfit::Document)?
+            .validated;
         if document.digest != revision.digest {
             return Err(Unfit::Digest);
         }
@@ -234,7 +236,12 @@ fn refuse(id: Option<RevisionId>, unfit: &Unfit) -> Option<wire::Reply> {
         return None;
     };
     tracing::debug!(revision = id.0, %unfit, "a revision is not fit to run; what runs goes on");
-    Some(wire::Reply::Nack { id, problems: vec![unfit.to_string()] })
+    Some(wire::Reply::Nack {
+        id,
+        digest: sluice_config::value::Digest::ZERO,
+        problems: vec![unfit.to_string()],
+        retries: false,
+    })
 }
 
 pub(crate) async fn answer(replies: &mpsc::Sender<Vec<u8>>, reply: &wire::Reply) {

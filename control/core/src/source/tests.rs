@@ -138,7 +138,10 @@ proptest! {
 }
 
 fn nack(source: &mut FileSource, id: u64, why: &str) -> Reason {
-    source.hear(&Reply::Nack { id: RevisionId(id), problems: vec![why.to_owned()] }, NOW)
+    source.hear(
+        &Reply::Nack { id: RevisionId(id), digest: Digest::of(b""), retries: true, problems: vec![why.to_owned()] },
+        NOW,
+    )
 }
 
 fn ack(source: &mut FileSource, id: u64, text: &str) -> Reason {
@@ -303,7 +306,12 @@ impl World {
         let Some(revision) = self.unanswered.pop_front() else { return };
         let reply = match problem {
             None => Reply::Ack { id: revision.id, digest: revision.digest },
-            Some(problem) => Reply::Nack { id: revision.id, problems: vec![problem.to_string()] },
+            Some(problem) => Reply::Nack {
+                id: revision.id,
+                digest: revision.digest,
+                retries: true,
+                problems: vec![problem.to_string()],
+            },
         };
         self.source.hear(&reply, self.now);
         match problem {
@@ -358,7 +366,7 @@ proptest! {
         let mut before = None;
         for cause in causes {
             let id = world.unanswered.pop_front().unwrap().id;
-            let reason = world.source.hear(&Reply::Nack { id, problems: vec![cause.to_string()] }, world.now);
+            let reason = world.source.hear(&Reply::Nack { id, digest: Digest::of(b""), retries: true, problems: vec![cause.to_string()] }, world.now);
             prop_assert_eq!(reason.is_news(), before != Some(cause));
             before = Some(cause);
             world.last_refused = true;

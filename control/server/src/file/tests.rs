@@ -43,7 +43,7 @@ impl FileControl {
     async fn watch_twice(&mut self) -> Option<Revision> {
         self.observe(Cause::Watch).await;
         self.observe(Cause::Watch).await;
-        self.pending.take().map(|bytes| serde_json::from_slice(&bytes).unwrap())
+        self.pending.take().map(|bytes| whole(&bytes))
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_change_reaches_the_proxy_and_the_end_of_the_proxy_ends_the_watch() {
     let watch = tokio::spawn(control.run(to_proxy, replies, |_| ()));
     std::fs::write(room.path(), document("two")).unwrap();
     let bytes = tokio::time::timeout(Duration::from_secs(20), revisions.recv()).await.unwrap().unwrap();
-    let revision: Revision = serde_json::from_slice(&bytes).unwrap();
+    let revision = whole(&bytes);
     assert!(names(&revision, "two"));
     let reply = Reply::Ack { id: revision.id, digest: revision.digest };
     to_control.send(serde_json::to_vec(&reply).unwrap()).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_proxy_that_is_slow_gets_the_newest_revision_only() {
         std::fs::write(room.path(), document(route)).unwrap();
         control.observe(Cause::Asked).await;
     }
-    let revision: Revision = serde_json::from_slice(&control.pending.unwrap()).unwrap();
+    let revision = whole(&control.pending.unwrap());
     assert!(revision.id.0 == 3 && names(&revision, "three"));
 }
 
@@ -177,12 +177,17 @@ impl FileControl {
     }
 
     fn taken(&self) -> Option<Revision> {
-        self.pending.as_ref().map(|bytes| serde_json::from_slice(bytes).unwrap())
+        self.pending.as_ref().map(|bytes| whole(bytes))
     }
 }
 
 fn nack(id: RevisionId) -> Reply {
-    Reply::Nack { id, problems: vec!["the address is in use".to_owned()] }
+    Reply::Nack {
+        id,
+        digest: sluice_config::value::Digest::of(b""),
+        retries: true,
+        problems: vec!["the address is in use".to_owned()],
+    }
 }
 
 /// A port that is taken: what runs is what ran, and the document goes out again until the port is free.
@@ -236,7 +241,9 @@ async fn how_the_file_stands_is_told_after_each_reply() {
     for accepted in [false, true] {
         bell.notify_one();
         let bytes = tokio::time::timeout(Duration::from_secs(20), revisions.recv()).await.unwrap().unwrap();
-        let Revision { id, digest, .. } = serde_json::from_slice(&bytes).unwrap();
+        let Order::Revision(Revision { id, digest, .. }) = serde_json::from_slice(&bytes).unwrap() else {
+            panic!("a delta")
+        };
         let reply = if accepted { Reply::Ack { id, digest } } else { nack(id) };
         to_control.send(serde_json::to_vec(&reply).unwrap()).await.unwrap();
         let told = stands.wait_for(|standing| standing.is_some_and(|standing| standing.accepted == accepted));
@@ -244,4 +251,11 @@ async fn how_the_file_stands_is_told_after_each_reply() {
     }
     drop(revisions);
     tokio::time::timeout(Duration::from_secs(20), watch).await.unwrap().unwrap();
+}
+
+fn whole(bytes: &[u8]) -> Revision {
+    match serde_json::from_slice(bytes).unwrap() {
+        Order::Revision(revision) => revision,
+        Order::Delta(delta) => panic!("{delta:?}"),
+    }
 }
