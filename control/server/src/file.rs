@@ -1,23 +1,20 @@
-//! The file mode: one document file is watched, and each sound change becomes a revision.
+//! The eye on the document's file.
 //!
 //! The file's state is asked for several times a second instead of waiting for the kernel's notes: notes do not cross
 //! NFS, follow no symbolic link to its end, and name the wrong file after an editor's rename. One `stat` a tick costs
-//! nothing, and it sees every one of these. What a reading means is decided in [`FileSource`].
+//! nothing, and it sees every one of these. What a reading means is decided in the core; here is only the looking, on a
+//! task of its own, since a network file system may keep whoever looks waiting.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sluice_config::wire::{Order, Reply, Revision};
-use sluice_config::{Environment, Problems};
-use sluice_control_core::FileSource;
-use sluice_control_core::source::{Cause, Effect, Reading, Reason, Standing, Unreadable};
+use sluice_control_core::source::{Cause, Unreadable};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::judge::judge;
-use crate::read::{Look, Stamp, look, read};
+use crate::read::{Stamp, look};
 
 /// Between two looks at the file's state. A change runs after at most two of them.
 const TICK: Duration = Duration::from_millis(250);
@@ -26,174 +23,59 @@ const TICK: Duration = Duration::from_millis(250);
 /// clock leave the same state behind.
 const FULL_READING: Duration = Duration::from_secs(5);
 
-/// Why a file could not be opened as the source of a document.
+/// What a look at the file found.
 #[derive(Debug)]
-pub enum OpenError {
-    /// It could not be read.
-    Unreadable(Unreadable),
-    /// What it holds is not a sound document.
-    Refused {
-        /// What was read, to show the places of the problems in it.
-        content: Vec<u8>,
-        /// All of them.
-        problems: Problems,
-    },
+pub(crate) struct Look {
+    pub(crate) content: Result<Vec<u8>, Unreadable>,
+    pub(crate) cause: Cause,
 }
 
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(why) => why.fmt(f),
-            Self::Refused { problems, .. } => problems.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-/// A control plane whose one source is a file.
+/// Looks at a file until nobody wants to know any more.
 #[derive(Debug)]
-pub struct FileControl {
+pub(crate) struct Eye {
     path: PathBuf,
-    environment: Environment,
-    source: FileSource,
+    bell: Arc<Notify>,
+    /// Set when the next look must read the file, even if nothing shows that it was written.
+    due: Arc<AtomicBool>,
     stamp: Option<Stamp>,
     read_at: Instant,
-    began: Instant,
-    bell: Arc<Notify>,
-    /// The newest revision that was not sent yet. An older one that waited here was never seen and is dropped.
-    pending: Option<Vec<u8>>,
 }
 
-impl FileControl {
-    /// Reads and proves the file. Returns its document as serialised revision 1, and the control plane to [`run`](Self::run).
-    ///
-    /// # Errors
-    /// The file cannot be read, or its document has problems: then nothing may start.
-    pub fn open(path: &Path, environment: Environment) -> Result<(Vec<u8>, Self), OpenError> {
-        let content = read(path).map_err(OpenError::Unreadable)?;
-        let (source, first) = match FileSource::begin(&content, |bytes| judge(bytes, &environment)) {
-            Ok(begun) => begun,
-            Err(problems) => return Err(OpenError::Refused { content, problems }),
-        };
-        let control = Self {
-            path: path.to_owned(),
-            environment,
-            source,
-            stamp: None,
-            read_at: Instant::now(),
-            began: Instant::now(),
-            bell: Arc::new(Notify::new()),
-            pending: None,
-        };
-        Ok((serialise(&first), control))
+impl Eye {
+    /// An eye on this file. Ring the bell and it is read at once; set the flag and it is read at the next look.
+    pub(crate) fn new(path: PathBuf, bell: Arc<Notify>, due: Arc<AtomicBool>) -> Self {
+        Self { path, bell, due, stamp: None, read_at: Instant::now() }
     }
 
-    /// Ring it (`notify_one`) and the file is read and acted on at once, without the wait for a second equal reading.
-    #[must_use]
-    pub fn bell(&self) -> Arc<Notify> {
-        self.bell.clone()
-    }
-
-    /// Watches the file until the proxy's end of either channel is dropped.
-    ///
-    /// Each sound change goes to `revisions`; what the proxy says to it comes back by `replies`. After each look at the
-    /// file and each reply `stands` is told how the file stands, be it as before.
-    pub async fn run(
-        mut self,
-        revisions: mpsc::Sender<Vec<u8>>,
-        mut replies: mpsc::Receiver<Vec<u8>>,
-        stands: impl Fn(Standing),
-    ) {
+    /// Looks until the other end of the channel is dropped.
+    pub(crate) async fn watch(mut self, looks: mpsc::Sender<Look>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let bell = self.bell.clone();
         loop {
-            stands(self.source.standing());
-            tokio::select! {
-                _ = ticks.tick() => self.observe(Cause::Watch).await,
-                () = bell.notified() => self.observe(Cause::Asked).await,
-                reply = replies.recv() => match reply {
-                    Some(bytes) => self.hear(&bytes),
-                    None => return,
-                },
-                permit = revisions.reserve(), if self.pending.is_some() => match (permit, self.pending.take()) {
-                    (Ok(permit), Some(revision)) => permit.send(revision),
-                    (Ok(_), None) => {}
-                    (Err(_), _) => return,
-                },
-                () = revisions.closed() => return,
+            let cause = tokio::select! {
+                _ = ticks.tick() => Cause::Watch,
+                () = self.bell.notified() => Cause::Asked,
+                () = looks.closed() => return,
+            };
+            if let Some(look) = self.look(cause).await
+                && looks.send(look).await.is_err()
+            {
+                return;
             }
         }
     }
 
-    async fn observe(&mut self, cause: Cause) {
-        let Some(look) = self.look(cause).await else { return };
-        let written = look.stamp != self.stamp;
-        self.stamp = look.stamp;
-        let cause = if cause == Cause::Watch && written { Cause::Written } else { cause };
-        let reading = match &look.content {
-            Ok(bytes) => Reading::Bytes(bytes),
-            Err(why) => Reading::Unreadable(why),
-        };
-        let (effect, reason) =
-            self.source.step(reading, cause, self.began.elapsed(), |bytes| judge(bytes, &self.environment));
-        self.tell(&effect, &reason, cause);
-        if let Effect::Issue(revision) = effect {
-            self.pending = Some(serialise(&revision));
-        }
-    }
-
-    /// Looks at the file away from this thread: a network file system may keep whoever asks waiting.
     async fn look(&mut self, cause: Cause) -> Option<Look> {
         let now = Instant::now();
-        let due = cause == Cause::Asked || self.source.is_due(now - self.began) || now - self.read_at >= FULL_READING;
-        let known = if due { None } else { self.stamp.clone() };
+        let due = self.due.swap(false, Ordering::Relaxed);
+        let must = due || cause == Cause::Asked || now - self.read_at >= FULL_READING;
+        let known = if must { None } else { self.stamp.clone() };
         let path = self.path.clone();
         let look = tokio::task::spawn_blocking(move || look(&path, known.as_ref())).await.ok()??;
+        let written = look.stamp != self.stamp;
+        self.stamp = look.stamp;
         self.read_at = now;
-        Some(look)
-    }
-
-    fn tell(&self, effect: &Effect<Problems>, reason: &Reason, cause: Cause) {
-        let file = self.path.display();
-        if reason.is_fault() {
-            tracing::error!(%file, "{reason}");
-        } else if reason.is_news() || cause == Cause::Asked {
-            tracing::info!(%file, "{reason}");
-        } else {
-            tracing::trace!(%file, "{reason}");
-        }
-        if let Effect::Tell(problems) = effect {
-            problems.problems.iter().for_each(|problem| tracing::error!(%file, "{problem}"));
-            if problems.omitted > 0 {
-                tracing::error!(%file, "and {} more problems", problems.omitted);
-            }
-        }
-    }
-
-    fn hear(&mut self, reply: &[u8]) {
-        let reply: Reply = match serde_json::from_slice(reply) {
-            Ok(reply) => reply,
-            Err(e) => return tracing::error!("the proxy's reply is not understood: {e}"),
-        };
-        let reason = self.source.hear(&reply, self.began.elapsed());
-        match &reply {
-            Reply::Ack { digest, .. } if reason.is_news() => tracing::info!(%digest, "{reason}"),
-            Reply::Nack { id, problems, .. } if reason.is_news() => {
-                tracing::error!("{reason}");
-                problems.iter().for_each(|problem| tracing::error!(revision = %id, "{problem}"));
-            }
-            Reply::Ack { .. } | Reply::Nack { .. } | Reply::Hello(_) | Reply::Lost { .. } | Reply::Report(_) => {
-                tracing::debug!("{reason}")
-            }
-        }
+        let cause = if cause == Cause::Watch && written { Cause::Written } else { cause };
+        Some(Look { content: look.content, cause })
     }
 }
-
-fn serialise(revision: &Revision) -> Vec<u8> {
-    serde_json::to_vec(&Order::Revision(revision.clone())).expect("a revision holds a number and texts")
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,228 @@
+//! Our own listeners: where the API is served, and where the control plane tells how it is.
+//!
+//! They stay answerable under abuse: a bound on connections, a deadline for every head and every handshake, small
+//! buffers. What may be asked on which is decided by the routers that they serve.
+
+mod tls;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tower_service::Service;
+
+pub use tls::{Tls, TlsError};
+
+use crate::api::Peer;
+
+/// Open connections at once; further ones wait in the kernel's queue. Each proxy of a fleet has one.
+const CONNECTIONS: usize = 16_384;
+
+/// For a whole head, and for a TLS handshake.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between signs of life on an HTTP/2 connection, and how long one may be late.
+const PING: Duration = Duration::from_secs(10);
+
+/// The largest head.
+const HEAD: usize = 32 << 10;
+
+/// How long to wait when the process has no more sockets: accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A socket in the file system, which only its owner may use.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err("write a path after unix:".to_owned()) } else { Ok(Self::Unix(path.into())) };
+        }
+        let refusal = "write an IP address and a port, such as 127.0.0.1:9900, or unix:PATH";
+        text.parse().map(Self::Tcp).map_err(|_| refusal.to_owned())
+    }
+}
+
+/// A socket that accepts connections for a router.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpListener, Option<Tls>),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Socket {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub(crate) async fn bind(address: &Address, tls: Option<Tls>) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?, tls)),
+            Address::Unix(path) => Ok(Self::Unix(bind_unix(path).await?, path.clone())),
+        }
+    }
+
+    /// Where it is, with the port that the kernel chose.
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener, _) => listener.local_addr().map(Address::Tcp),
+            Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
+        }
+    }
+
+    /// Serves the router until dropped.
+    pub(crate) async fn serve(self, router: Router) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match self.accept().await {
+                Ok(accepted) => {
+                    let router = router.clone();
+                    tokio::spawn(async move {
+                        accepted.converse(router).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the admin listener cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener, tls) => {
+                let (stream, from) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp(stream, from, tls.clone()))
+            }
+            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Somebody may have taken it away already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A socket file that an ended process left behind is taken over; one that answers is not.
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if path.exists() && UnixStream::connect(path).await.is_err() {
+        std::fs::remove_file(path)?;
+    }
+    // Between the bind and the change of mode somebody could connect, so it is made where nobody can.
+    let aside = path.with_extension(format!("{}.new", std::process::id()));
+    let folder = aside.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::metadata(folder)?;
+    let listener = UnixListener::bind(&aside)?;
+    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::hard_link(&aside, path).inspect_err(|_| drop(std::fs::remove_file(&aside)))?;
+    std::fs::remove_file(&aside)?;
+    Ok(listener)
+}
+
+enum Accepted {
+    Tcp(TcpStream, SocketAddr, Option<Tls>),
+    Unix(UnixStream),
+}
+
+impl Accepted {
+    async fn converse(self, router: Router) {
+        match self {
+            Self::Tcp(stream, from, None) => converse(stream, Peer::Tcp { from, certificate: None }, router).await,
+            Self::Tcp(stream, from, Some(tls)) => match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok((stream, certificate))) => converse(stream, Peer::Tcp { from, certificate }, router).await,
+                Ok(Err(error)) => tracing::debug!(%from, %error, "no TLS on the admin listener"),
+                Err(_) => tracing::debug!(%from, "a TLS handshake on the admin listener took too long"),
+            },
+            Self::Unix(stream) => {
+                let user = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                converse(stream, Peer::Unix { user }, router).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, router: Router) {
+    let answer = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.clone().call(request)
+    });
+    let mut server = Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_header_list_size(HEAD as u32)
+        .max_concurrent_streams(64);
+    // How a client breaks off, or breaks the rules, is its own affair.
+    let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_back() {
+        for text in ["127.0.0.1:9900", "[::1]:9900", "unix:/run/sluice/admin.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["", "localhost:9900", "9900", "unix:"] {
+            assert!(text.parse::<Address>().is_err(), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_its_owner_s_and_one_left_behind_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let address = Address::Unix(path.clone());
+        let socket = Socket::bind(&address, None).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Socket::bind(&address, None).await.is_err(), "somebody answers there");
+        drop(socket);
+        assert!(!path.exists());
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "left behind");
+        drop(Socket::bind(&address, None).await.unwrap());
+    }
+}

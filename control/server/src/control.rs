@@ -1,0 +1,273 @@
+//! The control plane as a whole: opened over its data, then run until it is told to leave.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use bytes::Bytes;
+use sluice_config::wire::Reply;
+use sluice_config::{Environment, Problems};
+use sluice_control_core::source::Unreadable;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+
+use crate::admin::{Address, Socket, Tls};
+use crate::api::{self, Access};
+use crate::clock::Clock;
+use crate::distribute::Distributor;
+use crate::events::Events;
+use crate::file::Eye;
+use crate::judge::Judge;
+use crate::plane::Plane;
+use crate::reconcile::{Equipment, Reconciler, Request, StartError};
+use crate::status;
+use crate::store::{SqliteStore, Store, StoreError};
+
+/// Requests that may wait for the writer.
+const REQUESTS: usize = 64;
+
+/// How a control plane is set up.
+#[derive(Debug)]
+pub struct Options {
+    /// Where its store is: a folder of its own.
+    pub folder: PathBuf,
+    /// The document's file; absent: documents come by the API.
+    pub file: Option<PathBuf>,
+    /// What fills in `${NAME}` in the file.
+    pub environment: Environment,
+    /// Where the API is served. The first is told to whoever asks.
+    pub admin: Vec<Address>,
+    /// What TCP listeners show; absent: they speak without TLS.
+    pub tls: Option<Tls>,
+    /// Who may do what.
+    pub access: Access,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// Why a control plane cannot begin.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Its store cannot be opened.
+    Store(crate::store::OpenError),
+    /// The store was opened and then failed.
+    Failed(StoreError),
+    /// The document's file cannot be read, and there is no revision to go on with.
+    Unreadable(Unreadable),
+    /// What the file holds is not a sound document, and there is no revision to go on with.
+    Refused {
+        /// What was read, to show the places of the problems in it.
+        content: Vec<u8>,
+        /// All of them.
+        problems: Problems,
+    },
+    /// The file is another one than what the store follows, and its document cannot be applied over what is there.
+    OtherFile {
+        /// The file that the store follows.
+        followed: String,
+        /// Why the new one's document is refused.
+        refusal: String,
+    },
+    /// An admin address cannot be used.
+    Admin(Address, io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+            Self::Unreadable(why) => why.fmt(f),
+            Self::Refused { problems, .. } => problems.fmt(f),
+            Self::OtherFile { followed, refusal } => write!(
+                f,
+                "the data folder holds the state of {followed}, and this file's document cannot follow it: {refusal}; use \
+                 another folder (--data)"
+            ),
+            Self::Admin(address, error) => {
+                write!(f, "cannot serve the API on {address}: {error}; choose another address with --admin")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StartError> for OpenError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => Self::Failed(error),
+            StartError::Unreadable(why) => Self::Unreadable(why),
+            StartError::Refused { content, problems } => Self::Refused { content, problems },
+            StartError::OtherFile { followed, refusal } => Self::OtherFile { followed, refusal },
+        }
+    }
+}
+
+/// A control plane over its data, with its sockets bound and nothing served yet.
+#[derive(Debug)]
+pub struct Control {
+    plane: Arc<Plane>,
+    reconciler: Reconciler,
+    requests: mpsc::Receiver<Request>,
+    sockets: Vec<Socket>,
+    tls: Option<Tls>,
+    eye: Option<Eye>,
+    bell: Arc<Notify>,
+}
+
+impl Control {
+    /// Opens the store, reads the file, and takes the admin addresses.
+    ///
+    /// # Errors
+    /// When it cannot begin; nothing was served then.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let store: Arc<dyn Store> = SqliteStore::open(&options.folder).await.map_err(OpenError::Store)?;
+        let sockets = bind(&options.admin, options.tls.as_ref()).await?;
+        let own = sockets.iter().filter_map(|socket| match socket.address() {
+            Ok(Address::Tcp(address)) => Some(address),
+            Ok(Address::Unix(_)) | Err(_) => None,
+        });
+        let judge = Judge::new(options.environment, own.collect());
+        let events = Events::default();
+        let distributor = Distributor::new(options.clock.clone(), events.clone());
+        let equipment = Equipment {
+            store: Arc::clone(&store),
+            clock: options.clock.clone(),
+            judge: judge.clone(),
+            distributor: Arc::clone(&distributor),
+            events: events.clone(),
+        };
+        let mut reconciler = Reconciler::open(equipment).await?;
+        let (bell, due) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let mut eye = None;
+        if let Some(path) = options.file {
+            reconciler.follow(&path, Arc::clone(&due)).await?;
+            eye = Some(Eye::new(path, Arc::clone(&bell), due));
+        }
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        let plane = Plane {
+            store,
+            clock: options.clock,
+            judge,
+            distributor,
+            events,
+            access: options.access,
+            requests: sender,
+            current: reconciler.current(),
+            file: reconciler.file(),
+            began: Instant::now(),
+        };
+        let (plane, tls) = (Arc::new(plane), options.tls);
+        Ok(Self { plane, reconciler, requests, sockets, tls, eye, bell })
+    }
+
+    /// Ring it (`notify_one`) and the file is read at once, without the wait for a second equal reading, and the files of
+    /// certificates and tokens are read again.
+    #[must_use]
+    pub fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
+    }
+
+    /// What it is, for whoever tells its health.
+    #[must_use]
+    pub fn plane(&self) -> Arc<Plane> {
+        Arc::clone(&self.plane)
+    }
+
+    /// Where the API is served, with the ports that the kernel chose.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Address> {
+        self.sockets.iter().filter_map(|socket| socket.address().ok()).collect()
+    }
+
+    /// Runs until dropped.
+    pub async fn run(self) {
+        let Self { plane, reconciler, requests, sockets, tls, eye, bell } = self;
+        let (sender, looks) = mpsc::channel(1);
+        let router = api::router(&plane);
+        let mut tasks = tokio::task::JoinSet::new();
+        for socket in sockets {
+            tasks.spawn(socket.serve(router.clone()));
+        }
+        let distributor = Arc::clone(&plane.distributor);
+        tasks.spawn(async move { distributor.watch().await });
+        tasks.spawn(reload(Arc::clone(&plane), tls));
+        if let Some(eye) = eye {
+            tasks.spawn(eye.watch(sender));
+        }
+        drop(bell);
+        reconciler.run(requests, looks).await;
+    }
+}
+
+async fn bind(addresses: &[Address], tls: Option<&Tls>) -> Result<Vec<Socket>, OpenError> {
+    let mut sockets = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let socket = Socket::bind(address, tls.cloned()).await;
+        sockets.push(socket.map_err(|error| OpenError::Admin(address.clone(), error))?);
+    }
+    Ok(sockets)
+}
+
+/// How often the files of certificates and tokens are looked at.
+const RELOAD: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Reads certificates and tokens again when their files change.
+async fn reload(plane: Arc<Plane>, tls: Option<Tls>) {
+    let mut ticks = tokio::time::interval(RELOAD);
+    loop {
+        ticks.tick().await;
+        if let Some(tls) = &tls {
+            tls.refresh();
+        }
+        plane.access.refresh();
+    }
+}
+
+/// Serves the proxy in this process: the same serialised messages, by two channels. Ends when the proxy's ends are
+/// dropped.
+pub async fn serve_in_process(plane: Arc<Plane>, orders: mpsc::Sender<Vec<u8>>, mut replies: mpsc::Receiver<Vec<u8>>) {
+    let hello = match replies.recv().await.map(|bytes| serde_json::from_slice(&bytes)) {
+        Some(Ok(Reply::Hello(hello))) => hello,
+        Some(_) => return tracing::error!("the proxy in this process does not say who it is"),
+        None => return,
+    };
+    let (link, mut messages) = match plane.distributor.join(hello, "in process") {
+        Ok(joined) => joined,
+        Err(reason) => return tracing::error!("the proxy in this process is refused: {reason}"),
+    };
+    loop {
+        tokio::select! {
+            message = messages.recv() => match message {
+                Some(message) => if orders.send(Bytes::into(message)).await.is_err() { break },
+                None => break,
+            },
+            reply = replies.recv() => match reply.map(|bytes| serde_json::from_slice(&bytes)) {
+                Some(Ok(reply)) => plane.distributor.hear(&link, &reply),
+                Some(Err(error)) => tracing::error!(%error, "the proxy's message is not understood"),
+                None => break,
+            },
+        }
+    }
+    plane.distributor.leave(&link, "the proxy has ended");
+}
+
+/// Serves `/live`, `/ready`, `/metrics` and `/api/health` of a control plane that runs without a proxy.
+///
+/// # Errors
+/// When the address cannot be used.
+pub async fn serve_status(plane: Arc<Plane>, address: std::net::SocketAddr) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    Socket::Tcp(listener, None).serve(status::router(&plane)).await;
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What operators ask for, from the request to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_config::name::ServiceName;
+use sluice_config::overlay::{Action, Author, Reason};
+use sluice_config::value::RevisionId;
+use sluice_control_core::change::{self, Proposal, Refusal, Shift};
+use sluice_control_core::revision::{Document, Revision};
+use tokio::sync::oneshot;
+
+use super::{Current, Decided, Reconciler, TRIES, WriteError};
+use crate::store::{Answered, CommitError, Once};
+
+/// Who asks, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// Who.
+    pub author: Author,
+    /// An address, `unix`, `file` or `sluice`.
+    pub origin: String,
+}
+
+/// What is to be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    /// Let this document be the document.
+    Apply {
+        /// As it was written.
+        text: String,
+        /// Whether weights that are somebody else's become the document's.
+        take_weights: bool,
+    },
+    /// Share a service's new choices like this.
+    Shift(Shift),
+    /// Give a service's weights back to the document.
+    Release(ServiceName),
+    /// Go back to an earlier document.
+    RollBack {
+        /// To that of this revision.
+        to: RevisionId,
+        /// And to its weights.
+        weights: bool,
+    },
+    /// Lay an override.
+    Lay {
+        /// What it does.
+        action: Action,
+        /// How long it lasts.
+        lasts: Duration,
+    },
+    /// Lift an override.
+    Lift(RevisionId),
+}
+
+impl Intent {
+    /// A word for the audit log.
+    const fn action(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::Shift(_) => "shift",
+            Self::Release(_) => "release",
+            Self::RollBack { .. } => "rollback",
+            Self::Lay { action: Action::Freeze, .. } => "freeze",
+            Self::Lift(_) => "lift",
+        }
+    }
+
+    fn target(&self) -> String {
+        match self {
+            Self::Apply { .. } => "document".to_owned(),
+            Self::Shift(shift) => shift.service.to_string(),
+            Self::Release(service) => service.to_string(),
+            Self::RollBack { to, .. } => format!("revision {to}"),
+            Self::Lay { action, .. } => action.to_string(),
+            Self::Lift(id) => format!("override {id}"),
+        }
+    }
+}
+
+/// A request to the writer.
+#[derive(Debug)]
+pub struct Request {
+    /// What.
+    pub intent: Intent,
+    /// Who.
+    pub who: Who,
+    /// Why.
+    pub reason: Reason,
+    /// The head that it was made for, if it matters.
+    pub expected: Option<RevisionId>,
+    /// How its repetition is known.
+    pub once: Option<Once>,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Done, WriteError>>,
+}
+
+/// What a request did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The revision that it made; the head if nothing was to change.
+    pub revision: Arc<Revision>,
+    /// Whether something changed.
+    pub changed: bool,
+}
+
+impl Reconciler {
+    pub(super) async fn serve(&mut self, request: Request) {
+        let Request { intent, who, reason, expected, once, reply } = request;
+        let answer = self.carry_out(&intent, &who, &reason, expected, once).await;
+        match &answer {
+            Ok(done) if done.changed => {
+                let (author, action) = (&who.author, intent.action());
+                tracing::info!(revision = done.revision.id.0, %author, action, target = intent.target(), %reason, "changed");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let (author, action) = (&who.author, intent.action());
+                tracing::warn!(%author, action, target = intent.target(), %error, "refused");
+                self.refused(&who, action, intent.target(), Some(reason), error).await;
+            }
+        }
+        // Whoever asked may have gone away.
+        let _ = reply.send(answer);
+    }
+
+    async fn carry_out(
+        &mut self,
+        intent: &Intent,
+        who: &Who,
+        reason: &Reason,
+        expected: Option<RevisionId>,
+        once: Option<Once>,
+    ) -> Result<Done, WriteError> {
+        if let Some(once) = &once
+            && let Some(answered) = self.equipment.store.answered(&once.key).await?
+        {
+            return self.again(once, &answered).await;
+        }
+        self.refresh().await?;
+        for _ in 0..TRIES {
+            let head = self.head();
+            expect(expected, head.as_deref())?;
+            let proposal = match self.decide(head.as_deref(), intent, who, reason).await {
+                Err(WriteError::Refused(refusal)) if *refusal == Refusal::Unchanged => {
+                    let current = head.ok_or(WriteError::Empty)?;
+                    return Ok(Done { revision: Arc::clone(&current.head.revision), changed: false });
+                }
+                proposal => proposal?,
+            };
+            let decided = Decided {
+                proposal,
+                who,
+                reason: reason.clone(),
+                action: intent.action(),
+                target: intent.target(),
+                once: once.clone(),
+                file: None,
+            };
+            match self.commit(head.as_deref(), decided).await {
+                Ok(done) => return Ok(done),
+                Err(CommitError::Conflict(_)) => self.refresh().await?,
+                Err(CommitError::Answered(answered)) => {
+                    let once = once.as_ref().expect("only a request with a key can have been answered");
+                    return self.again(once, &answered).await;
+                }
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Busy)
+    }
+
+    /// The answer to a request that was carried out before.
+    async fn again(&self, once: &Once, answered: &Answered) -> Result<Done, WriteError> {
+        if answered.request != once.request {
+            let key = once.key.rsplit('\n').next().unwrap_or_default();
+            return Err(WriteError::OtherRequest(key.to_owned()));
+        }
+        let (revision, _) = self.stored(answered.revision).await?;
+        Ok(Done { revision, changed: true })
+    }
+
+    async fn stored(&self, id: RevisionId) -> Result<(Arc<Revision>, Arc<Document>), WriteError> {
+        let store = &self.equipment.store;
+        let revision = store.get(id).await?.ok_or(WriteError::NoRevision(id))?;
+        let document = store.document(revision.document).await?.ok_or(WriteError::NoRevision(id))?;
+        Ok((revision, document))
+    }
+
+    async fn decide(
+        &self,
+        head: Option<&Current>,
+        intent: &Intent,
+        who: &Who,
+        reason: &Reason,
+    ) -> Result<Proposal, WriteError> {
+        let now = self.now();
+        let present = || head.map(|current| &*current.head).ok_or(WriteError::Empty);
+        Ok(match intent {
+            Intent::Apply { text, take_weights } => {
+                if let Some(watched) = &self.watched {
+                    return Err(WriteError::FileMode(watched.file()));
+                }
+                let written = self.equipment.judge.sent(text).map_err(Refusal::Problems)?;
+                change::apply(head.map(|current| &*current.head), &written, *take_weights)?
+            }
+            Intent::Shift(shift) => change::shift(present()?, shift, &who.author, reason, now)?,
+            Intent::Release(service) => change::release(present()?, service)?,
+            Intent::RollBack { to, weights } => {
+                let present = present()?;
+                let (revision, document) = self.stored(*to).await?;
+                let file = self.watched.as_ref().and_then(super::Watched::text);
+                change::roll_back(present, &revision, &document, *weights, file, now)?
+            }
+            Intent::Lay { action, lasts } => change::lay(present()?, *action, *lasts, &who.author, reason, now)?,
+            Intent::Lift(id) => change::lift(present()?, *id)?,
+        })
+    }
+}
+
+fn expect(expected: Option<RevisionId>, head: Option<&Current>) -> Result<(), WriteError> {
+    let head = head.map(|current| current.head.revision.id);
+    match expected {
+        Some(expected) if head != Some(expected) => Err(WriteError::Stale { expected, head }),
+        Some(_) | None => Ok(()),
+    }
+}
