@@ -48,5 +48,5 @@ pub use schema::json_schema;
 pub use suggestion::nearest;
 pub use timestamp::Timestamp;
 pub use tree::Environment;
-pub use validate::{Dangling, Source, decode, lay, path_regex, read, read_pair, validate};
+pub use validate::{Dangling, Source, decode, lay, path_regex, read, read_pair, refuse_endpoints, validate};
 pub use validated::Validated;

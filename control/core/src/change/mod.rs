@@ -170,6 +170,7 @@ impl Proposal {
             author,
             reason,
             at: now,
+            file: head.and_then(|head| head.revision.file.clone()),
             restores: self.restores,
             parked: self.parked,
         };

@@ -14,10 +14,10 @@ use std::time::Duration;
 use sluice_config::overlay::{Author, Reason};
 use sluice_config::timestamp::Timestamp;
 use sluice_config::value::RevisionId;
-use sluice_config::{Overlay, Validated, wire};
+use sluice_config::{Validated, wire};
 use sluice_control_core::audit::{Event, Outcome};
 use sluice_control_core::change::{self, Head, Proposal, Refusal};
-use sluice_control_core::revision::Document;
+use sluice_control_core::revision::{Document, Revision};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -192,26 +192,20 @@ impl Reconciler {
     }
 
     /// What a stored pair means. It was sound when it was stored, so anything else is damage.
-    fn prove(
-        &self,
-        revision: Arc<sluice_control_core::revision::Revision>,
-        document: Arc<Document>,
-    ) -> Result<Current, StoreError> {
-        let damaged = |problems: sluice_config::Problems| {
+    fn prove(&self, revision: Arc<Revision>, document: Arc<Document>) -> Result<Current, StoreError> {
+        let head = Head::new(Arc::clone(&revision), document).map_err(|problems| {
             let version = env!("CARGO_PKG_VERSION");
             StoreError::Corrupt(format!("revision {} is not sound to sluice {version}: {problems}", revision.id))
-        };
-        let written = self.equipment.judge.stored(&document.json, &Overlay::default()).map_err(damaged)?;
-        let live = self.equipment.judge.stored(&document.json, &revision.overlay).map_err(damaged)?;
+        })?;
         let order = wire::Revision {
             history: self.equipment.store.history(),
             id: revision.id,
             digest: revision.digest,
-            document: document.json.clone(),
+            document: head.document.json.clone(),
             overlay: revision.overlay.clone(),
         };
-        let head = Head { revision, document, written: Arc::new(written) };
-        Ok(Current { head: Arc::new(head), live: Arc::new(live), order: Arc::new(order) })
+        let live = Arc::new(head.effective());
+        Ok(Current { head: Arc::new(head), live, order: Arc::new(order) })
     }
 
     fn adopt(&self, current: Current) {
@@ -284,7 +278,7 @@ impl Reconciler {
             let decided = Decided {
                 proposal,
                 who: &who,
-                reason: why.parse().unwrap_or_else(|_| automatic("what was to end has ended")),
+                reason: why,
                 action: "expire",
                 target: String::new(),
                 once: None,
@@ -301,11 +295,6 @@ impl Reconciler {
             }
         }
     }
-}
-
-/// A reason of Sluice's own.
-fn automatic(words: &str) -> Reason {
-    words.parse().expect("a short sentence is a reason")
 }
 
 impl Who {

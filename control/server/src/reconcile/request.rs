@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sluice_config::name::ServiceName;
 use sluice_config::overlay::{Action, Author, Reason};
+use sluice_config::Environment;
 use sluice_config::value::RevisionId;
 use sluice_control_core::change::{self, Proposal, Refusal, Shift};
 use sluice_control_core::revision::{Document, Revision};
@@ -143,7 +144,7 @@ impl Reconciler {
             let head = self.head();
             expect(expected, head.as_deref())?;
             let proposal = match self.decide(head.as_deref(), intent, who, reason).await {
-                Err(WriteError::Refused(refusal)) if *refusal == Refusal::Unchanged => {
+                Err(WriteError::Refused(refusal)) if matches!(*refusal, Refusal::Unchanged(_)) => {
                     let current = head.ok_or(WriteError::Empty)?;
                     return Ok(Done { revision: Arc::clone(&current.head.revision), changed: false });
                 }
@@ -203,7 +204,7 @@ impl Reconciler {
                     return Err(WriteError::FileMode(watched.file()));
                 }
                 let written = self.equipment.judge.sent(text).map_err(Refusal::Problems)?;
-                change::apply(head.map(|current| &*current.head), &written, *take_weights)?
+                change::apply(head.map(|current| &*current.head), &written, *take_weights, &Environment::empty())?
             }
             Intent::Shift(shift) => change::shift(present()?, shift, &who.author, reason, now)?,
             Intent::Release(service) => change::release(present()?, service)?,
