@@ -264,7 +264,7 @@ impl Plane {
         let begun = Instant::now();
         let found = tokio::time::timeout(SLOW, self.store.check()).await;
         let found = match found {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err((sluice_config::health::Status::Unhealthy, error.to_string())),
             Err(_) => {
                 let words = format!("the store has not answered within {SLOW:?}");

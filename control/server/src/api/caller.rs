@@ -225,13 +225,6 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) plane: Arc<Plane>,
-    pub(super) action: Action,
-}
-
-/// What admission needs.
-#[derive(Debug, Clone)]
-pub(super) struct Guard {
-    pub(super) plane: Arc<Plane>,
     /// What the caller must be allowed; absent: everybody is.
     pub(super) action: Option<Action>,
 }

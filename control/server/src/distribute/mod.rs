@@ -13,7 +13,6 @@ use bytes::Bytes;
 use sluice_config::health;
 use sluice_config::name::{NodeName, RegionName, ServiceName};
 use sluice_config::share::Share;
-use sluice_config::timestamp::Timestamp;
 use sluice_config::value::{Incarnation, RevisionId};
 use sluice_config::wire::{Hello, Reply, Revision};
 use sluice_control_core::fleet::{
