@@ -6,6 +6,8 @@
 
 pub mod audit;
 pub mod change;
+pub mod drift;
+pub mod plan;
 pub mod revision;
 pub mod source;
 

@@ -80,7 +80,6 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Owned {
     /// The service.
-    #[schemars(with = "String")]
     pub service: ServiceName,
     /// Whose its weights are.
     pub owner: Owner,
@@ -98,11 +97,9 @@ pub struct Owned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unfit {
     /// The service.
-    #[schemars(with = "String")]
     pub service: ServiceName,
     /// The version that the document does not have. Absent: it does not have the service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
     pub version: Option<VersionName>,
     /// The version's share.
     #[serde(skip_serializing_if = "Option::is_none")]
