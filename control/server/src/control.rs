@@ -132,7 +132,15 @@ impl Control {
     /// # Errors
     /// When it cannot begin; nothing was served then.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let store: Arc<dyn Store> = SqliteStore::open(&options.folder).map_err(OpenError::Store)?;
+        let store = SqliteStore::open(&options.folder).map_err(OpenError::Store)?;
+        Self::over(store, options).await
+    }
+
+    /// As [`open`](Self::open), over this store; the folder is not looked at.
+    ///
+    /// # Errors
+    /// When it cannot begin; nothing was served then.
+    pub async fn over(store: Arc<dyn Store>, options: Options) -> Result<Self, OpenError> {
         let sockets = bind(&options.admin, options.tls.as_ref()).await?;
         let own = sockets.iter().filter_map(|socket| match socket.address() {
             Ok(Address::Tcp(address)) => Some(address),

@@ -41,7 +41,7 @@ async fn get(State(plane): State<Arc<Plane>>) -> Response {
 
 async fn drift(State(plane): State<Arc<Plane>>) -> Result<Response, Refused> {
     let current = plane.current()?;
-    Ok(told_at(plane.drift(&current), Some(current.head.revision.id)).into_response())
+    Ok(told_at(Plane::drift(&current), Some(current.head.revision.id)).into_response())
 }
 
 async fn health(State(plane): State<Arc<Plane>>) -> Response {

@@ -51,7 +51,7 @@ impl Link {
 
 /// All proxies that follow this control plane.
 #[derive(Debug)]
-pub struct Distributor {
+pub(crate) struct Distributor {
     clock: Clock,
     events: Events,
     state: Mutex<State>,
