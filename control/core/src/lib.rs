@@ -7,8 +7,10 @@
 pub mod access;
 pub mod audit;
 pub mod change;
+pub mod drift;
 pub mod fleet;
 pub mod ingest;
+pub mod plan;
 pub mod revision;
 pub mod source;
 

@@ -7,7 +7,7 @@ use sluice_control_core::change::Written;
 
 /// Proves documents.
 #[derive(Debug, Clone)]
-pub struct Judge {
+pub(crate) struct Judge {
     environment: Environment,
     /// Our own admin addresses, which no endpoint may be: what traffic can reach could change it.
     own: Vec<SocketAddr>,
@@ -16,7 +16,7 @@ pub struct Judge {
 impl Judge {
     /// Fills this environment into files; refuses endpoints at these addresses.
     #[must_use]
-    pub const fn new(environment: Environment, own: Vec<SocketAddr>) -> Self {
+    pub(crate) const fn new(environment: Environment, own: Vec<SocketAddr>) -> Self {
         Self { environment, own }
     }
 

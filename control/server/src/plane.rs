@@ -151,8 +151,8 @@ impl Plane {
         sluice_config::export::with_weights(source, &Environment::empty(), overlay)
     }
 
-    pub(crate) fn drift(&self, current: &Current) -> Drift {
-        drift::drift(&current.head, self.now())
+    pub(crate) fn drift(current: &Current) -> Drift {
+        drift::drift(&current.head)
     }
 
     /// Every service as it is live.
@@ -172,7 +172,7 @@ impl Plane {
         let live = current.head.revision.overlay.weights.get(&written.name);
         let weights = written.versions.iter().map(|version| (&version.name, u64::from(version.weight.get())));
         let document = Shares::of_weights(weights);
-        let share = |version| document.as_ref().map_or(Share::NONE, |shares| shares.of(version));
+        let share = |version: &VersionName| document.as_ref().map_or(Share::NONE, |shares| shares.of(version));
         let pool = |version: &validated::Version, pool: &validated::Pool| {
             let region = &current.live.regions[pool.region].name;
             told(region, pool, pools.get(&(&written.name, &version.name, region)).copied())
@@ -264,7 +264,7 @@ impl Plane {
         let begun = Instant::now();
         let found = tokio::time::timeout(SLOW, self.store.check()).await;
         let found = match found {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err((sluice_config::health::Status::Unhealthy, error.to_string())),
             Err(_) => {
                 let words = format!("the store has not answered within {SLOW:?}");

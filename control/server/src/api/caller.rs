@@ -225,13 +225,6 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) plane: Arc<Plane>,
-    pub(super) action: Action,
-}
-
-/// What admission needs.
-#[derive(Debug, Clone)]
-pub(super) struct Guard {
-    pub(super) plane: Arc<Plane>,
     /// What the caller must be allowed; absent: everybody is.
     pub(super) action: Option<Action>,
 }
@@ -244,7 +237,8 @@ pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next
     let target = format!("{} {}", request.method(), request.uri().path());
     match identify(&plane, &peer, request.headers()) {
         Ok(identity) if identity.may(action) => {
-            request.extensions_mut().insert(Caller { who: who(&identity, &peer, request.headers()) });
+            let caller = Caller { who: who(&identity, &peer, request.headers()) };
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Ok(identity) => {

@@ -14,7 +14,7 @@ use sluice_control_core::fleet::{Applied, NodeStanding, Summary};
 use sluice_control_core::ingest::Latency;
 use sluice_control_core::revision::Revision;
 
-use super::request::Lasts;
+pub use super::request::Lasts;
 
 /// What the control plane is and how it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -13,12 +13,9 @@ use bytes::Bytes;
 use sluice_config::health;
 use sluice_config::name::{NodeName, RegionName, ServiceName};
 use sluice_config::share::Share;
-use sluice_config::timestamp::Timestamp;
 use sluice_config::value::{Incarnation, RevisionId};
 use sluice_config::wire::{Hello, Reply, Revision};
-use sluice_control_core::fleet::{
-    Applied, ConnectionId, Effect, Fleet, NodeStanding, Numbered, Reason, Summary,
-};
+use sluice_control_core::fleet::{Applied, ConnectionId, Effect, Fleet, NodeStanding, Numbered, Reason, Summary};
 use sluice_control_core::ingest::{PoolTotals, Totals};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -52,7 +49,7 @@ impl Link {
 
 /// All proxies that follow this control plane.
 #[derive(Debug)]
-pub struct Distributor {
+pub(crate) struct Distributor {
     clock: Clock,
     events: Events,
     state: Mutex<State>,
@@ -112,7 +109,9 @@ impl Distributor {
         let link = Link { node: hello.node.clone(), connection, incarnation: hello.incarnation };
         state.links.insert(connection, orders);
         let (effects, reason) = state.fleet.join(hello, connection, address, self.clock.now());
-        let refused = effects.iter().any(|effect| matches!(effect, Effect::Close { connection: ours, .. } if *ours == connection));
+        let refused = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Close { connection: ours, .. } if *ours == connection));
         self.carry_out(&mut state, effects);
         drop(state);
         self.tell(&link.node, &reason, None);
@@ -177,7 +176,8 @@ impl Distributor {
         loop {
             let heard = self.heard.notified();
             let applied = self.state().fleet.applied(revision, self.clock.now());
-            let hopeless = applied.heard > 0 && applied.pending.is_empty() && !applied.nacked.iter().any(|one| one.retries);
+            let hopeless =
+                applied.heard > 0 && applied.pending.is_empty() && !applied.nacked.iter().any(|one| one.retries);
             if applied.reaches(share) || hopeless || tokio::time::timeout_at(deadline, heard).await.is_err() {
                 return applied;
             }

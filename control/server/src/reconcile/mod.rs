@@ -21,7 +21,8 @@ use sluice_control_core::revision::{Document, Revision};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-pub use request::{Done, Intent, Request, Who};
+pub(crate) use file::StartError;
+pub(crate) use request::{Done, Intent, Request, Who};
 
 use crate::clock::Clock;
 use crate::distribute::Distributor;
@@ -39,7 +40,7 @@ const TRIES: usize = 5;
 
 /// Why a change was not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// The core refused it.
     Refused(Box<Refusal>),
     /// The head is not the one that the request was made for.
@@ -97,7 +98,7 @@ impl From<Refusal> for WriteError {
 
 /// The head and what it means.
 #[derive(Debug, Clone)]
-pub struct Current {
+pub(crate) struct Current {
     /// As it is stored, with its document proven.
     pub head: Arc<Head>,
     /// The document as it is with the overlay.
