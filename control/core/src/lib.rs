@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod change;
 pub mod drift;
+pub mod file;
 pub mod plan;
 pub mod revision;
 pub mod source;

@@ -23,7 +23,6 @@
 //!   the proxy refuses, until the proxy gives another cause.
 //! - The same content read for the third time has no effect and is no news, while the proxy does not refuse it.
 
-mod reading;
 mod reason;
 
 use std::time::Duration;
@@ -32,10 +31,10 @@ use sluice_config::Overlay;
 use sluice_config::value::{Digest, HistoryId, RevisionId};
 use sluice_config::wire::{Reply, Revision};
 
-pub use self::reading::{Reading, Unreadable};
 pub use self::reason::Reason;
+pub use crate::file::{Reading, Unreadable};
 
-use self::reading::Content;
+use crate::file::Content;
 
 /// Between a refusal by the proxy and the next try of the same document.
 pub const RETRY: Duration = Duration::from_secs(10);
