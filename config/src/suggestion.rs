@@ -4,6 +4,11 @@
 /// would be the slowest part of all, and nobody reads the thousandth suggestion.
 const COMPARISONS: usize = 200_000;
 
+/// The nearest of `words`, if one is near enough to be what was meant: a third of the letters, and at least one, may differ.
+pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    Suggestions::new().nearest(word, words.into_iter())
+}
+
 /// What is left to spend on suggestions.
 #[derive(Debug)]
 pub(crate) struct Suggestions {

@@ -12,11 +12,14 @@ mod judge;
 mod limits;
 mod listeners;
 mod overlay;
+mod own;
 mod regex;
 mod regions;
 mod routes;
 mod services;
 
+pub use overlay::{Dangling, lay};
+pub use own::refuse_endpoints;
 pub use regex::path_regex;
 
 use std::borrow::Cow;
@@ -87,10 +90,7 @@ pub fn read_pair(text: &str, environment: &Environment, overlay: &Overlay) -> Re
     match validated {
         Some(mut validated) if problems.is_empty() => {
             let document = validated.digest;
-            if !overlay.weights.is_empty() {
-                overlay::lay(&mut validated, overlay);
-                validated.digest = effective::digest(&validated);
-            }
+            overlay::put(&mut validated, overlay);
             Ok(Source { validated, document, json })
         }
         _ => Err(problems.sorted()),
