@@ -37,6 +37,11 @@ pub(crate) fn weights() -> Value {
     })
 }
 
+/// How long requests took.
+pub(crate) fn latency() -> Value {
+    json!({ "mean_us": 950, "p50_us": 900, "p90_us": 1_000, "p99_us": 3_000 })
+}
+
 /// A freeze.
 pub(crate) fn freeze() -> Value {
     json!({ "action": "freeze", "author": "bob", "reason": "incident 7", "since": "2026-11-26T09:30:00Z",

@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::show::LookArgs;
 use crate::terminal::Color;
 use crate::{
-    apply, audit, check, completions, config, demo, diff, explain, export, freeze, get, history, rollback, run, shift,
-    token,
+    apply, audit, check, completions, config, control, demo, diff, explain, export, freeze, get, history, plan,
+    rollback, run, shift, token,
 };
 
 /// A reverse proxy that decides, for every request, which region and which version of a service answers it
@@ -32,8 +32,12 @@ const EXIT_CODES: &str =
 pub(crate) enum Command {
     /// Run the proxy by a document, and follow the document's changes
     Run(run::RunArgs),
+    /// Run the control plane alone, for proxies on other machines
+    Control(control::ControlArgs),
     /// Make a document what runs
     Apply(apply::ApplyArgs),
+    /// Tell what applying a document would change, and how much traffic would move
+    Plan(plan::PlanArgs),
     /// Tell what changed between two revisions
     Diff(diff::DiffArgs),
     /// List every change of every kind, newest first
@@ -42,6 +46,8 @@ pub(crate) enum Command {
     Rollback(rollback::RollbackArgs),
     /// Print the document with the live weights written in, for version control
     Export(export::ExportArgs),
+    /// Tell where what is live is not what the document says
+    Drift(LookArgs),
     /// Share a service's new requests among its versions: `sluice shift shop v2=5%`
     Shift(shift::ShiftArgs),
     /// Let automation change nothing for a while: a document's file is not applied

@@ -19,7 +19,8 @@ use crate::terminal::Color;
 
 pub(crate) use answer::{Answer, understand};
 pub(crate) use call::Call;
-pub(crate) use failure::{Failure, Rejection};
+pub(crate) use failure::Failure;
+pub(crate) use server::ADMIN;
 pub(crate) use stream::News;
 
 use connection::Lost;

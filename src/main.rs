@@ -1,5 +1,6 @@
 //! `sluice`: the command line. Wiring only; every decision is made in the crates below it.
 
+mod admin;
 mod apply;
 mod argument;
 mod audit;
@@ -11,10 +12,12 @@ mod cli;
 mod client;
 mod completions;
 mod config;
+mod control;
 mod data;
 mod demo;
 mod diff;
 mod document;
+mod drift;
 mod events;
 mod explain;
 mod export;
@@ -24,6 +27,7 @@ mod history;
 mod logging;
 mod moment;
 mod open_files;
+mod plan;
 mod rollback;
 mod run;
 mod serve;
@@ -56,11 +60,14 @@ fn main() -> ExitCode {
 fn dispatch(command: Command, color: terminal::Color) -> anyhow::Result<Exit> {
     match command {
         Command::Run(args) => run::run(&args, color),
+        Command::Control(args) => control::run(&args, color),
         Command::Apply(args) => apply::run(&args, color),
+        Command::Plan(args) => plan::run(&args, color),
         Command::Diff(args) => diff::run(&args, color),
         Command::History(args) => history::run(&args, color),
         Command::Rollback(args) => rollback::run(&args, color),
         Command::Export(args) => export::run(&args, color),
+        Command::Drift(args) => drift::run(&args, color),
         Command::Shift(args) => shift::run(&args, color),
         Command::Freeze(args) => freeze::run(&args, color),
         Command::Unfreeze(args) => freeze::lift(&args, color),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::cli::{Exit, Output, OutputArg};
-use crate::client::{Call, Client, ServerArgs};
+use crate::client::{Answer, Call, Client, ServerArgs};
 use crate::terminal::{Color, Paint, print};
 use crate::value::render;
 
@@ -36,7 +36,18 @@ pub(crate) fn show<T: DeserializeOwned + JsonSchema>(
     call: &Call,
     lines: impl FnOnce(&T, Paint) -> Vec<String>,
 ) -> anyhow::Result<Exit> {
-    let answer = client.call(call)?;
+    tell(client, &client.call(call)?, lines)
+}
+
+/// Prints an answer: for people by `lines`, for machines as it was told.
+///
+/// # Errors
+/// It is not understood, or nobody reads it.
+pub(crate) fn tell<T: DeserializeOwned + JsonSchema>(
+    client: &Client,
+    answer: &Answer,
+    lines: impl FnOnce(&T, Paint) -> Vec<String>,
+) -> anyhow::Result<Exit> {
     match client.form {
         Output::Table => print(lines(&answer.read()?, client.color.stdout()))?,
         form @ (Output::Json | Output::Yaml) => print([render(&answer.value()?, form)?])?,

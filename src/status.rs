@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sluice_config::Timestamp;
-use sluice_control::api::view::{Counts, File, Mode, Status};
+use sluice_control::api::view::{File, Mode, Status};
+use sluice_control_core::fleet::Summary;
 use sluice_control_core::revision::Revision;
 
 use crate::cli::Exit;
@@ -80,13 +81,13 @@ fn owned(head: &Revision, now: Timestamp) -> Vec<String> {
     head.overlay.weights.iter().map(told).collect()
 }
 
-fn nodes(counts: &Counts) -> Cell {
-    let Counts { connected, applied, pending, refused, away } = *counts;
+fn nodes(summary: &Summary) -> Cell {
+    let Summary { nodes, applied, pending, refused, away, .. } = *summary;
     let parts = [(pending, "pending"), (refused, "refused it"), (away, "away")];
     let others: String =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect();
     let tone = if refused + away > 0 { Tone::Bad } else { Tone::Plain };
-    Cell::new(format!("{applied} of {connected} run it{others}"), tone)
+    Cell::new(format!("{applied} of {nodes} run it{others}"), tone)
 }
 
 #[cfg(test)]
@@ -99,7 +100,10 @@ mod tests {
     #[test]
     fn one_screen_tells_how_it_stands() {
         let file = json!({ "path": "shop.yaml", "accepted": false, "standing": "parked by a rollback", "parked": "a".repeat(64) });
-        let counts = |connected: u32, applied: u32, pending: u32, away: u32| json!({ "connected": connected, "applied": applied, "pending": pending, "refused": 0, "away": away });
+        let counts = |applied: u32, pending: u32, away: u32| {
+            json!({ "nodes": applied + pending + away, "connected": applied + pending, "applied": applied,
+                    "pending": pending, "refused": 0, "away": away })
+        };
         let status = |mode: &str, head: Value, file: Value, overrides: Value, nodes: Value| {
             let status = canned::read(json!({ "history": "0123456789abcdef", "mode": mode, "head": head, "file": file,
                 "overrides": overrides, "nodes": nodes, "uptime_seconds": 7_400, "version": "0.1.0" }));
@@ -107,8 +111,8 @@ mod tests {
         };
         let head = canned::revision_value(18, "weights");
         let all = [
-            status("file", head, file, json!({ "7": canned::freeze() }), counts(6, 5, 1, 1)),
-            status("api", Value::Null, Value::Null, json!({}), counts(0, 0, 0, 0)),
+            status("file", head, file, json!({ "7": canned::freeze() }), counts(5, 1, 1)),
+            status("api", Value::Null, Value::Null, json!({}), counts(0, 0, 0)),
         ];
         insta::assert_snapshot!(all.join("\n\n"));
     }

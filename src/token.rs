@@ -1,9 +1,11 @@
 //! `sluice token`: a new token, and the line that lets it in.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 use sluice_config::name::NodeName;
 use sluice_config::value::Digest;
+use sluice_control_core::access::Role;
 
 use crate::cli::{Exit, Output, OutputArg};
 use crate::terminal::{Color, print};
@@ -15,24 +17,17 @@ pub(crate) struct TokenArgs {
     /// Who will show it: a person, a machine or a node. The audit log tells it
     #[arg(value_parser = name)]
     name: NodeName,
-    /// What it may do
-    #[arg(value_enum)]
+    /// What it may do: viewer reads, operator also shifts and overrides, admin also applies and rolls back, node follows as
+    /// a proxy
+    #[arg(value_parser = roles())]
     role: Role,
     #[command(flatten)]
     output: OutputArg,
 }
 
-/// What a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Role {
-    /// Read
-    Viewer,
-    /// Read, shift weights, lay overrides
-    Operator,
-    /// Everything but follow as a proxy
-    Admin,
-    /// Follow as a proxy, and nothing else
-    Node,
+fn roles() -> impl TypedValueParser<Value = Role> {
+    let find = |text: String| Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or("there is no such role");
+    PossibleValuesParser::new(Role::ALL.map(Role::as_str)).try_map(find)
 }
 
 fn name(text: &str) -> Result<NodeName, String> {
@@ -50,14 +45,13 @@ pub(crate) fn run(args: &TokenArgs, _: Color) -> anyhow::Result<Exit> {
 }
 
 fn told(args: &TokenArgs, token: &str) -> anyhow::Result<Vec<String>> {
-    let role = args.role.to_possible_value().expect("every role has a name").get_name().to_owned();
-    let line = format!("{} {role} sha256:{}", args.name, Digest::of(token.as_bytes()));
+    let line = format!("{} {} sha256:{}", args.name, args.role, Digest::of(token.as_bytes()));
     Ok(match args.output.output {
         Output::Table => vec![
             "# a line for the control plane's --admin-tokens file; it does not hold the token itself".to_owned(),
             line,
             String::new(),
-            format!("# the token: put it alone into a file of mode 600, for --token-file. It is not shown again"),
+            "# the token: put it alone into a file of mode 600, for --token-file. It is not shown again".to_owned(),
             token.to_owned(),
         ],
         form @ (Output::Json | Output::Yaml) => vec![render(&json!({ "line": line, "token": token }), form)?],

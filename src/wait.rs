@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 use sluice_config::duration;
+use sluice_config::name::NodeName;
 use sluice_config::share::Share;
 use sluice_config::value::RevisionId;
 use sluice_control::api::view::Progress;
+use sluice_control_core::fleet::{Applied, Refusing};
 
 use crate::argument::{lasting, share};
 use crate::cli::Exit;
@@ -96,43 +98,47 @@ const fn verdict(progress: &Progress, is_early: bool, is_last: bool) -> Option<E
 }
 
 fn head(progress: &Progress) -> String {
-    match progress.heard {
+    match progress.nodes.heard {
         0 => format!("revision {} runs nowhere: no node is heard from", progress.revision),
-        heard => format!("revision {} runs on {} of {heard} nodes", progress.revision, progress.applied),
+        heard => format!("revision {} runs on {} of {heard} nodes", progress.revision, progress.nodes.running),
     }
 }
 
 impl Waited {
     /// How far it got, and who is missing.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Progress { refused, pending, away, .. } = &self.progress;
+        let Applied { nacked, pending, away, .. } = &self.progress.nodes;
         let late = match self.exit {
             Exit::Undecided => format!(" after {}", duration::write(self.timeout)),
             Exit::Done | Exit::Refused | Exit::Misused | Exit::Unreachable => String::new(),
         };
-        let refused = refused.iter().map(|(node, why)| format!("  {node} refused it: {}", why.join("; ")));
-        let list =
-            |nodes: &[String], what: &str| (!nodes.is_empty()).then(|| format!("  {what}: {}", nodes.join(", ")));
-        let others = [list(pending, "not yet"), list(away, "not heard from, not waited for")];
         let first = format!("{}{late}", head(&self.progress));
-        std::iter::once(first).chain(refused).chain(others.into_iter().flatten()).collect()
+        let others = [list(pending, "not yet"), list(away, "not heard from, not waited for")];
+        std::iter::once(first).chain(nacked.iter().map(refusal)).chain(others.into_iter().flatten()).collect()
     }
+}
+
+fn refusal(refusing: &Refusing) -> String {
+    let Refusing { node, revision, problems, retries } = refusing;
+    let tries = if *retries { "; it tries again" } else { "" };
+    format!("  {node} refused revision {revision}: {}{tries}", problems.join("; "))
+}
+
+fn list(nodes: &[NodeName], what: &str) -> Option<String> {
+    let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+    (!names.is_empty()).then(|| format!("  {what}: {}", names.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    fn progress(applied: usize, heard: usize, reached: bool) -> Progress {
-        Progress {
-            revision: RevisionId(18),
-            reached,
-            applied,
-            heard,
-            refused: Default::default(),
-            pending: Vec::new(),
-            away: Vec::new(),
-        }
+    use super::*;
+    use crate::canned;
+
+    fn progress(running: usize, heard: usize, reached: bool) -> Progress {
+        canned::read(json!({ "revision": 18, "reached": reached, "nodes": {
+            "share": "0%", "running": running, "heard": heard, "nacked": [], "pending": [], "away": [] } }))
     }
 
     #[test]
@@ -147,9 +153,11 @@ mod tests {
     #[test]
     fn who_is_missing_is_named() {
         let mut some = progress(3, 6, false);
-        let why = vec!["listener web: address in use".to_owned(), "it tries again".to_owned()];
-        some.refused.insert("edge-3".to_owned(), why);
-        (some.pending, some.away) = (vec!["edge-4".to_owned(), "edge-5".to_owned()], vec!["edge-9".to_owned()]);
+        let why =
+            json!({ "node": "edge-3", "revision": 18, "problems": ["listener web: address in use"], "retries": true });
+        some.nodes.nacked = canned::read(json!([why]));
+        some.nodes.pending = canned::read(json!(["edge-4", "edge-5"]));
+        some.nodes.away = canned::read(json!(["edge-9"]));
         let lines = |progress, exit| {
             let told = Value::Null;
             Waited { progress, told, exit, timeout: Duration::from_secs(60) }.lines().join("\n")

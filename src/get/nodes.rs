@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_config::Timestamp;
 use sluice_control::api::view::Nodes;
-use sluice_control_core::fleet::{NodeStanding, State};
+use sluice_control_core::fleet::{NodeStanding, Numbered, State};
 
 use crate::moment::{between, short};
 use crate::terminal::{Cell, Paint, Table, Tone};
@@ -28,9 +28,9 @@ pub(super) fn lines(nodes: &Nodes, now: Timestamp, paint: Paint) -> Vec<String> 
 
 fn row(node: &NodeStanding, now: Timestamp) -> [Cell; 9] {
     let (state, why) = state(node);
-    let number = |revision: &Option<sluice_control_core::fleet::Numbered>| match revision {
-        Some(revision) => revision.id.to_string(),
-        None => "-".to_owned(),
+    let number = |revision: &Option<Numbered>| {
+        let id = revision.as_ref().map(|revision| revision.id.to_string());
+        id.unwrap_or_else(|| "-".to_owned())
     };
     [
         node.node.as_str().into(),

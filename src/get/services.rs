@@ -70,7 +70,7 @@ mod tests {
     fn services_are_told_with_whose_their_weights_are() {
         let pool = |region: &str, endpoints: usize, healthy: Option<u32>| {
             json!({ "region": region, "endpoints": endpoints, "healthy": healthy, "requests": [0, 9, 0, 0, 1, 0],
-                    "latency_us": [900, 1000, 2000, 3000] })
+                    "latency": canned::latency() })
         };
         let version = |name: &str, share: &str, document: &str, pools: [serde_json::Value; 2]| json!({ "name": name, "share": share, "document_share": document, "pools": pools });
         let shift = json!({ "author": "ann", "reason": "try v2 on a few", "since": "2026-11-26T09:56:48Z",
