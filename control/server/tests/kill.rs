@@ -164,6 +164,7 @@ fn change(id: u64) -> Change {
         author: "victim".parse().unwrap(),
         reason: "as fast as it can".parse().unwrap(),
         at: Timestamp::from_millis(id),
+        file: None,
         restores: None,
         parked: None,
     };

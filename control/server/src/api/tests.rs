@@ -267,7 +267,8 @@ async fn a_dry_run_and_a_plan_change_nothing() {
     let (status, told) = world.send(Request::put("/v1/document?dry_run=true"), &other).await;
     assert_eq!((status, &told["changed"]), (StatusCode::OK, &json!(true)));
     let (status, plan) = world.send(Request::post("/v1/plan"), &other).await;
-    assert_eq!((status, &plan["moves"][0]["moved"]), (StatusCode::OK, &json!(0.45)), "{plan}");
+    let moved = plan["moves"][0]["moved"].as_f64().unwrap_or_default();
+    assert!(status == StatusCode::OK && (moved - 0.45).abs() < 1e-6, "{plan}");
     assert_eq!(world.plane.head().unwrap().0, 1);
 }
 
