@@ -19,6 +19,7 @@ mod address;
 pub mod diff;
 pub mod duration;
 mod effective;
+pub mod export;
 mod format;
 pub mod health;
 pub mod limit;
