@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::terminal::Color;
-use crate::{check, completions, config, demo, explain, run};
+use crate::{check, completions, config, demo, explain, proxy, run};
 
 /// A reverse proxy that decides, for every request, which region and which version of a service answers it
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 usage.";
 pub(crate) enum Command {
     /// Run the proxy by a document, and follow the document's changes
     Run(run::RunArgs),
+    /// Run a proxy that follows a control plane elsewhere, and serves on without it
+    Proxy(Box<proxy::ProxyArgs>),
     /// Tell whether a document is sound, or all of its problems
     Check(check::CheckArgs),
     /// Show a document as Sluice reads it

@@ -9,6 +9,7 @@ mod document;
 mod explain;
 mod logging;
 mod open_files;
+mod proxy;
 mod run;
 mod serve;
 mod terminal;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command, color: terminal::Color) -> anyhow::Result<Exit> {
     match command {
         Command::Run(args) => run::run(&args, color),
+        Command::Proxy(args) => proxy::run(*args, color),
         Command::Check(args) => check::run(&args, color),
         Command::Config { command } => config::run(&command, color),
         Command::Explain(args) => explain::run(&args, color),

@@ -58,7 +58,8 @@ pub(crate) fn workers(text: &str) -> Result<NonZeroUsize, String> {
     }
 }
 
-fn status(text: &str) -> Result<SocketAddr, String> {
+/// Reads the address of the status listener.
+pub(crate) fn status(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("write an IP address and a port, such as 127.0.0.1:9901 or [::1]:9901{}", source("SLUICE_STATUS", text))
     })

@@ -1,5 +1,6 @@
 //! The proxy and its control plane in one process: two halves that speak only in serialised messages.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -29,6 +30,17 @@ pub(crate) enum AccessLog {
     Off,
     /// Appended to this file.
     File(PathBuf),
+}
+
+impl AccessLog {
+    /// As the proxy takes it.
+    pub(crate) fn target(&self) -> Target {
+        match self {
+            Self::Stdout => Target::Stdout,
+            Self::Off => Target::Off,
+            Self::File(path) => Target::File(path.clone()),
+        }
+    }
 }
 
 impl FromStr for AccessLog {
@@ -70,18 +82,24 @@ impl Service {
     /// An address cannot be bound, the access log not be opened, or a thread not be started.
     pub(crate) fn run(self, workers: NonZeroUsize, status: SocketAddr, access_log: &AccessLog) -> anyhow::Result<()> {
         let (to_proxy, revisions) = mpsc::channel(ROOM);
+        to_proxy.try_send(self.first).context("a new channel has room")?;
         let (replies, from_proxy) = mpsc::channel(ROOM);
         let document = Arc::new(DocumentSeries::default());
         let told = Arc::clone(&document);
         let stands = move |standing: Standing| told.set(standing.accepted, standing.refused);
         control(self.control, to_proxy, from_proxy, stands).context("cannot start the control plane")?;
-        let access_log = match access_log {
-            AccessLog::Stdout => Target::Stdout,
-            AccessLog::Off => Target::Off,
-            AccessLog::File(path) => Target::File(path.clone()),
-        };
-        let first = self.first;
-        sluice_proxy::run(sluice_proxy::Options { workers, status, access_log, first, revisions, replies, document })?;
+        sluice_proxy::run(sluice_proxy::Options {
+            workers,
+            status,
+            access_log: access_log.target(),
+            source: sluice_proxy::Source::InProcess { revisions, replies },
+            data: None,
+            node: None,
+            region: None,
+            listen: BTreeMap::new(),
+            health: None,
+            document: Some(document),
+        })?;
         Ok(())
     }
 }

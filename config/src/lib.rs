@@ -47,5 +47,5 @@ pub use problem::{Problem, Problems};
 pub use schema::json_schema;
 pub use timestamp::Timestamp;
 pub use tree::Environment;
-pub use validate::{Source, decode, path_regex, read, read_pair, validate};
+pub use validate::{Source, collide, decode, path_regex, read, read_pair, validate};
 pub use validated::Validated;

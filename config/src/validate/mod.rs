@@ -17,6 +17,7 @@ mod regions;
 mod routes;
 mod services;
 
+pub use listeners::collide;
 pub use regex::path_regex;
 
 use std::borrow::Cow;
