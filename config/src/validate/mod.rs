@@ -18,9 +18,9 @@ mod regions;
 mod routes;
 mod services;
 
+pub use listeners::collide;
 pub use overlay::{Dangling, lay};
 pub use own::refuse_endpoints;
-pub use listeners::collide;
 pub use regex::path_regex;
 
 use std::borrow::Cow;
