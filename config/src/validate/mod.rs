@@ -20,6 +20,7 @@ mod services;
 
 pub use overlay::{Dangling, lay};
 pub use own::refuse_endpoints;
+pub use listeners::collide;
 pub use regex::path_regex;
 
 use std::borrow::Cow;
