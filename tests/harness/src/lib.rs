@@ -12,6 +12,7 @@ mod document;
 mod failure;
 mod head;
 
+pub mod control;
 pub mod h1;
 pub mod h2;
 pub mod load;
@@ -24,6 +25,7 @@ pub mod wait;
 
 pub use address::free_address;
 pub use body::Body;
+pub use control::Control;
 pub use document::Document;
 pub use failure::Failure;
 pub use head::{Fields, Head};

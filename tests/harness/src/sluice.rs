@@ -1,9 +1,10 @@
-//! A running `sluice run FILE`.
+//! A running `sluice run FILE`, or `sluice proxy`.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -27,7 +28,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Sluice {
     child: Child,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     file: PathBuf,
     status: SocketAddr,
     /// Held as long as the process runs.
@@ -97,12 +98,37 @@ impl Setup {
     /// When it does not get ready; its stderr is told.
     #[must_use]
     pub fn start_in(&self, folder: TempDir) -> Sluice {
+        let file = folder.path().join(&self.file);
+        let mut sluice = self.spawn(&[Path::new("run"), &file], Arc::new(folder));
+        sluice.wait_ready();
+        sluice
+    }
+
+    /// Starts `sluice proxy` with these arguments in a folder of its own, and does not wait for anything.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    #[must_use]
+    pub fn start_proxy(&self, arguments: &[&str]) -> Sluice {
+        self.start_proxy_in(arguments, Arc::new(TempDir::new().expect("a folder for the suite")))
+    }
+
+    /// Starts `sluice proxy` in the folder of one that ended, and does not wait for anything.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    #[must_use]
+    pub fn start_proxy_in(&self, arguments: &[&str], folder: Arc<TempDir>) -> Sluice {
+        let all: Vec<&Path> = ["proxy"].iter().chain(arguments).map(Path::new).collect();
+        self.spawn(&all, folder)
+    }
+
+    fn spawn(&self, arguments: &[&Path], folder: Arc<TempDir>) -> Sluice {
         let turn = self.turn();
         let (status, file) = (free_address(), folder.path().join(&self.file));
-        let stderr = File::create(folder.path().join("stderr")).expect("a file for stderr");
+        let stderr = File::options().create(true).append(true).open(folder.path().join("stderr"));
         let child = Command::new(&self.binary)
-            .arg("run")
-            .arg(&file)
+            .args(arguments)
             .args(["--status", &status.to_string(), "--workers", &self.workers.to_string()])
             .arg("--access-log")
             .arg(folder.path().join("access.log"))
@@ -110,17 +136,19 @@ impl Setup {
             .env_remove("STATE_DIRECTORY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(stderr)
+            .stderr(stderr.expect("a file for stderr"))
             .spawn()
             .unwrap_or_else(|e| panic!("{}: {e}", self.binary.display()));
-        let mut sluice = Sluice { child, folder, file, status, _turn: turn };
-        sluice.wait_ready();
-        sluice
+        Sluice { child, folder, file, status, _turn: turn }
     }
 }
 
 impl Sluice {
-    fn wait_ready(&mut self) {
+    /// Waits until it can serve.
+    ///
+    /// # Panics
+    /// When it ends before, or does not get ready; its stderr is told.
+    pub fn wait_ready(&mut self) {
         until("GET /ready answers 200", || {
             let ended = self.child.try_wait().expect("a child can be asked");
             assert!(ended.is_none(), "it ended before it was ready: {ended:?}\n{}", self.stderr());
@@ -138,6 +166,39 @@ impl Sluice {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Kills it (SIGKILL). Returns its folder, for another to start in.
+    #[must_use]
+    pub fn kill(mut self) -> Arc<TempDir> {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        Arc::clone(&self.folder)
+    }
+
+    /// Its health, and the status of the answer.
+    ///
+    /// # Panics
+    /// When it cannot be had or read.
+    #[must_use]
+    pub fn health(&self) -> (u16, Value) {
+        let response = self.ask("/api/health").unwrap_or_else(|| panic!("no health\n{}", self.stderr()));
+        (response.status(), serde_json::from_str(&response.text()).expect("health is JSON"))
+    }
+
+    /// Sends SIGHUP.
+    ///
+    /// # Panics
+    /// When there is no `kill` program.
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    /// Its folder, for another to start in once this one has ended.
+    #[must_use]
+    pub fn shared_folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
     }
 
     /// Its process.
@@ -266,8 +327,12 @@ impl Sluice {
     /// # Panics
     /// When there is no `kill` program.
     pub fn begin_drain(&self) {
-        let status = Command::new("kill").arg("-TERM").arg(self.process().to_string()).status();
-        assert!(status.expect("the program kill").success(), "kill -TERM {}", self.process());
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(signal).arg(self.process().to_string()).status();
+        assert!(status.expect("the program kill").success(), "kill {signal} {}", self.process());
     }
 
     /// Waits until the process has ended by itself.

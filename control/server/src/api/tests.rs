@@ -18,6 +18,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::control::{Control, Options};
 use crate::store::memory::MemoryStore;
+use sluice_config::value::HistoryId;
 
 const DOCUMENT: &str = r#"
 listeners: [{ name: web, address: "127.0.0.1:8080" }]
@@ -60,9 +61,10 @@ async fn world(tokens: Option<&Path>) -> World {
         admin: Vec::new(),
         tls: None,
         access: Access::open(tokens, Vec::new(), Vec::new()).unwrap(),
+        stands: None,
         clock: Clock::system(),
     };
-    let control = Control::over(MemoryStore::new(), options).await.unwrap();
+    let control = Control::over(MemoryStore::new(HistoryId::from_bits(1)), options).await.unwrap();
     let plane = control.plane();
     let router = router(&plane);
     tokio::spawn(control.run());
@@ -106,7 +108,8 @@ impl World {
 /// A path that an operation answers.
 fn example(operation: &Operation) -> String {
     let path = operation.path.replace("{id}", "1").replace("{service}", "shop").replace("{node}", "n1");
-    format!("http://localhost:9900{path}")
+    let query = if path.ends_with("/applied") { "?timeout=0s" } else { "" };
+    format!("http://localhost:9900{path}{query}")
 }
 
 #[tokio::test]
@@ -144,7 +147,9 @@ async fn who_may_is_let_in() {
     let folder = tempfile::tempdir().unwrap();
     let file = tokens(folder.path());
     let world = world(Some(&file)).await;
-    for operation in operations().into_iter().filter(|one| one.path != "/v1/events" && one.path != "/v1/subscribe") {
+    for operation in
+        operations().into_iter().filter(|one| !one.path.ends_with("/events") && !one.path.ends_with("/subscribe"))
+    {
         for role in Role::ALL {
             let may = operation.action.is_none_or(|action| allows(role, action));
             let request = Request::builder().method(operation.method.clone()).uri(example(&operation));
@@ -262,7 +267,8 @@ async fn a_dry_run_and_a_plan_change_nothing() {
     let (status, told) = world.send(Request::put("/v1/document?dry_run=true"), &other).await;
     assert_eq!((status, &told["changed"]), (StatusCode::OK, &json!(true)));
     let (status, plan) = world.send(Request::post("/v1/plan"), &other).await;
-    assert_eq!((status, &plan["moves"][0]["moved"]), (StatusCode::OK, &json!(0.45)), "{plan}");
+    let moved = plan["moves"][0]["moved"].as_f64().unwrap_or_default();
+    assert!(status == StatusCode::OK && (moved - 0.45).abs() < 1e-6, "{plan}");
     assert_eq!(world.plane.head().unwrap().0, 1);
 }
 
