@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod origin;
 pub mod shares;
 pub mod sluice;
+pub mod subscribers;
 pub mod tool;
 pub mod wait;
 
@@ -31,3 +32,4 @@ pub use failure::Failure;
 pub use head::{Fields, Head};
 pub use origin::Origin;
 pub use sluice::Sluice;
+pub use subscribers::Subscribers;

@@ -195,7 +195,7 @@ pub struct Pool {
 #[serde(deny_unknown_fields)]
 pub struct ShiftRequest {
     /// The shares of the versions that are named. The others keep their ratio in what is left.
-    #[schemars(with = "BTreeMap<String, Share>")]
+    #[schemars(with = "BTreeMap<String, Share>", extend("minProperties" = 1))]
     pub shares: BTreeMap<VersionName, Share>,
     /// How long; then the weights before it come back. Absent: they stay.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
