@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sluice_config::value::Digest;
 use sluice_config::{Environment, Overlay, Problems, Validated};
 use sluice_control_core::change::Written;
 use sluice_control_core::revision::Document;
-use sluice_config::value::Digest;
 
 /// Proves documents.
 #[derive(Debug, Clone)]
