@@ -108,6 +108,9 @@ impl Ran {
     }
 }
 
+/// Who operates, by the environment of the command.
+pub const OPERATOR: &str = "ann";
+
 /// Runs the program against the control plane at this address.
 ///
 /// # Panics
@@ -117,6 +120,7 @@ pub(crate) fn operate(binary: &Path, admin: SocketAddr, arguments: &[&str]) -> R
     let output = Command::new(binary)
         .args(arguments)
         .env("SLUICE_SERVER", format!("http://{admin}"))
+        .env("USER", OPERATOR)
         .env_remove("SLUICE_TOKEN_FILE")
         .env_remove("STATE_DIRECTORY")
         .stdin(Stdio::null())
@@ -363,6 +367,14 @@ impl Sluice {
         self.process.signal("TERM");
     }
 
+    /// Sends SIGHUP.
+    ///
+    /// # Panics
+    /// When there is no `kill` program.
+    pub fn hang_up(&self) {
+        self.process.signal("HUP");
+    }
+
     /// Waits until the process has ended by itself.
     ///
     /// # Panics
@@ -380,12 +392,27 @@ impl Sluice {
         self.wait_exit(DEADLINE + Duration::from_secs(20))
     }
 
-    /// Ends it as a power cut does and starts it again over what it left, at the same addresses.
+    /// Ends it in order and starts it again over what it left, at the same addresses.
+    ///
+    /// # Panics
+    /// When it does not end or does not get ready; its stderr is told.
+    pub fn restart(&mut self) {
+        self.begin_drain();
+        self.wait_exit(DEADLINE);
+        self.start_again();
+    }
+
+    /// Ends it as a power cut does and starts it again over what it left, at the same addresses. Two of these within a
+    /// minute make it fall back to the revision before.
     ///
     /// # Panics
     /// When it does not get ready; its stderr is told.
-    pub fn restart(&mut self) {
+    pub fn crash(&mut self) {
         self.process.kill();
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
         self.process = self.setup.spawn(self.folder.path(), self.status, self.admin);
         self.wait_ready();
     }
