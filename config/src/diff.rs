@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 mod things;
@@ -14,7 +15,7 @@ use crate::validated::Validated;
 use things::{Thing, things};
 
 /// One thing that changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
     /// What kind of thing.
     pub noun: Noun,
@@ -26,7 +27,7 @@ pub struct Change {
 }
 
 /// The kinds of things in a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Noun {
     /// An address that accepts connections.
@@ -65,7 +66,7 @@ impl fmt::Display for Noun {
 }
 
 /// How a thing changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum What {
     /// It is new.
@@ -108,8 +109,19 @@ impl fmt::Display for Change {
 /// of the new document. Linear.
 #[must_use]
 pub fn diff(old: &Validated, new: &Validated) -> Vec<Change> {
-    let (old, new) = (things(old), things(new));
-    let (before, after) = (by_key(&old), by_key(&new));
+    compare(&things(old), &things(new))
+}
+
+/// All that is new when there was no document before.
+#[must_use]
+pub fn beginning(new: &Validated) -> Vec<Change> {
+    let mut changes = compare(&[], &things(new));
+    changes.retain(|change| change.noun != Noun::Drain);
+    changes
+}
+
+fn compare(old: &[Thing], new: &[Thing]) -> Vec<Change> {
+    let (before, after) = (by_key(old), by_key(new));
     let mut changes = Vec::new();
     for noun in Noun::ALL {
         let gone = old.iter().filter(|thing| thing.noun == noun && is_new(thing, &after));
@@ -121,7 +133,7 @@ pub fn diff(old: &Validated, new: &Validated) -> Vec<Change> {
                 None => {}
             }
         }
-        if is_reordered(noun, (&old, &before), (&new, &after)) {
+        if is_reordered(noun, (old, &before), (new, &after)) {
             changes.push(Change { noun, name: String::new(), what: What::Reordered });
         }
     }

@@ -113,6 +113,8 @@ codes! {
     TimeoutAboveInterval = "timeout-above-interval",
     /// What was changed live names a service or version that the document does not have.
     NamedByOverlay = "named-by-overlay",
+    /// An endpoint that is an admin address of the control plane itself.
+    OwnAddress = "own-address",
 }
 
 impl fmt::Display for Code {

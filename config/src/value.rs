@@ -145,6 +145,12 @@ impl Digest {
         use sha2::Digest as _;
         Self(sha2::Sha256::digest(bytes).into())
     }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Digest {
@@ -181,7 +187,7 @@ impl TryFrom<String> for Digest {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let refusal = || format!("{text:?} is not a digest of 64 hexadecimal digits");
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(refusal());
         }
         let mut bytes = [0; 32];
@@ -189,5 +195,20 @@ impl TryFrom<String> for Digest {
             *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map_err(|_| refusal())?;
         }
         Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits() {
+        let digest = Digest::of(b"");
+        assert_eq!(Digest::try_from(digest.to_string()), Ok(digest));
+        assert_eq!(digest.as_bytes()[..2], [0xe3, 0xb0]);
+        for text in ["", "e3", &"+f".repeat(32), &"é".repeat(32)] {
+            assert!(Digest::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_config::problem::Code;
-use sluice_config::{Environment, Overlay, Problems, decode, read_pair, validate};
+use sluice_config::{Environment, Overlay, Problems, decode, read_pair, refuse_endpoints, validate};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -20,7 +20,11 @@ fn files() -> Vec<PathBuf> {
 fn refuse(file: &Path) -> (String, Problems) {
     let bytes = fs::read(file).unwrap();
     let environment = Environment::from_iter([("NUMBER_AS_TEXT", "many"), ("HOST", "nowhere")]);
-    let problems = decode(&bytes).and_then(|text| read_pair(text, &environment, &overlay(file)));
+    let own = ["127.0.0.1:9900".parse().unwrap()];
+    let problems = decode(&bytes).and_then(|text| {
+        read_pair(text, &environment, &overlay(file))?;
+        refuse_endpoints(text, &environment, &own)
+    });
     let problems = problems.expect_err("each of them is refused");
     (String::from_utf8_lossy(&bytes).into_owned(), problems)
 }

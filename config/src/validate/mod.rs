@@ -12,12 +12,14 @@ mod judge;
 mod limits;
 mod listeners;
 mod overlay;
+mod own;
 mod regex;
 mod regions;
 mod routes;
 mod services;
 
 pub use overlay::{Dangling, lay};
+pub use own::refuse_endpoints;
 pub use regex::path_regex;
 
 use std::borrow::Cow;

@@ -50,7 +50,8 @@ pub struct Revision {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delta {
-    /// The revision that it is a difference to: the last that was sent on this connection, whatever was said to it.
+    /// The revision that it is a difference to: the last that was sent on this connection, whatever was said to it; if
+    /// none was, what the proxy said in its [`Hello`] that it runs.
     pub base: RevisionId,
     /// The number of the new one.
     pub id: RevisionId,

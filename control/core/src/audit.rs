@@ -120,7 +120,7 @@ fn hash(sequence: u64, event: &Event, previous: Digest) -> Digest {
 }
 
 /// Where a chain is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Broken {
     /// The first entry that does not fit: altered itself, or not the successor of the one before.
     pub sequence: u64,
@@ -129,7 +129,7 @@ pub struct Broken {
 }
 
 /// How an entry does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// Its number does not follow: entries are missing, doubled or out of order.

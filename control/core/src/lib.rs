@@ -4,8 +4,13 @@
 //! be done goes out as a value, and the reason is data that the shell logs. So each can be tested by property.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
 pub mod audit;
 pub mod change;
+pub mod drift;
+pub mod fleet;
+pub mod ingest;
+pub mod plan;
 pub mod revision;
 pub mod source;
 

@@ -36,6 +36,9 @@ pub struct Revision {
     pub reason: Reason,
     /// When.
     pub at: Timestamp,
+    /// The file that its document came from, if it came from one. Each revision carries it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The revision that a rollback went back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restores: Option<RevisionId>,

@@ -24,7 +24,8 @@ use crate::judge::Judge;
 use crate::plane::Plane;
 use crate::reconcile::{Equipment, Reconciler, Request, StartError};
 use crate::status;
-use crate::store::{SqliteStore, Store, StoreError};
+use crate::store::sqlite::{self, SqliteStore};
+use crate::store::{Store, StoreError};
 
 /// Requests that may wait for the writer.
 const REQUESTS: usize = 64;
@@ -52,7 +53,7 @@ pub struct Options {
 #[derive(Debug)]
 pub enum OpenError {
     /// Its store cannot be opened.
-    Store(crate::store::OpenError),
+    Store(sqlite::OpenError),
     /// The store was opened and then failed.
     Failed(StoreError),
     /// The document's file cannot be read, and there is no revision to go on with.
@@ -131,7 +132,15 @@ impl Control {
     /// # Errors
     /// When it cannot begin; nothing was served then.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let store: Arc<dyn Store> = SqliteStore::open(&options.folder).await.map_err(OpenError::Store)?;
+        let store = SqliteStore::open(&options.folder).map_err(OpenError::Store)?;
+        Self::over(store, options).await
+    }
+
+    /// As [`open`](Self::open), over this store; the folder is not looked at.
+    ///
+    /// # Errors
+    /// When it cannot begin; nothing was served then.
+    pub async fn over(store: Arc<dyn Store>, options: Options) -> Result<Self, OpenError> {
         let sockets = bind(&options.admin, options.tls.as_ref()).await?;
         let own = sockets.iter().filter_map(|socket| match socket.address() {
             Ok(Address::Tcp(address)) => Some(address),

@@ -15,7 +15,7 @@ const ROOM: usize = 256;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "event", content = "data")]
-pub enum News {
+pub(crate) enum News {
     /// There is a new head.
     #[schemars(with = "Revision")]
     Revision(#[serde(with = "shared")] Arc<Revision>),
@@ -52,7 +52,7 @@ mod shared {
 
 /// Where it is told.
 #[derive(Debug, Clone)]
-pub struct Events(broadcast::Sender<News>);
+pub(crate) struct Events(broadcast::Sender<News>);
 
 impl Default for Events {
     fn default() -> Self {
@@ -69,7 +69,7 @@ impl Events {
 
     /// Everything from now on.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<News> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<News> {
         self.0.subscribe()
     }
 }

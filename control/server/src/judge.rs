@@ -1,16 +1,13 @@
 //! Proving what was read: the one place where the control plane asks whether a document is sound.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use sluice_config::value::Digest;
 use sluice_config::{Environment, Overlay, Problems, Validated};
 use sluice_control_core::change::Written;
-use sluice_control_core::revision::Document;
 
 /// Proves documents.
 #[derive(Debug, Clone)]
-pub struct Judge {
+pub(crate) struct Judge {
     environment: Environment,
     /// Our own admin addresses, which no endpoint may be: what traffic can reach could change it.
     own: Vec<SocketAddr>,
@@ -19,8 +16,13 @@ pub struct Judge {
 impl Judge {
     /// Fills this environment into files; refuses endpoints at these addresses.
     #[must_use]
-    pub const fn new(environment: Environment, own: Vec<SocketAddr>) -> Self {
+    pub(crate) const fn new(environment: Environment, own: Vec<SocketAddr>) -> Self {
         Self { environment, own }
+    }
+
+    /// What fills in `${NAME}` in files.
+    pub(crate) const fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// What a file holds.
@@ -40,8 +42,8 @@ impl Judge {
     }
 
     fn written(&self, text: &str, environment: &Environment) -> Result<Written, Problems> {
-        let source = sluice_config::read_refusing(text, environment, &self.own)?;
-        let document = Document { source: text.to_owned(), json: source.json };
-        Ok(Written { document, validated: Arc::new(source.validated), text: Digest::of(text.as_bytes()) })
+        let written = Written::new(text, environment)?;
+        sluice_config::refuse_endpoints(text, environment, &self.own)?;
+        Ok(written)
     }
 }

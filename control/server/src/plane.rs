@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use sluice_config::health::{Component, Health};
-use sluice_config::overlay::Reason;
+use sluice_config::name::{RegionName, ServiceName, VersionName};
+use sluice_config::overlay::{LiveWeights, Reason};
 use sluice_config::share::{Share, Shares};
 use sluice_config::timestamp::Timestamp;
 use sluice_config::validated::{self, Validated};
@@ -15,6 +16,7 @@ use sluice_config::{Environment, Overlay, effective_yaml};
 use sluice_control_core::audit::{self, Broken, Event, Head as AuditHead, Outcome};
 use sluice_control_core::change::{self, Refusal};
 use sluice_control_core::drift::{self, Drift};
+use sluice_control_core::ingest::{Latency, PoolTotals};
 use sluice_control_core::plan::{self, Plan};
 use sluice_control_core::revision::{Document, Revision};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -109,9 +111,9 @@ impl Plane {
     pub(crate) fn try_apply(&self, text: &str, take_weights: bool) -> Result<(Revision, bool), Refused> {
         let current = self.current()?;
         let written = self.judge.sent(text)?;
-        let changed = match change::apply(Some(&current.head), &written, take_weights) {
+        let changed = match change::apply(Some(&current.head), &written, take_weights, &Environment::empty()) {
             Ok(_) => true,
-            Err(Refusal::Unchanged) => false,
+            Err(Refusal::Unchanged(_)) => false,
             Err(refusal) => return Err(refusal.into()),
         };
         Ok((current.head.revision.as_ref().clone(), changed))
@@ -123,9 +125,9 @@ impl Plane {
         let written = self.judge.sent(text)?;
         let head = current.as_ref().map(|current| &*current.head);
         let live = current.as_ref().map(|current| Arc::clone(&current.live));
-        let after = match change::apply(head, &written, take_weights) {
+        let after = match change::apply(head, &written, take_weights, &Environment::empty()) {
             Ok(proposal) => Arc::new(self.judge.stored(&written.document.json, &proposal.overlay)?),
-            Err(Refusal::Unchanged) => live.clone().ok_or(WriteError::Empty)?,
+            Err(Refusal::Unchanged(_)) => live.clone().ok_or(WriteError::Empty)?,
             Err(refusal) => return Err(refusal.into()),
         };
         let rates = |service: &_| self.distributor.rate(service);
@@ -149,43 +151,42 @@ impl Plane {
         sluice_config::export::with_weights(source, &Environment::empty(), overlay)
     }
 
-    pub(crate) fn drift(&self, current: &Current) -> Drift {
-        drift::drift(&current.head, self.now())
+    pub(crate) fn drift(current: &Current) -> Drift {
+        drift::drift(&current.head)
     }
 
     /// Every service as it is live.
     pub(crate) fn services(&self, current: &Current) -> Vec<view::Service> {
         let pools = self.distributor.pools();
-        let services = current.head.written.services.iter();
-        services.map(|written| self.service(current, written, &pools)).collect()
+        let pools: BTreeMap<PoolKey<'_>, &PoolTotals> =
+            pools.iter().map(|pool| ((&pool.service, &pool.version, &pool.region), pool)).collect();
+        current.head.written.services.iter().map(|written| self.service(current, written, &pools)).collect()
     }
 
     fn service(
         &self,
         current: &Current,
         written: &validated::Service,
-        pools: &BTreeMap<sluice_control_core::ingest::PoolId, sluice_control_core::ingest::Pool>,
+        pools: &BTreeMap<PoolKey<'_>, &PoolTotals>,
     ) -> view::Service {
         let live = current.head.revision.overlay.weights.get(&written.name);
         let weights = written.versions.iter().map(|version| (&version.name, u64::from(version.weight.get())));
         let document = Shares::of_weights(weights);
-        let share = |version| document.as_ref().map_or(Share::NONE, |shares| shares.of(version));
-        let regions = &current.live.regions;
+        let share = |version: &VersionName| document.as_ref().map_or(Share::NONE, |shares| shares.of(version));
+        let pool = |version: &validated::Version, pool: &validated::Pool| {
+            let region = &current.live.regions[pool.region].name;
+            told(region, pool, pools.get(&(&written.name, &version.name, region)).copied())
+        };
         let version = |version: &validated::Version| view::Version {
             name: version.name.clone(),
             share: live.map_or_else(|| share(&version.name), |live| live.shares.of(&version.name)),
             document_share: share(&version.name),
-            pools: version.pools.iter().map(|pool| told(&written.name, &version.name, regions, pool, pools)).collect(),
+            pools: version.pools.iter().map(|one| pool(version, one)).collect(),
         };
         view::Service {
             name: written.name.clone(),
             owner: live.map_or(view::WeightsOwner::Document, |live| live.owner.into()),
-            shift: live.map(|live| view::ShiftView {
-                author: live.author.clone(),
-                reason: live.reason.clone(),
-                since: live.since,
-                until: live.until.as_ref().map(|until| until.at),
-            }),
+            shift: live.map(shift),
             versions: written.versions.iter().map(version).collect(),
             requests_per_second: self.distributor.rate(&written.name),
         }
@@ -199,7 +200,7 @@ impl Plane {
             head: current.as_ref().map(|current| current.head.revision.as_ref().clone()),
             file: self.file.as_ref().map(|file| file.load().as_ref().clone()),
             overrides: current.as_ref().map(|current| crate::api::overrides(current)).unwrap_or_default(),
-            nodes: self.distributor.counts(),
+            nodes: self.distributor.summary(),
             uptime_seconds: self.began.elapsed().as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -263,7 +264,7 @@ impl Plane {
         let begun = Instant::now();
         let found = tokio::time::timeout(SLOW, self.store.check()).await;
         let found = match found {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err((sluice_config::health::Status::Unhealthy, error.to_string())),
             Err(_) => {
                 let words = format!("the store has not answered within {SLOW:?}");
@@ -286,7 +287,7 @@ impl Plane {
             let found = if file.accepted { Ok(()) } else { Err((Status::Degraded, file.standing.clone())) };
             add("document", found);
         }
-        let counts = self.distributor.counts();
+        let counts = self.distributor.summary();
         let found = match (counts.refused, counts.away) {
             (0, 0) => Ok(()),
             (refused, away) => {
@@ -302,25 +303,23 @@ impl Plane {
     }
 }
 
-fn told(
-    service: &sluice_config::name::ServiceName,
-    version: &sluice_config::name::VersionName,
-    regions: &[validated::Region],
-    pool: &validated::Pool,
-    pools: &BTreeMap<sluice_control_core::ingest::PoolId, sluice_control_core::ingest::Pool>,
-) -> view::Pool {
-    let region = regions[pool.region].name.clone();
-    let id = sluice_control_core::ingest::PoolId {
-        service: service.clone(),
-        version: version.clone(),
-        region: region.clone(),
-    };
-    let seen = pools.get(&id);
+type PoolKey<'a> = (&'a ServiceName, &'a VersionName, &'a RegionName);
+
+fn shift(live: &LiveWeights) -> view::ShiftView {
+    view::ShiftView {
+        author: live.author.clone(),
+        reason: live.reason.clone(),
+        since: live.since,
+        until: live.until.as_ref().map(|until| until.at),
+    }
+}
+
+fn told(region: &RegionName, pool: &validated::Pool, seen: Option<&PoolTotals>) -> view::Pool {
     view::Pool {
-        region,
+        region: region.clone(),
         endpoints: pool.endpoints.len(),
-        healthy: seen.and_then(|seen| seen.healthy),
+        healthy: seen.map(|seen| seen.healthy),
         requests: seen.map_or([0; 6], |seen| seen.classes),
-        latency_us: seen.and_then(|seen| seen.latency_us),
+        latency: seen.map_or_else(Latency::default, |seen| seen.latency),
     }
 }

@@ -22,6 +22,11 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// Of what is there now; nothing when it cannot be told.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             place: (metadata.dev(), metadata.ino()),

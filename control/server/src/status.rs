@@ -1,7 +1,6 @@
 //! The read-only listener of a control plane that runs without a proxy: is it alive, is it ready, how is it, what does it
 //! measure. `/live` and `/ready` look at nothing outside the process.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde_json::json;
 
 use crate::api;
@@ -57,30 +57,35 @@ async fn metrics(State(plane): State<Arc<Plane>>) -> Response {
     ([(CONTENT_TYPE, METRICS), (CACHE_CONTROL, "no-store")], exposition(&plane)).into_response()
 }
 
-/// The control plane's metrics. There are a handful, all read from state that is kept anyway, so there is no registry.
+/// The control plane's metrics, all read from state that is kept anyway.
 fn exposition(plane: &Plane) -> String {
+    let registry = Registry::new();
     let summary = plane.distributor.summary();
-    let mut text = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
-        writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("writing to a String cannot fail");
-        for (labels, value) in samples {
-            writeln!(text, "{name}{labels} {value}").expect("writing to a String cannot fail");
-        }
+    let gauge = |name: &str, help: &str, value: u64| {
+        let gauge = IntGauge::new(name, help).expect("the names of the table are names of metrics");
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let _ = registry.register(Box::new(gauge));
     };
-    family("sluice_control_revision", "gauge", "The number of the head.", &[("", plane.head().map_or(0, |id| id.0))]);
-    let nodes = [
-        ("{state=\"applied\"}", summary.applied as u64),
-        ("{state=\"pending\"}", summary.pending as u64),
-        ("{state=\"refused\"}", summary.refused as u64),
-        ("{state=\"away\"}", summary.away as u64),
-    ];
-    family("sluice_control_nodes", "gauge", "Proxies by how they stand to the head.", &nodes);
-    family("sluice_control_connections", "gauge", "Proxies that are connected.", &[("", summary.connected as u64)]);
-    let denied = plane.access.denied();
-    family("sluice_control_denied_total", "counter", "Requests of those who may not.", &[("", denied)]);
+    gauge("sluice_control_revision", "The number of the head.", plane.head().map_or(0, |id| id.0));
+    gauge("sluice_control_connections", "Proxies that are connected.", summary.connected as u64);
     if let Some(file) = &plane.file {
         let accepted = u64::from(file.load().accepted);
-        family("sluice_document_accepted", "gauge", "Whether the file's document is accepted.", &[("", accepted)]);
+        gauge("sluice_document_accepted", "Whether the file's document is accepted.", accepted);
     }
-    text
+    let nodes = IntGaugeVec::new(Opts::new("sluice_control_nodes", "Proxies by how they stand to the head."), &["state"])
+        .expect("the names of the table are names of metrics");
+    for (state, count) in [
+        ("applied", summary.applied),
+        ("pending", summary.pending),
+        ("refused", summary.refused),
+        ("away", summary.away),
+    ] {
+        nodes.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let _ = registry.register(Box::new(nodes));
+    let denied = IntCounter::new("sluice_control_denied_total", "Requests of those who may not.");
+    let denied = denied.expect("the names of the table are names of metrics");
+    denied.inc_by(plane.access.denied());
+    let _ = registry.register(Box::new(denied));
+    TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_default()
 }

@@ -53,6 +53,21 @@ impl Histogram {
         self.sum.fetch_add(other.sum_micros(), Ordering::Relaxed);
     }
 
+    /// Adds to the bucket at this place, as [`buckets`](Self::buckets) tells it. Tells whether there is such a bucket.
+    pub fn add(&self, at: u16, count: u64) -> bool {
+        let bucket = self.buckets.get(usize::from(at));
+        bucket.is_some_and(|bucket| {
+            bucket.fetch_add(count, Ordering::Relaxed);
+            true
+        })
+    }
+
+    /// Every bucket that is not empty: its place and its count. What passes between processes.
+    pub fn buckets(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        (0_u16..).zip(counts).filter(|(_, count)| *count > 0)
+    }
+
     /// How many times were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -154,6 +169,15 @@ mod tests {
             let together = of(&wide(&[a, b].concat()));
             prop_assert!(merged.cumulative().eq(together.cumulative()));
             prop_assert_eq!((merged.count(), merged.sum_micros()), (together.count(), together.sum_micros()));
+        }
+
+        /// What is told of the buckets makes the same distribution elsewhere.
+        #[test]
+        fn buckets_can_be_passed_on(values in prop::collection::vec(any::<u64>(), 0..100)) {
+            let (told, made) = (of(&values), Histogram::default());
+            prop_assert!(told.buckets().all(|(at, count)| count > 0 && made.add(at, count)));
+            prop_assert!(told.cumulative().eq(made.cumulative()));
+            prop_assert!(!made.add(BUCKETS as u16, 1));
         }
 
         /// The cumulative counts never fall, count exactly what is not above their bound, and end at the count.

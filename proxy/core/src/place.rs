@@ -116,6 +116,15 @@ impl Placement {
         self.standby.filter(|_| self.strata.shares().members() == 0)
     }
 
+    /// The share of new requests that a region answers, 0 to 1.
+    #[must_use]
+    pub fn share(&self, region: usize) -> f64 {
+        match self.standby_turn() {
+            Some(turn) => f64::from(u8::from(turn == region)),
+            None => self.strata.shares().share(region),
+        }
+    }
+
     /// The region that answers the next request; none if no region can.
     pub fn choose(&mut self, rng: &mut impl Rng) -> Option<(usize, Reason)> {
         match self.strata.choose(rng) {

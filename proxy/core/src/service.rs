@@ -297,8 +297,8 @@ fn pools(regions: &[Region], service: &validated::Service, registry: &Registry) 
 fn splits(versions: &[Version], pools: &[Vec<Member>]) -> (Vec<Shares>, Vec<Option<usize>>) {
     let mut splits: Vec<Shares> = Vec::new();
     let split_of = pools.chunks(versions.len()).map(|row| {
-        let there = versions.iter().zip(row).map(|(version, pool)| if pool.is_empty() { 0 } else { version.weight });
-        let shares = Shares::of(there);
+        let there = versions.iter().zip(row).map(|(version, pool)| (version.weight, !pool.is_empty()));
+        let shares = split(there);
         if shares.members() == 0 {
             return None;
         }
@@ -310,6 +310,26 @@ fn splits(versions: &[Version], pools: &[Vec<Member>]) -> (Vec<Shares>, Vec<Opti
     });
     let split_of = split_of.collect();
     (splits, split_of)
+}
+
+/// The split of a region, over the versions' weights and whether they have endpoints there.
+fn split(versions: impl ExactSizeIterator<Item = (u32, bool)>) -> Shares {
+    Shares::of(versions.map(|(weight, there)| if there { weight } else { 0 }))
+}
+
+/// The share of a service's new requests of one kind that each pool is meant to get: while every endpoint may take traffic,
+/// from routes that name no version. By regions, then versions. All 0 when no region serves them. For people: allocates.
+#[must_use]
+pub fn intended(regions: &[Region], service: &validated::Service, capability: Capability) -> Vec<Vec<f64>> {
+    let has = |version: &validated::Version, region| version.pools.iter().any(|pool| pool.region == region);
+    let row = |region| split(service.versions.iter().map(|version| (version.weight.get(), has(version, region))));
+    let splits: Vec<Shares> = (0..regions.len()).map(row).collect();
+    let mut placement = Placement::new(regions.len());
+    placement.fit(regions, capability, |region| splits[region].members() > 0);
+    let part = |region: usize, version| placement.share(region) * splits[region].share(version);
+    (0..regions.len())
+        .map(|region| (0..service.versions.len()).map(|version| part(region, version)).collect())
+        .collect()
 }
 
 fn baseline(versions: &[Version]) -> usize {

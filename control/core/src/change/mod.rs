@@ -79,8 +79,15 @@ impl Head {
     pub fn live(&self, service: &ServiceName) -> Option<Shares> {
         match self.revision.overlay.weights.get(service) {
             Some(weights) => Some(weights.shares.clone()),
-            None => self.find(service).ok().and_then(shares),
+            None => self.by_document(service),
         }
+    }
+
+    /// How the document alone shares them out. Nothing when there is no such service.
+    #[must_use]
+    pub fn by_document(&self, service: &ServiceName) -> Option<Shares> {
+        let versions = &self.find(service).ok()?.versions;
+        Shares::of_weights(versions.iter().map(|version| (&version.name, version.weight.get().into())))
     }
 
     fn find(&self, service: &ServiceName) -> Result<&Service, Refusal> {
@@ -170,16 +177,12 @@ impl Proposal {
             author,
             reason,
             at: now,
+            file: head.and_then(|head| head.revision.file.clone()),
             restores: self.restores,
             parked: self.parked,
         };
         (revision, self.document)
     }
-}
-
-/// The shares that a service's own weights mean.
-fn shares(service: &Service) -> Option<Shares> {
-    Shares::of_weights(service.versions.iter().map(|version| (&version.name, version.weight.get().into())))
 }
 
 /// The digest of a pair.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sluice_config::duration::write;
 use sluice_config::name::{ServiceName, VersionName};
 use sluice_config::overlay::{Author, Owner, Reason};
@@ -77,10 +77,9 @@ pub enum Refusal {
 }
 
 /// A service whose weights a document changes without owning them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owned {
     /// The service.
-    #[schemars(with = "String")]
     pub service: ServiceName,
     /// Whose its weights are.
     pub owner: Owner,
@@ -98,11 +97,9 @@ pub struct Owned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unfit {
     /// The service.
-    #[schemars(with = "String")]
     pub service: ServiceName,
     /// The version that the document does not have. Absent: it does not have the service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
     pub version: Option<VersionName>,
     /// The version's share.
     #[serde(skip_serializing_if = "Option::is_none")]

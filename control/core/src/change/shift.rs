@@ -57,9 +57,10 @@ pub fn shift(
     let entry = head.revision.overlay.weights.get(&order.service);
     let before = entry.and_then(|entry| settled(entry, service, now));
     let shares = resolve(service, before.as_ref(), &order.shares)?;
+    let unchanged = || Err(Refusal::Unchanged(Unchanged::Weights(order.service.clone())));
     let is_set = |before: &LiveWeights| before.shares == shares && before.until.is_none();
     if order.lasts.is_none() && before.as_ref().is_some_and(is_set) {
-        return Err(Refusal::Unchanged(Unchanged::Weights(order.service.clone())));
+        return unchanged();
     }
     let until = order.lasts.map(|lasts| until(service, before, now.after(lasts)));
     let weights = LiveWeights {
@@ -70,6 +71,9 @@ pub fn shift(
         since: now,
         until,
     };
+    if entry == Some(&weights) {
+        return unchanged();
+    }
     if depth(&weights) > DEEPEST {
         return Err(Refusal::TooDeep { service: order.service.clone(), most: DEEPEST });
     }

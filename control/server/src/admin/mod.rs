@@ -125,7 +125,7 @@ impl Socket {
             Self::Tcp(listener, tls) => {
                 let (stream, from) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Accepted::Tcp(stream, from, tls.clone()))
+                Ok(Accepted::Tcp { at: stream.local_addr()?, stream, from, tls: tls.clone() })
             }
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
         }
@@ -158,16 +158,16 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 enum Accepted {
-    Tcp(TcpStream, SocketAddr, Option<Tls>),
+    Tcp { stream: TcpStream, at: SocketAddr, from: SocketAddr, tls: Option<Tls> },
     Unix(UnixStream),
 }
 
 impl Accepted {
     async fn converse(self, router: Router) {
         match self {
-            Self::Tcp(stream, from, None) => converse(stream, Peer::Tcp { from, certificate: None }, router).await,
-            Self::Tcp(stream, from, Some(tls)) => match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok((stream, certificate))) => converse(stream, Peer::Tcp { from, certificate }, router).await,
+            Self::Tcp { stream, at, from, tls: None } => converse(stream, Peer::Tcp { at, from, certificate: None }, router).await,
+            Self::Tcp { stream, at, from, tls: Some(tls) } => match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok((stream, certificate))) => converse(stream, Peer::Tcp { at, from, certificate }, router).await,
                 Ok(Err(error)) => tracing::debug!(%from, %error, "no TLS on the admin listener"),
                 Err(_) => tracing::debug!(%from, "a TLS handshake on the admin listener took too long"),
             },

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -13,6 +13,8 @@ use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::read::Stamp;
 
 /// The files of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ struct Files {
 pub struct Tls {
     files: Arc<Files>,
     config: Arc<ArcSwap<ServerConfig>>,
+    /// The files as they were read last.
+    seen: Arc<Mutex<Vec<Option<Stamp>>>>,
 }
 
 impl fmt::Debug for Tls {
@@ -59,17 +63,27 @@ impl Tls {
     pub fn open(certificate: &Path, key: &Path, clients: Option<&Path>) -> Result<Self, TlsError> {
         let clients = clients.map(Path::to_owned);
         let files = Files { certificate: certificate.to_owned(), key: key.to_owned(), clients };
-        let config = files.read()?;
-        Ok(Self { files: Arc::new(files), config: Arc::new(ArcSwap::from_pointee(config)) })
+        let seen = Arc::new(Mutex::new(files.stamps()));
+        let config = Arc::new(ArcSwap::from_pointee(files.read()?));
+        Ok(Self { files: Arc::new(files), config, seen })
     }
 
-    /// Reads the files again. Connections that are open keep what they have.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open); then what was there stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.config.store(Arc::new(self.files.read()?));
-        Ok(())
+    /// Reads the files again if one of them was written. Connections that are open keep what they have; files that are no
+    /// certificate change nothing.
+    pub(crate) fn refresh(&self) {
+        let stamps = self.files.stamps();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == stamps {
+            return;
+        }
+        *seen = stamps;
+        match self.files.read() {
+            Ok(config) => {
+                self.config.store(Arc::new(config));
+                tracing::info!(certificate = %self.files.certificate.display(), "the admin certificate was read again");
+            }
+            Err(error) => tracing::error!(%error, "the admin certificate stays as it was"),
+        }
     }
 
     /// The TLS side of a connection, and the name in the client's certificate if it showed one.
@@ -89,6 +103,11 @@ fn name(certificate: &[u8]) -> Option<String> {
 }
 
 impl Files {
+    fn stamps(&self) -> Vec<Option<Stamp>> {
+        let all = [Some(&self.certificate), Some(&self.key), self.clients.as_ref()];
+        all.into_iter().flatten().map(|file| Stamp::at(file)).collect()
+    }
+
     fn read(&self) -> Result<ServerConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

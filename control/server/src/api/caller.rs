@@ -17,10 +17,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use sluice_config::overlay::Author;
 use sluice_control_core::access::{
-    Action, Attempt, Attempts, Role, TokenProblems, Tokens, is_host_allowed, is_origin_allowed,
+    self, Action, Attempt, Attempts, Door, Identity, Listen, Role, Stranger, TokenProblems, Tokens, Via,
 };
 use sluice_control_core::audit::Outcome;
 
@@ -33,6 +33,8 @@ use crate::reconcile::Who;
 pub enum Peer {
     /// A machine, and the name in the certificate that it showed.
     Tcp {
+        /// Our own address that it came to.
+        at: SocketAddr,
         /// Where it is.
         from: SocketAddr,
         /// Whose certificate it showed; it was signed by the CA that was given for clients.
@@ -61,6 +63,8 @@ pub struct Access {
     tokens: Option<TokenFile>,
     /// Further names that the control plane is known by.
     names: Vec<String>,
+    /// Pages that may use it, such as `https://console.example.com`.
+    origins: Vec<String>,
     attempts: Mutex<Attempts>,
     denied: AtomicU64,
 }
@@ -103,11 +107,12 @@ impl fmt::Display for TokensError {
 impl std::error::Error for TokensError {}
 
 impl Access {
-    /// Tokens from this file, if any are demanded; the control plane is also known by these names.
+    /// Tokens from this file, if any are demanded; the control plane is also known by these names, and pages of these
+    /// origins may use it.
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub fn open(tokens: Option<&Path>, names: Vec<String>) -> Result<Self, TokensError> {
+    pub fn open(tokens: Option<&Path>, names: Vec<String>, origins: Vec<String>) -> Result<Self, TokensError> {
         let open = |path: &Path| {
             let text = read(path)?;
             let tokens = Tokens::parse(&text).map_err(TokensError::Malformed)?;
@@ -115,7 +120,7 @@ impl Access {
             Ok(TokenFile { path: path.to_owned(), tokens, text })
         };
         let tokens = tokens.map(open).transpose()?;
-        Ok(Self { tokens, names, attempts: Mutex::default(), denied: AtomicU64::new(0) })
+        Ok(Self { tokens, names, origins, attempts: Mutex::default(), denied: AtomicU64::new(0) })
     }
 
     /// Reads the file again if it holds another text. One that cannot be used changes nothing.
@@ -135,6 +140,12 @@ impl Access {
             Err(error) => tracing::error!(file = %file.path.display(), %error, "tokens stay as they were"),
         }
         *held = text;
+    }
+
+    /// Whether tokens are demanded.
+    #[must_use]
+    pub const fn demands_tokens(&self) -> bool {
+        self.tokens.is_some()
     }
 
     /// How many requests were denied.
@@ -157,7 +168,6 @@ fn read(path: &Path) -> Result<String, TokensError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) who: Who,
-    pub(crate) role: Role,
 }
 
 impl Caller {
@@ -187,24 +197,27 @@ pub(super) async fn screen(State(plane): State<Arc<Plane>>, request: Request, ne
 }
 
 fn check(access: &Access, request: &Request) -> Result<(), Refused> {
-    let over_tcp = !matches!(request.extensions().get::<Peer>(), Some(Peer::Unix { .. }));
-    let host = request.uri().authority().map(http::uri::Authority::as_str);
-    let host = host.or_else(|| text(request.headers(), HOST)).unwrap_or_default();
-    if over_tcp && !is_host_allowed(host, &access.names) {
-        let detail = format!("this control plane does not know the name in Host: {host:?}");
+    let listen = match request.extensions().get::<Peer>() {
+        Some(Peer::Tcp { at, .. }) => Listen::Tcp(*at),
+        Some(Peer::Unix { .. }) | None => Listen::Socket,
+    };
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let host = authority.or_else(|| text(request.headers(), HOST));
+    if !access::host_allowed(host, listen, &access.names) {
+        let detail = format!("this control plane does not know the name in Host: {:?}", host.unwrap_or_default());
         return Err(Refused::new(StatusCode::FORBIDDEN, "unknown-host", detail)
             .hint("ask it by its address or by localhost, or tell it its name with --admin-host"));
     }
-    match request.headers().get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null")) {
-        Some(origin) if !is_origin_allowed(origin, host) => {
-            let detail = format!("a page of another site may not use this control plane: {origin:?}");
-            Err(Refused::new(StatusCode::FORBIDDEN, "foreign-origin", detail))
-        }
-        Some(_) | None => Ok(()),
+    let origin = request.headers().get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
+    if !access::origin_allowed(origin, &access.origins) {
+        let detail = format!("a page of {:?} may not use this control plane", origin.unwrap_or_default());
+        return Err(Refused::new(StatusCode::FORBIDDEN, "foreign-origin", detail)
+            .hint("programs send no Origin; a page of yours is allowed with --admin-origin"));
     }
+    Ok(())
 }
 
-fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
@@ -212,40 +225,116 @@ fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) plane: Arc<Plane>,
-    pub(super) action: Action,
+    /// What the caller must be allowed; absent: everybody is.
+    pub(super) action: Option<Action>,
 }
 
 /// Lets those in who may.
 pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let Guard { plane, action } = guard;
-    if action == Action::Health {
-        return next.run(request).await;
-    }
+    let Some(action) = action else { return next.run(request).await };
     let peer = request.extensions().get::<Peer>().cloned().expect("every connection says whose it is");
     let target = format!("{} {}", request.method(), request.uri().path());
     match identify(&plane, &peer, request.headers()) {
-        Ok(caller) if caller.role.allows(action) => {
+        Ok(identity) if identity.may(action) => {
+            let caller = Caller { who: who(&identity, &peer, request.headers()) };
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Ok(caller) => deny(&plane, &caller.who, &target, too_low(&caller, action)).await,
-        Err(refused) if refused.status == StatusCode::TOO_MANY_REQUESTS.as_u16() => {
-            plane.access.denied.fetch_add(1, Ordering::Relaxed);
-            refused.into_response()
+        Ok(identity) => {
+            let who = who(&identity, &peer, request.headers());
+            deny(&plane, &who, &target, too_low(&identity, action)).await
         }
-        Err(refused) => {
+        Err(Denial::Wait(wait)) => {
+            plane.access.denied.fetch_add(1, Ordering::Relaxed);
+            wait_for(wait).into_response()
+        }
+        Err(Denial::Stranger(stranger)) => {
             let author: Author = "unknown".parse().expect("a word is an author");
-            deny(&plane, &Who { author, origin: peer.origin() }, &target, refused).await
+            deny(&plane, &Who { author, origin: peer.origin() }, &target, strange(stranger)).await
         }
     }
 }
 
-fn too_low(caller: &Caller, action: Action) -> Refused {
-    let (author, role) = (&caller.who.author, caller.role);
-    let allowed: Vec<String> =
-        Role::ALL.iter().filter(|role| role.allows(action)).map(ToString::to_string).collect();
-    Refused::new(StatusCode::FORBIDDEN, "role-too-low", format!("{author} is {role}, who may not do this"))
-        .hint(format!("it takes the role {}", allowed.join(" or ")))
+/// Why nobody was let in.
+enum Denial {
+    /// It is not known who asks.
+    Stranger(Stranger),
+    /// That was so too often from there.
+    Wait(Duration),
+}
+
+fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Identity, Denial> {
+    let local: Author = "local".parse().expect("a word is an author");
+    let (door, from) = match peer {
+        Peer::Unix { user } => (Door::Socket(user_of(*user)), None),
+        Peer::Tcp { at, from, .. } => (Door::Tcp(*at), Some(from.ip())),
+    };
+    if let Peer::Tcp { certificate: Some(name), .. } = peer
+        && !headers.contains_key(AUTHORIZATION)
+        && let Ok(name) = name.parse()
+    {
+        return Ok(Identity { name, role: Role::Node, via: Via::Token });
+    }
+    let access = &plane.access;
+    let now = plane.began.elapsed();
+    let tokens = access.tokens.as_ref().map(|file| file.tokens.load());
+    let mut attempts = access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    if let (Some(from), Some(_)) = (from, &tokens)
+        && let Attempt::Wait(wait) = attempts.check(from, now)
+    {
+        return Err(Denial::Wait(wait));
+    }
+    let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let found = access::authenticate(&door, tokens.as_ref().map(|tokens| &***tokens), authorization, &local);
+    match (&found, from) {
+        (Ok(Identity { via: Via::Token, .. }), Some(from)) => attempts.succeeded(from, now),
+        (Err(_), Some(from)) => attempts.failed(from, now),
+        (Ok(_) | Err(_), _) => {}
+    }
+    found.map_err(Denial::Stranger)
+}
+
+fn user_of(user: Option<u32>) -> Author {
+    let words = user.map_or_else(|| "unknown user".to_owned(), |user| format!("uid {user}"));
+    words.parse().expect("a number is an author")
+}
+
+/// Where whoever is not asked for a token says who they are. It is written down as said, not as known.
+const CLAIM: HeaderName = HeaderName::from_static("sluice-author");
+
+fn who(identity: &Identity, peer: &Peer, headers: &HeaderMap) -> Who {
+    let claim = text(headers, CLAIM).filter(|_| identity.via != Via::Token);
+    let known = match identity.via {
+        Via::Socket | Via::Token => identity.name.as_str(),
+        Via::Loopback => "not verified",
+    };
+    let claimed = claim.and_then(|claim| format!("{claim} ({known})").parse().ok());
+    Who { author: claimed.unwrap_or_else(|| identity.name.clone()), origin: peer.origin() }
+}
+
+fn too_low(identity: &Identity, action: Action) -> Refused {
+    let (name, role) = (&identity.name, identity.role);
+    Refused::new(StatusCode::FORBIDDEN, "role-too-low", format!("{name} has the role {role}, which may not {action}"))
+        .hint(format!("it takes the role {}", action.needs()))
+}
+
+fn strange(stranger: Stranger) -> Refused {
+    let code = match stranger {
+        Stranger::NoToken => "no-token",
+        Stranger::NoBearer => "no-bearer",
+        Stranger::WrongToken => "unknown-token",
+        Stranger::Closed => "no-tokens-set",
+    };
+    Refused::new(StatusCode::UNAUTHORIZED, code, stranger.to_string())
+        .hint("send Authorization: Bearer TOKEN; the command sluice reads it from --token-file")
+}
+
+fn wait_for(wait: Duration) -> Refused {
+    let seconds = wait.as_secs() + 1;
+    let words = format!("too many requests with a wrong token or none came from there: wait {seconds} s");
+    let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", words);
+    Refused { retry_after: Some(seconds), ..refused }
 }
 
 async fn deny(plane: &Plane, who: &Who, target: &str, refused: Refused) -> Response {
@@ -256,66 +345,4 @@ async fn deny(plane: &Plane, who: &Who, target: &str, refused: Refused) -> Respo
         tracing::error!(%error, "a denial could not be written to the audit log");
     }
     refused.into_response()
-}
-
-fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Refused> {
-    let origin = peer.origin();
-    let claimed = || text(headers, CLAIM).and_then(|text| text.parse::<Author>().ok());
-    let as_admin = |words: String| {
-        let author = words.parse().unwrap_or_else(|_| "local".parse().expect("a word is an author"));
-        Caller { who: Who { author, origin: origin.clone() }, role: Role::Admin }
-    };
-    match (peer, &plane.access.tokens) {
-        (Peer::Unix { user }, _) => {
-            let user = user.map_or_else(|| "unknown".to_owned(), |user| user.to_string());
-            Ok(as_admin(claimed().map_or(format!("uid {user}"), |name| format!("{name} (uid {user})"))))
-        }
-        (Peer::Tcp { certificate: Some(name), .. }, _) if text(headers, AUTHORIZATION).is_none() => {
-            let author = name.parse().map_err(|_| nameless())?;
-            Ok(Caller { who: Who { author, origin }, role: Role::Node })
-        }
-        (Peer::Tcp { from, .. }, Some(file)) => by_token(plane, file, *from, headers),
-        (Peer::Tcp { .. }, None) => {
-            Ok(as_admin(claimed().map_or_else(|| "local (not verified)".to_owned(), |name| format!("{name} (not verified)"))))
-        }
-    }
-}
-
-/// Where whoever is not asked for a token says who they are. It is written down as not verified.
-const CLAIM: http::HeaderName = http::HeaderName::from_static("sluice-author");
-
-fn nameless() -> Refused {
-    Refused::new(StatusCode::UNAUTHORIZED, "nameless-certificate", "the certificate's common name is no author")
-}
-
-fn by_token(plane: &Plane, file: &TokenFile, from: SocketAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
-    let shown = text(headers, AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let origin = from.ip().to_string();
-    match shown.and_then(|token| file.tokens.load().find(token)) {
-        Some(identity) => Ok(Caller { who: Who { author: identity.name, origin }, role: identity.role }),
-        None => Err(unknown(plane, &origin, shown.is_some())),
-    }
-}
-
-/// Whoever fails often is told to wait, which costs neither us nor the audit log anything. Whoever then shows a token that
-/// is known is let in all the same: an attacker behind the same address must not keep an operator out.
-fn unknown(plane: &Plane, origin: &str, shown: bool) -> Refused {
-    let mut attempts = plane.access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Attempt::Wait(wait) = attempts.fail(origin, plane.now()) {
-        return wait_for(wait);
-    }
-    let (code, words) =
-        if shown { ("unknown-token", "this token is not known") } else { ("no-token", "a token is needed") };
-    Refused::new(StatusCode::UNAUTHORIZED, code, words)
-        .hint("send Authorization: Bearer TOKEN; sluice reads it from --token-file")
-}
-
-fn wait_for(wait: Duration) -> Refused {
-    let seconds = wait.as_secs().max(1);
-    let words = format!("too many requests with a wrong token or none: wait {seconds} s");
-    let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", words);
-    Refused { retry_after: Some(seconds), ..refused }
 }

@@ -142,7 +142,7 @@ impl From<Refusal> for Refused {
             _ => Self::new(status(&refusal), refusal.code(), refusal.to_string()),
         };
         let owned = if let Refusal::Owned(owned) = &refusal { owned.clone() } else { Vec::new() };
-        Self { hint: refusal.hint(), owned, ..refused }
+        Self { hint: Some(refusal.hint()), owned, ..refused }
     }
 }
 

@@ -11,7 +11,7 @@ use http::Method;
 use sluice_control_core::access::Action;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio_stream::Stream;
+use futures_util::Stream;
 
 use super::operation::{Content, Operation};
 use crate::events::News;

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::json as schema;
 use sluice_config::name::NodeName;
 use sluice_control_core::access::Action;
-use sluice_control_core::fleet::NodeStanding;
+use sluice_control_core::fleet::{NodeStanding, Reason};
 
 use super::answer::told_at;
 use super::caller::Caller;
@@ -53,15 +53,15 @@ async fn forget(
     caller: Caller,
 ) -> Result<StatusCode, Refused> {
     match plane.distributor().forget(&name) {
-        Some(true) => {
+        Ok(()) => {
             plane.record(&caller.who, "forget", name.as_str()).await?;
             Ok(StatusCode::NO_CONTENT)
         }
-        Some(false) => {
+        Err(Reason::StillHere) => {
             let refused = Refused::new(StatusCode::CONFLICT, "connected", format!("the node {name} is connected"));
             Err(refused.hint("stop it first; it would only come back"))
         }
-        None => Err(unknown(&name)),
+        Err(_) => Err(unknown(&name)),
     }
 }
 

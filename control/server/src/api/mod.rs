@@ -27,9 +27,10 @@ use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use http::StatusCode;
 
-pub use caller::{Access, Peer};
+pub use caller::{Access, Peer, TokensError};
 pub use error::{ProblemView, Refused};
 pub use openapi::openapi;
+pub(crate) use status::{judged as health, overrides};
 
 use crate::plane::Plane;
 use operation::Operation;

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
-use sluice_control_core::access::Action;
+use sluice_control_core::access::{Action, Role, allows};
 
 use super::error::{PROBLEM_JSON, Refused};
 use super::operation::{Content, Operation, Parameter};
@@ -60,7 +60,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     if let Some(content) = content(operation.takes, generator) {
         described["requestBody"] = json!({ "required": true, "content": content });
     }
-    if operation.action == Action::Health {
+    if operation.action.is_none() {
         described["security"] = json!([]);
     }
     described
@@ -71,12 +71,10 @@ fn summary(about: &str) -> &str {
 }
 
 /// The roles that may do it, in words.
-fn allowed(action: Action) -> String {
-    if action == Action::Health {
-        return "everybody".to_owned();
-    }
-    let roles = sluice_control_core::access::Role::ALL.iter().filter(|role| role.allows(action));
-    roles.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn allowed(action: Option<Action>) -> String {
+    let Some(action) = action else { return "everybody".to_owned() };
+    let roles = Role::ALL.into_iter().filter(|role| allows(*role, action));
+    roles.map(|role| role.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn parameter(parameter: &Parameter) -> Value {
@@ -122,7 +120,7 @@ fn refusals(operation: &Operation) -> Vec<StatusCode> {
     let mut all = operation.refusals.clone();
     // Screening comes first for every request, and the router refuses paths that are not text.
     all.extend([StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN]);
-    if operation.action != Action::Health {
+    if operation.action.is_some() {
         all.extend([StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]);
     }
     if !matches!(operation.takes, Content::None) {
@@ -134,7 +132,7 @@ fn refusals(operation: &Operation) -> Vec<StatusCode> {
     if operation.path.contains('{') {
         all.push(StatusCode::NOT_FOUND);
     }
-    if operation.method != Method::GET && operation.action != Action::Subscribe && operation.action != Action::Plan {
+    if operation.method != Method::GET && !matches!(operation.action, Some(Action::Subscribe | Action::Plan)) {
         all.push(StatusCode::CONFLICT);
     }
     all.sort_unstable();

@@ -40,8 +40,8 @@ pub(crate) struct Parameter {
 pub(crate) struct Operation {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
-    /// What its caller must be allowed.
-    pub(crate) action: Action,
+    /// What its caller must be allowed; absent: everybody is who can connect.
+    pub(crate) action: Option<Action>,
     /// Its name in generated clients.
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
@@ -60,7 +60,7 @@ impl Operation {
     /// An operation that answers `method` on `path` by `handler`.
     pub(crate) fn new<H, T>(
         (method, path): (Method, &'static str),
-        action: Action,
+        action: impl Into<Option<Action>>,
         name: &'static str,
         about: &'static str,
         handler: H,
@@ -73,7 +73,7 @@ impl Operation {
         Self {
             method,
             path,
-            action,
+            action: action.into(),
             name,
             about,
             parameters: Vec::new(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
 use sluice_config::duration;
 use sluice_config::overlay::Reason;
@@ -102,9 +102,15 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 }
 
 /// A duration in a request, such as `2h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Lasts(pub(crate) Duration);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lasts(pub Duration);
+
+impl From<Lasts> for String {
+    fn from(lasts: Lasts) -> Self {
+        duration::write(lasts.0)
+    }
+}
 
 impl TryFrom<String> for Lasts {
     type Error = String;

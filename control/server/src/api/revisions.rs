@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json as schema;
 use sluice_config::value::RevisionId;
 use sluice_control_core::access::Action;
+use sluice_control_core::fleet::Numbered;
 use sluice_control_core::revision::Revision;
 
 use super::answer::{told, told_at};
@@ -119,10 +120,12 @@ async fn applied(
     Path(id): Path<RevisionId>,
     Query(patience): Query<Patience>,
 ) -> Result<Response, Refused> {
-    plane.stored(id).await?;
+    let (revision, _) = plane.stored(id).await?;
     let share = patience.share.unwrap_or(sluice_config::share::Share::WHOLE);
     let timeout = patience.timeout.map_or(PATIENCE, |lasts| lasts.0).min(LONGEST);
-    let progress: Progress = plane.distributor().wait_applied(id, share, timeout).await;
+    let numbered = Numbered { id, digest: revision.digest };
+    let nodes = plane.distributor().wait_applied(numbered, share, timeout).await;
+    let progress = Progress { revision: id, reached: nodes.reaches(share), nodes };
     Ok(told_at(progress, plane.head()).into_response())
 }
 

@@ -14,20 +14,20 @@ use sluice_control_core::drift::Drift;
 use super::answer::{text, told, told_at};
 use super::error::Refused;
 use super::operation::{Content, Operation, json};
-use super::view::Status;
+use super::view;
 use crate::plane::Plane;
 use crate::reconcile::Current;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new((Method::GET, "/v1/status"), Action::Read, "getStatus", "What the control plane is and how it stands.", get)
-            .answers(json::<Status>()),
+            .answers(json::<view::Status>()),
         Operation::new((Method::GET, "/v1/drift"), Action::Read, "getDrift", DRIFT, drift)
             .answers(json::<Drift>())
             .refuses(&[StatusCode::CONFLICT]),
-        Operation::new((Method::GET, "/api/health"), Action::Health, "getHealth", HEALTH, health)
+        Operation::new((Method::GET, "/api/health"), None, "getHealth", HEALTH, health)
             .answers(json::<Health>()),
-        Operation::new((Method::GET, "/v1/openapi.json"), Action::Health, "getOpenApi", "This description.", description)
+        Operation::new((Method::GET, "/v1/openapi.json"), None, "getOpenApi", "This description.", description)
             .answers(Content::Json(|_| schemars::json_schema!({"type": "object"}))),
     ]
 }
@@ -41,16 +41,23 @@ async fn get(State(plane): State<Arc<Plane>>) -> Response {
 
 async fn drift(State(plane): State<Arc<Plane>>) -> Result<Response, Refused> {
     let current = plane.current()?;
-    Ok(told_at(plane.drift(&current), Some(current.head.revision.id)).into_response())
+    Ok(told_at(Plane::drift(&current), Some(current.head.revision.id)).into_response())
 }
 
 async fn health(State(plane): State<Arc<Plane>>) -> Response {
+    let (status, health) = judged(&plane).await;
+    (status, told(health)).into_response()
+}
+
+/// The health of a control plane, and the status that tells it.
+pub(crate) async fn judged(plane: &Plane) -> (StatusCode, Health) {
+    use sluice_config::health::Status::{Degraded, Healthy, Unhealthy};
     let health = plane.health().await;
     let status = match health.overall_status {
-        sluice_config::health::Status::Healthy | sluice_config::health::Status::Degraded => StatusCode::OK,
-        sluice_config::health::Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+        Healthy | Degraded => StatusCode::OK,
+        Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, told(health)).into_response()
+    (status, health)
 }
 
 async fn description() -> Response {

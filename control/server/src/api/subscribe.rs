@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
-use sluice_config::wire::{Hello, PROTOCOL, Reply};
+use sluice_config::wire::Reply;
 use sluice_control_core::access::Action;
 use tokio::time::timeout;
 
@@ -50,11 +50,12 @@ async fn subscribe(State(plane): State<Arc<Plane>>, caller: Caller, request: Req
         Some(Err(error)) => return Err(unexpected(&format!("the first message is not understood: {error}"))),
         Some(Ok(_)) | None => return Err(unexpected("a proxy first says who it is")),
     };
-    check(&hello)?;
-    let (link, orders) = plane.distributor().join(hello, &caller.who.origin, plane.now()).map_err(|words| {
-        Refused::new(StatusCode::CONFLICT, "node-name-taken", words).hint("give each proxy a name of its own: --node")
+    let joined = plane.distributor().join(hello, &caller.who.origin);
+    let (link, orders) = joined.map_err(|reason| {
+        Refused::new(StatusCode::CONFLICT, "node-not-taken-in", reason.to_string())
+            .hint("give each proxy a name of its own (--node), and run the same release on all")
     })?;
-    tokio::spawn(listen(Arc::clone(plane.distributor()), Arc::clone(&plane), link, lines));
+    tokio::spawn(listen(Arc::clone(plane.distributor()), link, lines));
     let stream = futures_util::stream::unfold(orders, |mut orders| async {
         let order: Bytes = orders.recv().await?;
         Some((Ok::<_, Infallible>(order), orders))
@@ -64,22 +65,13 @@ async fn subscribe(State(plane): State<Arc<Plane>>, caller: Caller, request: Req
     Ok(response)
 }
 
-fn check(hello: &Hello) -> Result<(), Refused> {
-    if hello.protocol == PROTOCOL {
-        return Ok(());
-    }
-    let words = format!("the proxy speaks protocol {}, this control plane {PROTOCOL}", hello.protocol);
-    Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "other-protocol", words)
-        .hint("run the same release of sluice on both; upgrade the control plane first"))
-}
-
 fn unexpected(words: &str) -> Refused {
     Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "unexpected-message", words)
         .hint("this path is for `sluice proxy --control`")
 }
 
 /// Hears a proxy until it goes, falls silent, or says what nobody understands.
-async fn listen(distributor: Arc<Distributor>, plane: Arc<Plane>, link: Link, mut lines: Lines) {
+async fn listen(distributor: Arc<Distributor>, link: Link, mut lines: Lines) {
     let why = loop {
         let line = match timeout(SILENCE, lines.next()).await {
             Ok(Some(line)) => line,
@@ -87,14 +79,14 @@ async fn listen(distributor: Arc<Distributor>, plane: Arc<Plane>, link: Link, mu
             Err(_) => break "it was silent for too long",
         };
         match serde_json::from_slice::<Reply>(&line) {
-            Ok(reply) => distributor.hear(&link, reply, plane.now()),
+            Ok(reply) => distributor.hear(&link, &reply),
             Err(error) => {
                 tracing::error!(node = %link.node(), %error, "a proxy's message is not understood; it is cut off");
                 break "it said what is not understood";
             }
         }
     };
-    distributor.leave(link, why, plane.now());
+    distributor.leave(&link, why);
 }
 
 /// The lines of a request's content.

@@ -10,10 +10,11 @@ use sluice_config::share::Share;
 use sluice_config::timestamp::Timestamp;
 use sluice_config::value::{Digest, HistoryId, RevisionId};
 use sluice_control_core::audit::{Broken, Head};
-use sluice_control_core::fleet::NodeStanding;
+use sluice_control_core::fleet::{Applied, NodeStanding, Summary};
+use sluice_control_core::ingest::Latency;
 use sluice_control_core::revision::Revision;
 
-use super::request::Lasts;
+pub use super::request::Lasts;
 
 /// What the control plane is and how it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +31,7 @@ pub struct Status {
     /// What is frozen, and until when.
     pub overrides: BTreeMap<u64, Override>,
     /// How many nodes there are, by how they stand.
-    pub nodes: Counts,
+    pub nodes: Summary,
     /// Since the process began.
     pub uptime_seconds: u64,
     /// Of the program.
@@ -58,21 +59,6 @@ pub struct File {
     pub standing: String,
     /// The digest of the text that a rollback has parked.
     pub parked: Option<Digest>,
-}
-
-/// How many nodes there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Counts {
-    /// Heard from within 30 seconds.
-    pub connected: usize,
-    /// Of those: run what is wanted.
-    pub applied: usize,
-    /// Of those: have not answered yet.
-    pub pending: usize,
-    /// Of those: refused it.
-    pub refused: usize,
-    /// Not heard from.
-    pub away: usize,
 }
 
 /// What a change did.
@@ -194,12 +180,12 @@ pub struct Pool {
     pub region: RegionName,
     /// How many there are in the document.
     pub endpoints: usize,
-    /// How many of them the proxy that sees fewest may choose. Absent while none reports.
+    /// How many of them may be chosen, by the latest report of a proxy. Absent while none reports.
     pub healthy: Option<u32>,
     /// Requests by class of status: 1xx to 5xx, and none.
     pub requests: [u64; 6],
-    /// Half, 90, 95 and 99 of 100 requests took at most so many microseconds. Absent without requests.
-    pub latency_us: Option<[u64; 4]>,
+    /// How long they took.
+    pub latency: Latency,
 }
 
 /// The request to shift a service.
@@ -253,16 +239,8 @@ pub struct Progress {
     pub revision: RevisionId,
     /// Whether the share that was asked for runs it. If not, the time is up, or so many refused it that it cannot be.
     pub reached: bool,
-    /// Nodes heard from within 30 seconds that run it or a later one.
-    pub applied: usize,
-    /// Nodes heard from within 30 seconds.
-    pub heard: usize,
-    /// Those that refused it, each with its reasons.
-    pub refused: BTreeMap<String, Vec<String>>,
-    /// Those that have not answered.
-    pub pending: Vec<String>,
-    /// Those that are not heard from.
-    pub away: Vec<String>,
+    /// Who runs it, who refused it, and who has not answered.
+    pub nodes: Applied,
 }
 
 /// A page of the audit log, oldest first.

@@ -13,13 +13,12 @@ use bytes::Bytes;
 use sluice_config::health;
 use sluice_config::name::{NodeName, RegionName, ServiceName};
 use sluice_config::share::Share;
-use sluice_config::timestamp::Timestamp;
 use sluice_config::value::{Incarnation, RevisionId};
 use sluice_config::wire::{Hello, Reply, Revision};
 use sluice_control_core::fleet::{
     Applied, ConnectionId, Effect, Fleet, NodeStanding, Numbered, Reason, Summary,
 };
-use sluice_control_core::ingest::{PoolId, PoolTotals, Totals};
+use sluice_control_core::ingest::{PoolTotals, Totals};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -29,6 +28,9 @@ use library::Library;
 
 /// Orders that wait for a connection. The core lets one be on its way, and one more is a first order beside it.
 const ROOM: usize = 4;
+
+/// Over which time rates are told.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How often silent nodes are looked for.
 const TICK: Duration = Duration::from_secs(2);
@@ -49,7 +51,7 @@ impl Link {
 
 /// All proxies that follow this control plane.
 #[derive(Debug)]
-pub struct Distributor {
+pub(crate) struct Distributor {
     clock: Clock,
     events: Events,
     state: Mutex<State>,
@@ -183,19 +185,19 @@ impl Distributor {
 
     /// Requests per second of a service over the last minute; absent while nobody reports.
     pub(crate) fn rate(&self, service: &ServiceName) -> Option<f64> {
-        self.state().totals.rate(service, self.clock.now())
+        self.state().totals.rate(service, MINUTE, self.clock.now())
     }
 
     /// What was counted, by pool.
-    pub(crate) fn pools(&self) -> BTreeMap<PoolId, PoolTotals> {
+    pub(crate) fn pools(&self) -> Vec<PoolTotals> {
         self.state().totals.pools()
     }
 
     /// How each region is, by the endpoints that proxies see in it.
     pub(crate) fn regions(&self) -> BTreeMap<RegionName, Result<(), (health::Status, String)>> {
         let mut seen: BTreeMap<RegionName, (u64, u64)> = BTreeMap::new();
-        for (id, pool) in self.pools() {
-            let (endpoints, healthy) = seen.entry(id.region).or_default();
+        for pool in self.pools() {
+            let (endpoints, healthy) = seen.entry(pool.region).or_default();
             *endpoints += u64::from(pool.endpoints);
             *healthy += u64::from(pool.healthy);
         }

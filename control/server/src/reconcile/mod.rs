@@ -14,14 +14,15 @@ use std::time::Duration;
 use sluice_config::overlay::{Author, Reason};
 use sluice_config::timestamp::Timestamp;
 use sluice_config::value::RevisionId;
-use sluice_config::{Overlay, Validated, wire};
+use sluice_config::{Validated, wire};
 use sluice_control_core::audit::{Event, Outcome};
 use sluice_control_core::change::{self, Head, Proposal, Refusal};
-use sluice_control_core::revision::Document;
+use sluice_control_core::revision::{Document, Revision};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-pub use request::{Done, Intent, Request, Who};
+pub(crate) use file::StartError;
+pub(crate) use request::{Done, Intent, Request, Who};
 
 use crate::clock::Clock;
 use crate::distribute::Distributor;
@@ -39,7 +40,7 @@ const TRIES: usize = 5;
 
 /// Why a change was not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// The core refused it.
     Refused(Box<Refusal>),
     /// The head is not the one that the request was made for.
@@ -97,7 +98,7 @@ impl From<Refusal> for WriteError {
 
 /// The head and what it means.
 #[derive(Debug, Clone)]
-pub struct Current {
+pub(crate) struct Current {
     /// As it is stored, with its document proven.
     pub head: Arc<Head>,
     /// The document as it is with the overlay.
@@ -192,26 +193,20 @@ impl Reconciler {
     }
 
     /// What a stored pair means. It was sound when it was stored, so anything else is damage.
-    fn prove(
-        &self,
-        revision: Arc<sluice_control_core::revision::Revision>,
-        document: Arc<Document>,
-    ) -> Result<Current, StoreError> {
-        let damaged = |problems: sluice_config::Problems| {
+    fn prove(&self, revision: Arc<Revision>, document: Arc<Document>) -> Result<Current, StoreError> {
+        let head = Head::new(Arc::clone(&revision), document).map_err(|problems| {
             let version = env!("CARGO_PKG_VERSION");
             StoreError::Corrupt(format!("revision {} is not sound to sluice {version}: {problems}", revision.id))
-        };
-        let written = self.equipment.judge.stored(&document.json, &Overlay::default()).map_err(damaged)?;
-        let live = self.equipment.judge.stored(&document.json, &revision.overlay).map_err(damaged)?;
+        })?;
         let order = wire::Revision {
             history: self.equipment.store.history(),
             id: revision.id,
             digest: revision.digest,
-            document: document.json.clone(),
+            document: head.document.json.clone(),
             overlay: revision.overlay.clone(),
         };
-        let head = Head { revision, document, written: Arc::new(written) };
-        Ok(Current { head: Arc::new(head), live: Arc::new(live), order: Arc::new(order) })
+        let live = Arc::new(head.effective());
+        Ok(Current { head: Arc::new(head), live, order: Arc::new(order) })
     }
 
     fn adopt(&self, current: Current) {
@@ -284,7 +279,7 @@ impl Reconciler {
             let decided = Decided {
                 proposal,
                 who: &who,
-                reason: why.parse().unwrap_or_else(|_| automatic("what was to end has ended")),
+                reason: why,
                 action: "expire",
                 target: String::new(),
                 once: None,
@@ -301,11 +296,6 @@ impl Reconciler {
             }
         }
     }
-}
-
-/// A reason of Sluice's own.
-fn automatic(words: &str) -> Reason {
-    words.parse().expect("a short sentence is a reason")
 }
 
 impl Who {

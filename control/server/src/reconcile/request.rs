@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sluice_config::name::ServiceName;
 use sluice_config::overlay::{Action, Author, Reason};
+use sluice_config::Environment;
 use sluice_config::value::RevisionId;
 use sluice_control_core::change::{self, Proposal, Refusal, Shift};
 use sluice_control_core::revision::{Document, Revision};
@@ -15,16 +16,16 @@ use crate::store::{Answered, CommitError, Once};
 
 /// Who asks, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
+pub(crate) struct Who {
     /// Who.
-    pub author: Author,
+    pub(crate) author: Author,
     /// An address, `unix`, `file` or `sluice`.
-    pub origin: String,
+    pub(crate) origin: String,
 }
 
 /// What is to be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Intent {
+pub(crate) enum Intent {
     /// Let this document be the document.
     Apply {
         /// As it was written.
@@ -81,28 +82,28 @@ impl Intent {
 
 /// A request to the writer.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// What.
-    pub intent: Intent,
+    pub(crate) intent: Intent,
     /// Who.
-    pub who: Who,
+    pub(crate) who: Who,
     /// Why.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// The head that it was made for, if it matters.
-    pub expected: Option<RevisionId>,
+    pub(crate) expected: Option<RevisionId>,
     /// How its repetition is known.
-    pub once: Option<Once>,
+    pub(crate) once: Option<Once>,
     /// Where the answer goes.
-    pub reply: oneshot::Sender<Result<Done, WriteError>>,
+    pub(crate) reply: oneshot::Sender<Result<Done, WriteError>>,
 }
 
 /// What a request did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub(crate) struct Done {
     /// The revision that it made; the head if nothing was to change.
-    pub revision: Arc<Revision>,
+    pub(crate) revision: Arc<Revision>,
     /// Whether something changed.
-    pub changed: bool,
+    pub(crate) changed: bool,
 }
 
 impl Reconciler {
@@ -143,7 +144,7 @@ impl Reconciler {
             let head = self.head();
             expect(expected, head.as_deref())?;
             let proposal = match self.decide(head.as_deref(), intent, who, reason).await {
-                Err(WriteError::Refused(refusal)) if *refusal == Refusal::Unchanged => {
+                Err(WriteError::Refused(refusal)) if matches!(*refusal, Refusal::Unchanged(_)) => {
                     let current = head.ok_or(WriteError::Empty)?;
                     return Ok(Done { revision: Arc::clone(&current.head.revision), changed: false });
                 }
@@ -203,7 +204,7 @@ impl Reconciler {
                     return Err(WriteError::FileMode(watched.file()));
                 }
                 let written = self.equipment.judge.sent(text).map_err(Refusal::Problems)?;
-                change::apply(head.map(|current| &*current.head), &written, *take_weights)?
+                change::apply(head.map(|current| &*current.head), &written, *take_weights, &Environment::empty())?
             }
             Intent::Shift(shift) => change::shift(present()?, shift, &who.author, reason, now)?,
             Intent::Release(service) => change::release(present()?, service)?,

@@ -8,8 +8,13 @@
 //! - Revisions are numbered without a gap and never change. So is the audit log, in its own numbers.
 //! - A watch that begins at a revision sees every later one, in order, also those committed while it was set up.
 
+pub mod memory;
+mod recent;
+pub mod sqlite;
+
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sluice_config::value::{Digest, HistoryId, RevisionId};
@@ -28,6 +33,32 @@ pub struct Change {
     pub event: Event,
     /// Who asked, if the request can be told from its repetition.
     pub once: Option<Once>,
+}
+
+/// How long the answer to an idempotency key is kept.
+const KEPT: Duration = Duration::from_secs(24 * 3_600);
+
+impl Change {
+    /// Whether it can follow `expected`: what every engine holds a change to before anything else.
+    fn fits(&self, expected: Option<RevisionId>) -> Result<(), StoreError> {
+        let (id, next) = (self.revision.id, RevisionId(expected.map_or(1, |head| head.0 + 1)));
+        let wrong = if id != next {
+            format!("revision {id} was made to follow number {}", next.0 - 1)
+        } else if self.document.as_ref().is_some_and(|document| document.key() != self.revision.document) {
+            format!("revision {id} came with another document than it names")
+        } else {
+            return Ok(());
+        };
+        Err(StoreError::Unavailable(format!("{wrong}: a mistake in Sluice, please report it")))
+    }
+
+    /// The change's document is neither in it nor in the store.
+    fn lacks_document(&self) -> StoreError {
+        let (id, key) = (self.revision.id, self.revision.document);
+        StoreError::Unavailable(format!(
+            "revision {id} names the document {key}, which the store does not have: a mistake in Sluice, please report it"
+        ))
+    }
 }
 
 /// A request that must be carried out once, however often it is sent.
@@ -119,7 +150,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Makes the change the new head, if `expected` is the head now (absent: the store is empty).
     async fn commit(&self, expected: Option<RevisionId>, change: Change) -> Result<Arc<Revision>, CommitError>;
 
-    /// What a request with this key did, if it was carried out. Kept for at least 24 hours.
+    /// What a request with this key did, if it was carried out. Kept for 24 hours, by the clock of the changes' events.
     async fn answered(&self, key: &str) -> Result<Option<Answered>, StoreError>;
 
     /// Adds to the audit log what changed nothing: a denial, a refusal.
@@ -130,6 +161,9 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The end of the audit log.
     async fn audit_head(&self) -> Result<Head, StoreError>;
+
+    /// Reads and writes, for health: how long the two took. A disk that hangs makes it hang; the caller has a deadline.
+    async fn check(&self) -> Result<Duration, StoreError>;
 
     /// Told after each commit: the number of the head.
     fn news(&self) -> watch::Receiver<Option<RevisionId>>;
@@ -167,3 +201,6 @@ impl Watch {
         Ok(Some(revision))
     }
 }
+
+#[cfg(test)]
+mod conformance;

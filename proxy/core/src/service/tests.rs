@@ -40,3 +40,26 @@ fn explain_names_the_obstacle_of_each_endpoint() {
     let pinned = service.explain(Capability::Read, Some(1));
     assert_eq!(pinned[3].obstacle, None, "a route that names a version reaches it at weight 0");
 }
+
+#[test]
+fn what_is_intended_is_what_is_chosen() {
+    use crate::select::{Ask, Selector};
+    use rand::SeedableRng;
+
+    let document = shop(false, vec![version("v1", 60, &[(0, 1), (1, 1), (2, 1)]), version("v2", 40, &[(0, 1)])]);
+    let (service, _) = compile(&regions(), &document, &Registry::default());
+    let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+    let mut selector = Selector::new(&service, &mut rng);
+    let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
+    let mut seen = vec![vec![0_u32; 2]; 3];
+    for _ in 0..10_000 {
+        let spot = selector.choose(&service, &ask, &mut rng).unwrap().spot;
+        seen[spot.region][spot.version] += 1;
+    }
+    let intended = intended(&regions(), &document, Capability::Read);
+    for (seen, share) in seen.iter().flatten().zip(intended.iter().flatten()) {
+        assert!((f64::from(*seen) - share * 10_000.0).abs() <= 2.0, "{seen} seen, {share} intended");
+    }
+    let spare = shop(false, vec![version("v1", 60, &[(2, 1)])]);
+    assert_eq!(super::intended(&regions(), &spare, Capability::Read), [[0.0], [0.0], [1.0]], "a standby's turn");
+}
