@@ -6,8 +6,12 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::show::LookArgs;
 use crate::terminal::Color;
-use crate::{check, completions, config, demo, explain, run};
+use crate::{
+    apply, audit, check, completions, config, control, demo, diff, explain, export, freeze, get, history, plan,
+    rollback, run, shift, token,
+};
 
 /// A reverse proxy that decides, for every request, which region and which version of a service answers it
 #[derive(Debug, Parser)]
@@ -20,13 +24,49 @@ pub(crate) struct Cli {
     pub(crate) color: Color,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed, 2 usage.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 refused or failed, 2 usage, 4 undecided or timed out, 5 server unreachable.";
 
 /// One subcommand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the proxy by a document, and follow the document's changes
     Run(run::RunArgs),
+    /// Run the control plane alone, for proxies on other machines
+    Control(control::ControlArgs),
+    /// Make a document what runs
+    Apply(apply::ApplyArgs),
+    /// Tell what applying a document would change, and how much traffic would move
+    Plan(plan::PlanArgs),
+    /// Tell what changed between two revisions
+    Diff(diff::DiffArgs),
+    /// List every change of every kind, newest first
+    History(history::HistoryArgs),
+    /// Run an earlier document again
+    Rollback(rollback::RollbackArgs),
+    /// Print the document with the live weights written in, for version control
+    Export(export::ExportArgs),
+    /// Tell where what is live is not what the document says
+    Drift(LookArgs),
+    /// Share a service's new requests among its versions: `sluice shift shop v2=5%`
+    Shift(shift::ShiftArgs),
+    /// Let automation change nothing for a while: a document's file is not applied
+    Freeze(freeze::FreezeArgs),
+    /// Lift a freeze
+    Unfreeze(freeze::UnfreezeArgs),
+    /// List what there is
+    Get {
+        #[command(subcommand)]
+        command: get::GetCommand,
+    },
+    /// Tell how the control plane stands, on one screen
+    Status(LookArgs),
+    /// Follow what happens, until Ctrl-C
+    Events(LookArgs),
+    /// List what was changed, denied and refused, and by whom
+    Audit(audit::AuditArgs),
+    /// Draw a token for the control plane
+    Token(token::TokenArgs),
     /// Tell whether a document is sound, or all of its problems
     Check(check::CheckArgs),
     /// Show a document as Sluice reads it
@@ -70,6 +110,10 @@ pub(crate) enum Exit {
     Refused,
     /// What was typed means nothing.
     Misused,
+    /// It is done as far as it goes, and the nodes have not all followed in the time that was given.
+    Undecided,
+    /// No control plane answered.
+    Unreachable,
 }
 
 /// Tells an error of usage that the parser cannot see, in the parser's form.
@@ -89,6 +133,8 @@ impl From<Exit> for ExitCode {
             Exit::Done => Self::SUCCESS,
             Exit::Refused => Self::FAILURE,
             Exit::Misused => Self::from(2),
+            Exit::Undecided => Self::from(4),
+            Exit::Unreachable => Self::from(5),
         }
     }
 }

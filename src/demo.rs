@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::admin::AdminArgs;
 use crate::cli::Exit;
 use crate::logging::LogArgs;
 use crate::run::{cores, workers};
@@ -126,7 +127,9 @@ type Proxy = JoinHandle<anyhow::Result<()>>;
 
 /// Starts the proxy by the same way as `sluice run`.
 fn start_proxy(workers: NonZeroUsize, stage: &Stage) -> anyhow::Result<Proxy> {
-    let service = Service::open(&stage.document)?.map_err(|unsound| anyhow!("{}", unsound.problems))?;
+    let folder = stage.document.parent().context("a document is in a folder")?.to_owned();
+    let options = AdminArgs::near(&folder).options(folder, Some(stage.document.clone()))?;
+    let service = Service::open(options)?.map_err(|unsound| anyhow!("{}", unsound.problems))?;
     let status = stage.status;
     let serve = move || service.run(workers, status, &AccessLog::Off);
     std::thread::Builder::new().name("proxy".to_owned()).spawn(serve).context("cannot start a thread")

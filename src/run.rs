@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{Exit, source};
+use crate::admin::AdminArgs;
+use crate::cli::{Exit, misused, source};
+use crate::data::DataArgs;
 use crate::logging::LogArgs;
 use crate::open_files;
 use crate::serve::{AccessLog, Service};
@@ -34,6 +36,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     access_log: AccessLog,
     #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
     log: LogArgs,
 }
 
@@ -58,7 +64,8 @@ pub(crate) fn workers(text: &str) -> Result<NonZeroUsize, String> {
     }
 }
 
-fn status(text: &str) -> Result<SocketAddr, String> {
+/// Reads the address of a status listener.
+pub(crate) fn status(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("write an IP address and a port, such as 127.0.0.1:9901 or [::1]:9901{}", source("SLUICE_STATUS", text))
     })
@@ -69,8 +76,12 @@ fn status(text: &str) -> Result<SocketAddr, String> {
 /// # Errors
 /// The document cannot be read, an address cannot be bound, or a thread cannot be started.
 pub(crate) fn run(args: &RunArgs, color: Color) -> anyhow::Result<Exit> {
+    if let Some(words) = args.admin.exposed() {
+        return Ok(misused("run", &words));
+    }
     args.log.start("info", color);
-    let service = match Service::open(&args.file)? {
+    let options = args.admin.options(args.data.open()?, Some(args.file.clone()))?;
+    let service = match Service::open(options)? {
         Ok(service) => service,
         Err(unsound) => {
             unsound.show(color);

@@ -101,6 +101,14 @@ pub(crate) fn warn(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Writes a line to the terminal of standard error that the next one takes the place of. Empty: takes it away.
+pub(crate) fn status_line(text: &str) {
+    let mut out = io::stderr().lock();
+    // If it cannot be written to, nobody watches.
+    let _ = write!(out, "\r\x1b[K{text}");
+    let _ = out.flush();
+}
+
 /// What a piece of text is, and so how it looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -116,6 +124,10 @@ pub(crate) enum Tone {
 pub(crate) struct Paint(bool);
 
 impl Paint {
+    /// Colours nothing.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self(false);
+
     /// Whether anything is coloured.
     pub(crate) const fn is_on(self) -> bool {
         self.0

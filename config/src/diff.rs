@@ -3,11 +3,12 @@
 //! Both documents are laid out as flat lists of named things with fields, so one comparison serves every noun. A thing
 //! inside of one that was added or removed is not told again. Nothing changed exactly when the digests are equal.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod things;
 
@@ -15,7 +16,7 @@ use crate::validated::Validated;
 use things::{Thing, things};
 
 /// One thing that changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What kind of thing.
     pub noun: Noun,
@@ -27,7 +28,7 @@ pub struct Change {
 }
 
 /// The kinds of things in a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Noun {
     /// An address that accepts connections.
@@ -66,7 +67,7 @@ impl fmt::Display for Noun {
 }
 
 /// How a thing changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum What {
     /// It is new.
@@ -76,7 +77,7 @@ pub enum What {
     /// One of its fields has another value.
     Changed {
         /// The field, as it is written in the document.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// Before.
         from: String,
         /// After.
@@ -178,7 +179,7 @@ impl Thing {
         for field in fields.filter(|field| told.insert(*field)) {
             let (from, to) = (earlier.field(field), self.field(field));
             if from != to {
-                changes.push(self.change(What::Changed { field, from: from.to_owned(), to: to.to_owned() }));
+                changes.push(self.change(What::Changed { field: field.into(), from: from.to_owned(), to: to.to_owned() }));
             }
         }
     }

@@ -27,7 +27,7 @@ pub mod name;
 pub mod overlay;
 pub mod problem;
 mod remains;
-mod report;
+pub mod report;
 mod schema;
 mod shape;
 pub mod share;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sluice_config::name::ServiceName;
 use sluice_config::overlay::{Action, Author, LiveWeights, Owner, Reason};
 use sluice_config::share::Shares;
@@ -16,19 +16,19 @@ use sluice_config::value::{Digest, RevisionId};
 use crate::change::Head;
 
 /// What is live beside the document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
     /// The services whose weights are not the document's, by name.
     pub weights: Vec<Drifted>,
     /// The overrides, the oldest first.
     pub overrides: Vec<Overridden>,
     /// The digest of the file's text that a rollback has parked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parked: Option<Digest>,
 }
 
 /// A service whose weights are not the document's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drifted {
     /// The service.
     pub service: ServiceName,
@@ -45,12 +45,12 @@ pub struct Drifted {
     /// Why.
     pub reason: Reason,
     /// When they end by themselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
 
 /// An override.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Overridden {
     /// Its number.
     pub id: RevisionId,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sluice_config::diff;
 use sluice_config::diff::{Change, beginning};
 use sluice_config::name::{RegionName, ServiceName, VersionName};
@@ -23,7 +23,7 @@ use sluice_proxy_core::service::intended;
 const LEAST: f64 = 1e-9;
 
 /// What a change would do.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// What differs, in the order of [`diff`](sluice_config::diff()).
     pub changes: Vec<Change>,
@@ -33,12 +33,12 @@ pub struct Plan {
 }
 
 /// The requests of one service that would go elsewhere.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Move {
     /// The service.
     pub service: ServiceName,
     /// Which of its requests: reads, or writes. Absent: all, since both move alike.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Capability>,
     /// Where they go now.
     pub from: Vec<Part>,
@@ -47,14 +47,14 @@ pub struct Move {
     /// The fraction that would go elsewhere, 0 to 1.
     pub moved: f64,
     /// As many requests a second, by the service's present rate over all kinds, if that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
     /// How many routes lead to the service and name no version.
     pub routes: usize,
 }
 
 /// What one version in one region gets.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
     /// The region.
     pub region: RegionName,
