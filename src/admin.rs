@@ -71,6 +71,7 @@ impl AdminArgs {
             environment: environment(),
             tls: self.tls()?,
             access: self.access()?,
+            stands: None,
             clock: Clock::system(),
         })
     }

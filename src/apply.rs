@@ -28,7 +28,7 @@ pub(crate) struct ApplyArgs {
     #[command(flatten)]
     change: ChangeArgs,
     #[command(flatten)]
-    wait: WaitArgs,
+    pub(crate) wait: WaitArgs,
     #[command(flatten)]
     output: OutputArg,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::show::LookArgs;
 use crate::terminal::Color;
 use crate::{
-    apply, audit, check, completions, config, control, demo, diff, explain, export, freeze, get, history, plan,
+    apply, audit, check, completions, config, control, demo, diff, explain, export, freeze, get, history, plan, proxy,
     rollback, run, shift, token,
 };
 
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Audit(audit::AuditArgs),
     /// Draw a token for the control plane
     Token(token::TokenArgs),
+    /// Run a proxy that follows a control plane elsewhere, and serves on without it
+    Proxy(Box<proxy::ProxyArgs>),
     /// Tell whether a document is sound, or all of its problems
     Check(check::CheckArgs),
     /// Show a document as Sluice reads it

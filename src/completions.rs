@@ -56,7 +56,7 @@ mod tests {
     fn every_shell_knows_every_command() {
         for shell in [Known::Bash, Known::Zsh, Known::Fish] {
             let script = String::from_utf8(script(shell)).unwrap();
-            for command in ["run", "check", "config", "explain", "demo", "completions"] {
+            for command in ["run", "control", "apply", "shift", "rollback", "get", "check", "explain", "completions"] {
                 assert!(script.contains(command), "{shell:?} lacks {command}");
             }
         }

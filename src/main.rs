@@ -28,6 +28,7 @@ mod logging;
 mod moment;
 mod open_files;
 mod plan;
+mod proxy;
 mod rollback;
 mod run;
 mod serve;
@@ -76,6 +77,7 @@ fn dispatch(command: Command, color: terminal::Color) -> anyhow::Result<Exit> {
         Command::Events(args) => events::run(&args, color),
         Command::Audit(args) => audit::run(&args, color),
         Command::Token(args) => token::run(&args, color),
+        Command::Proxy(args) => proxy::run(*args, color),
         Command::Check(args) => check::run(&args, color),
         Command::Config { command } => config::run(&command, color),
         Command::Explain(args) => explain::run(&args, color),

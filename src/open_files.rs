@@ -23,8 +23,8 @@ pub(crate) fn prepare(document: &Path) {
     }
 }
 
-/// The limit after raising it. Absent: there is none.
-fn raise() -> Option<u64> {
+/// Raises the limit. Answers with what it is then; absent: there is none.
+pub(crate) fn raise() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     let soft = limit.current;
     limit.current = limit.maximum;

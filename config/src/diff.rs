@@ -179,7 +179,11 @@ impl Thing {
         for field in fields.filter(|field| told.insert(*field)) {
             let (from, to) = (earlier.field(field), self.field(field));
             if from != to {
-                changes.push(self.change(What::Changed { field: field.into(), from: from.to_owned(), to: to.to_owned() }));
+                changes.push(self.change(What::Changed {
+                    field: field.into(),
+                    from: from.to_owned(),
+                    to: to.to_owned(),
+                }));
             }
         }
     }

@@ -82,3 +82,43 @@ fn help_of_help_is_help() {
     }
     assert_eq!(parsed("sluice help --hlep").unwrap_err().exit_code(), 2);
 }
+
+#[test]
+fn operators_commands_say_what_is_possible() {
+    assert!(refused("sluice shift shop v2=5").contains("percent"));
+    assert!(refused("sluice shift shop v2").contains("v2=5%"));
+    assert!(refused("sluice shift shop v2=150%").contains("more than 100%"));
+    assert!(refused("sluice shift shop").contains("VERSION=SHARE"));
+    assert!(refused("sluice shift shop v2=5% --release").contains("--release"));
+    assert!(refused("sluice shift shop v2=5% --for 2").contains("2h"));
+    assert!(refused("sluice shift shop v2=5% --wait=half").contains("5%"));
+    assert!(refused("sluice apply").contains("FILE"));
+    assert!(refused("sluice apply s.yaml --if-revision zero").contains("from 1"));
+    assert!(refused("sluice apply s.yaml --timeout soon").contains("30m"));
+    assert!(refused("sluice apply s.yaml --dry-run --wait").contains("--wait"));
+    assert!(refused("sluice rollback 0").contains("from 1"));
+    assert!(refused("sluice rollback").contains("<N>"));
+    assert!(refused("sluice freeze --for 2h").contains("--reason"));
+    assert!(refused("sluice freeze --reason x").contains("--for"));
+    assert!(refused("sluice diff 1 2 3").contains('3'));
+    assert!(refused("sluice history --limit 0").contains("1..=500"));
+    assert!(refused("sluice get pods").contains("pods"));
+    assert!(refused("sluice status --server edge.test").contains("https://HOST:PORT"));
+    assert!(refused("sluice status --server http://edge.test:9900").contains("https://"));
+    assert!(refused("sluice token ann owner").contains("viewer, operator, admin, node"));
+    assert!(refused("sluice token an/n viewer").contains("'/'"));
+    assert!(refused("sluice audit --limit 5000").contains("1..=1000"));
+    assert!(refused("sluice control --admin localhost:9900").contains("unix:PATH"));
+    assert!(refused("sluice control --admin-cert c.pem").contains("--admin-key"));
+}
+
+#[test]
+fn waiting_is_for_all_unless_a_share_is_given() {
+    let wait = |line: &str| {
+        let Command::Apply(args) = parse(line).unwrap().command else { panic!("not apply") };
+        args.wait.wait.map(|share| share.to_string())
+    };
+    assert_eq!(wait("sluice apply s.yaml"), None);
+    assert_eq!(wait("sluice apply --wait s.yaml").as_deref(), Some("100%"));
+    assert_eq!(wait("sluice apply s.yaml --wait=50%").as_deref(), Some("50%"));
+}

@@ -82,15 +82,6 @@ impl Failure {
         self
     }
 
-    /// What the control plane refused with, if it did.
-    #[cfg(test)]
-    pub(crate) fn refused(&self) -> Option<&Refused> {
-        match self {
-            Self::Refused(rejection) => Some(&rejection.refused),
-            Self::Unreachable(_) | Self::Foreign { .. } => None,
-        }
-    }
-
     /// Tells it, and how the process is to end.
     pub(crate) fn show(&self, color: Color) -> Exit {
         match self {
@@ -136,18 +127,15 @@ impl fmt::Display for Unreachable {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refused { code, detail, hint, problems, omitted, owned, .. } = &self.refused;
+        let Refused { code, detail, hint, problems, omitted, .. } = &self.refused;
         if !problems.is_empty() {
             let (name, text) = self.document.as_ref().map_or(("the document", ""), |(name, text)| (name, text));
             f.write_str(report(&self.shown(), *omitted, name, text).trim_end())?;
             return hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  = hint: {hint}"));
         }
-        write!(f, "error[{code}]: {detail}")?;
-        for owned in owned {
-            let (service, changes) = (&owned.service, owned.changes.join(", "));
-            write!(f, "\n  = {service}: {} by {} since {}", owned.owner, owned.author, owned.since)?;
-            write!(f, " ({}); the document changes {changes}", owned.reason)?;
-        }
+        // Several things can be wrong at once; each has a line.
+        let lines: Vec<String> = detail.lines().map(|line| format!("error[{code}]: {line}")).collect();
+        f.write_str(&lines.join("\n"))?;
         hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  = hint: {hint}"))
     }
 }
@@ -163,5 +151,49 @@ impl Rejection {
             hint: problem.hint.clone(),
         });
         shown.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::canned;
+
+    fn rejected(more: Value) -> Failure {
+        let mut told = json!({ "type": "about:blank", "title": "Refused", "status": 409 });
+        told.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Rejection::new(canned::read(told.clone()), told, Output::Table).into()
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let owned = |service: &str| {
+            format!(
+                "the weights of {service} are the operator's (ann, since 2026-11-26T09:56:48.000Z: try v2), and the \
+                     document changes v2 5 -> 50"
+            )
+        };
+        let all = [
+            rejected(
+                json!({ "code": "no-service", "detail": "there is no service shap", "hint": "did you mean `shop`?" }),
+            ),
+            rejected(json!({ "code": "owned", "detail": format!("{}\n{}", owned("shop"), owned("books")),
+                             "hint": "leave these weights as they were, or take them back with --take-weights" })),
+            rejected(json!({ "code": "unauthenticated", "detail": "no token was shown" })),
+            rejected(json!({ "code": "problems", "detail": "the document has 2 problems", "omitted": 1, "problems": [
+                { "code": "named-by-overlay", "path": "services[0].versions", "line": 2, "column": 5,
+                  "message": "v2 has 5% of the live weights", "hint": "shift it away first: sluice shift shop v2=0%" },
+            ] }))
+            .about("shop.yaml", "services:\n  - name: shop\n"),
+            Failure::Foreign { status: StatusCode::NOT_FOUND },
+            Failure::Unreachable(Unreachable(vec![
+                ("unix:./.sluice/admin.sock".to_owned(), "there is no such socket".to_owned()),
+                ("http://127.0.0.1:9900".to_owned(), "nobody listens there".to_owned()),
+            ])),
+        ];
+        let told: Vec<String> = all.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(told.join("\n\n"));
     }
 }

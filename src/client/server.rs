@@ -88,7 +88,7 @@ fn plain(place: Place) -> Result<Server, String> {
 pub(super) fn candidates() -> Vec<Server> {
     let socket = folder().join(SOCKET);
     let port = Server::Plain(Place { host: ADMIN.ip().to_string(), port: ADMIN.port() });
-    // One that nobody listens on is left out here, but for the words of the failure it counts as looked at.
+    // Where somebody answers, the port is another's. Where nobody does, the socket is named among what was looked at.
     let answers = UnixStream::connect(&socket).is_ok();
     if answers { vec![Server::Unix(socket)] } else { vec![Server::Unix(socket), port] }
 }

@@ -56,7 +56,8 @@ fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener
 
 /// Whether two sockets cannot listen on both: the same port, and one address that includes the other. `[::]` includes
 /// IPv4 too, as a dual-stack socket does.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+#[must_use]
+pub fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let includes = |wide: SocketAddr, narrow: SocketAddr| {
         wide.ip().is_unspecified() && (wide.is_ipv6() || narrow.ip().to_canonical().is_ipv4())
     };

@@ -18,6 +18,7 @@ mod regions;
 mod routes;
 mod services;
 
+pub use listeners::collide;
 pub use overlay::{Dangling, lay};
 pub use own::refuse_endpoints;
 pub use regex::path_regex;

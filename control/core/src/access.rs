@@ -215,7 +215,7 @@ impl fmt::Display for Stranger {
             Self::NoToken => "a token is needed: send `Authorization: Bearer TOKEN`",
             Self::NoBearer => "the Authorization header is not `Bearer TOKEN`",
             Self::WrongToken => "the token is not known",
-            Self::Closed => "no tokens are set, so that only this machine may ask: start with --tokens",
+            Self::Closed => "no tokens are set, so that only this machine may ask: name a file of tokens at the start",
         })
     }
 }

@@ -8,10 +8,8 @@ pub mod access;
 pub mod audit;
 pub mod change;
 pub mod drift;
+pub mod file;
 pub mod fleet;
 pub mod ingest;
 pub mod plan;
 pub mod revision;
-pub mod source;
-
-pub use source::FileSource;

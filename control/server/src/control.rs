@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sluice_config::wire::Reply;
 use sluice_config::{Environment, Problems};
-use sluice_control_core::source::Unreadable;
+use sluice_control_core::file::{Standing, Unreadable};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
@@ -45,8 +45,20 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Who may do what.
     pub access: Access,
+    /// Who is told how the file stands, after each look at it.
+    pub stands: Option<Stands>,
     /// What time it is.
     pub clock: Clock,
+}
+
+/// Who is told how the file stands.
+#[derive(Clone)]
+pub struct Stands(pub Arc<dyn Fn(Standing) + Send + Sync>);
+
+impl fmt::Debug for Stands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stands")
+    }
 }
 
 /// Why a control plane cannot begin.
@@ -160,7 +172,7 @@ impl Control {
         let (bell, due) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let mut eye = None;
         if let Some(path) = options.file {
-            reconciler.follow(&path, Arc::clone(&due)).await?;
+            reconciler.follow(&path, Arc::clone(&due), options.stands.map(|stands| stands.0)).await?;
             eye = Some(Eye::new(path, Arc::clone(&bell), due));
         }
         let (sender, requests) = mpsc::channel(REQUESTS);

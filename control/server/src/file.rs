@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sluice_control_core::source::{Cause, Unreadable};
+use sluice_control_core::file::{Cause, Unreadable};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -72,10 +72,8 @@ impl Eye {
         let known = if must { None } else { self.stamp.clone() };
         let path = self.path.clone();
         let look = tokio::task::spawn_blocking(move || look(&path, known.as_ref())).await.ok()??;
-        let written = look.stamp != self.stamp;
         self.stamp = look.stamp;
         self.read_at = now;
-        let cause = if cause == Cause::Watch && written { Cause::Written } else { cause };
         Some(Look { content: look.content, cause })
     }
 }

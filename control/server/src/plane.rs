@@ -148,7 +148,10 @@ impl Plane {
     /// The document with the live weights written in.
     pub(crate) fn export(&self, current: &Current) -> String {
         let (source, overlay) = (&current.head.document.source, &current.head.revision.overlay);
-        sluice_config::export::with_weights(source, &Environment::empty(), overlay)
+        let environment = if self.file.is_some() { self.judge.environment().clone() } else { Environment::empty() };
+        // A text that means something else by now (a variable is gone) is told as what runs.
+        sluice_config::export::with_weights(source, &environment, overlay)
+            .unwrap_or_else(|_| effective_yaml(&current.live))
     }
 
     pub(crate) fn drift(current: &Current) -> Drift {

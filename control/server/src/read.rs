@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use sluice_control_core::source::Unreadable;
+use sluice_control_core::file::Unreadable;
 
 /// The most bytes that are read of a file: enough for any document that validation accepts.
 pub const MAX_BYTES: u64 = sluice_config::limit::BYTES as u64;

@@ -72,8 +72,9 @@ fn exposition(plane: &Plane) -> String {
         let accepted = u64::from(file.load().accepted);
         gauge("sluice_document_accepted", "Whether the file's document is accepted.", accepted);
     }
-    let nodes = IntGaugeVec::new(Opts::new("sluice_control_nodes", "Proxies by how they stand to the head."), &["state"])
-        .expect("the names of the table are names of metrics");
+    let nodes =
+        IntGaugeVec::new(Opts::new("sluice_control_nodes", "Proxies by how they stand to the head."), &["state"])
+            .expect("the names of the table are names of metrics");
     for (state, count) in [
         ("applied", summary.applied),
         ("pending", summary.pending),

@@ -9,6 +9,9 @@
 //! [`outcome`] says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times.
 //! [`endpoint`] and [`health`] hold what outlives a revision.
 //!
+//! Revisions meet [`recall`] (what a proxy starts with from its own disk), [`intake`] (what an order means for what runs)
+//! and [`backoff`] (when to try again).
+//!
 //! ```
 //! use rand::{SeedableRng, rngs::StdRng};
 //! use sluice_config::{Environment, validate, validated::Capability};
@@ -35,14 +38,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod backoff;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;
 pub mod health;
 pub mod histogram;
+pub mod intake;
 pub mod outcome;
 pub mod pick;
 pub mod place;
+pub mod recall;
 pub mod retry;
 pub mod route;
 pub mod select;

@@ -36,20 +36,38 @@ pub(crate) enum Command {
     Cut,
 }
 
-/// Serves until told to leave and empty, or until `commands` closes. Runs on a thread of its own.
+/// Serves until told to leave and empty, or until `commands` closes; the first revision comes by a command, too. Runs on
+/// a thread of its own.
 ///
 /// # Errors
 /// When the runtime cannot be built.
 pub(crate) fn serve(
     index: usize,
     equipment: Equipment,
-    live: Arc<Live>,
-    commands: mpsc::UnboundedReceiver<Command>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let worker = Rc::new(Worker::new(index, equipment, live));
-    LocalSet::new().block_on(&runtime, obey(&worker, commands));
+    LocalSet::new().block_on(&runtime, async {
+        if let Some((live, done)) = first(&mut commands).await {
+            let worker = Rc::new(Worker::new(index, equipment, live));
+            // Whoever asked may have given up.
+            let _ = done.send(());
+            obey(&worker, commands).await;
+        }
+    });
     Ok(())
+}
+
+/// The revision to begin with; nothing when the process leaves before there is one.
+async fn first(commands: &mut mpsc::UnboundedReceiver<Command>) -> Option<(Arc<Live>, oneshot::Sender<()>)> {
+    loop {
+        match commands.recv().await? {
+            Command::Run(live, done) => return Some((live, done)),
+            Command::Leave(_) | Command::Cut => return None,
+            // There is no listener before the first revision.
+            Command::Open(..) | Command::Limit(..) | Command::Close(..) => {}
+        }
+    }
 }
 
 async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sluice_config::Validated;
 use sluice_config::validated::{self, Capability, Region, Timeouts};
 use sluice_config::value::RevisionId;
-use sluice_proxy_core::endpoint::{EndpointId, Registry};
+use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
@@ -66,6 +66,11 @@ impl ServiceEntry {
     /// Whom to dial for this spot.
     pub(crate) fn peer(&self, spot: &Spot) -> &Arc<Peer> {
         &self.peers[spot.region * self.core.versions() + spot.version][spot.endpoint]
+    }
+
+    /// Every endpoint of every pool.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.peers.iter().flatten().map(|peer| peer.endpoint.as_ref())
     }
 }
 

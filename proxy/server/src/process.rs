@@ -1,10 +1,12 @@
 //! The process: threads that serve, one that watches over them, and how it begins and leaves.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +15,27 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use sluice_config::health::Health;
+use sluice_config::name::{ListenerName, NodeName, RegionName};
 use sluice_config::validated::Drain;
-use sluice_config::wire;
+use sluice_config::value::Incarnation;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::control::{ControlOptions, Subscriber};
+use crate::health::{self, HealthSource, Watch};
 use crate::house::{self, Command};
+use crate::keep::{self, Found, Taken};
 use crate::live::Live;
 use crate::log::{self, AccessLog};
-use crate::metrics::{DocumentSeries, Metrics, SERIES_BUDGET};
+use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries, Metrics, SERIES_BUDGET};
 use crate::probe::Prober;
-use crate::source::{self, Stage, Unfit};
+use crate::source::{Feed, Follower, Identity, Parts};
+use crate::stage::Stage;
 use crate::status::{self, StatusSource};
 use crate::upstream::{DialError, Dialer};
 use crate::worker::Equipment;
@@ -35,22 +44,54 @@ use crate::worker::Equipment;
 const TICK: Duration = Duration::from_secs(1);
 
 /// How to run.
-#[derive(Debug)]
 pub struct Options {
     /// Threads that serve.
     pub workers: NonZeroUsize,
-    /// Where `/live`, `/ready` and `/metrics` are told.
+    /// Where `/live`, `/ready`, `/metrics` and `/api/health` are told.
     pub status: SocketAddr,
     /// Where each request is told in a line.
     pub access_log: log::Target,
-    /// The revision to begin with: a serialised [`wire::Revision`].
-    pub first: Vec<u8>,
-    /// The revisions that follow.
-    pub revisions: mpsc::Receiver<Vec<u8>>,
-    /// Where a serialised [`wire::Reply`] goes for each.
-    pub replies: mpsc::Sender<Vec<u8>>,
-    /// How the file that the revisions come from stands, for the metrics.
-    pub document: Arc<DocumentSeries>,
+    /// Where revisions come from.
+    pub source: Source,
+    /// Where the last revisions that ran are kept, in a folder of their own. Absent: nowhere.
+    pub data: Option<PathBuf>,
+    /// The name of this proxy in its fleet. Absent: the machine's.
+    pub node: Option<NodeName>,
+    /// Where it stands.
+    pub region: Option<RegionName>,
+    /// Where this proxy binds a listener in place of the document's address.
+    pub listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Health of what else runs in this process.
+    pub health: Option<HealthSource>,
+    /// How the file that the revisions come from stands, for the metrics. Absent: there is no such file here.
+    pub document: Option<Arc<DocumentSeries>>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("workers", &self.workers)
+            .field("status", &self.status)
+            .field("source", &self.source)
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where revisions come from.
+#[derive(Debug)]
+pub enum Source {
+    /// From a control plane in this process, which sends serialised [`wire::Order`](sluice_config::wire::Order)s and hears
+    /// serialised [`wire::Reply`](sluice_config::wire::Reply)s. The process begins with the first order; if that does not
+    /// run and nothing is kept that does, it does not begin.
+    InProcess {
+        /// Its orders.
+        revisions: mpsc::Receiver<Vec<u8>>,
+        /// What is said to them. The first is a `Hello`.
+        replies: mpsc::Sender<Vec<u8>>,
+    },
+    /// From a control plane on the network. Without it the process begins with what it ran last, or waits.
+    Control(ControlOptions),
 }
 
 /// Why the process cannot begin.
@@ -64,6 +105,8 @@ pub enum RunError {
     AccessLog(log::Target, io::Error),
     /// Nothing can be dialled.
     Dial(DialError),
+    /// Another process keeps its revisions in this folder.
+    Data(PathBuf),
     /// A worker has ended by itself; the log says why. The others were left to end with what they carried.
     Worker,
     /// The system gives no thread, timer or signal.
@@ -86,6 +129,10 @@ impl fmt::Display for RunError {
                 write!(f, "cannot start the access log: {error}")
             }
             Self::Dial(error) => write!(f, "{error}"),
+            Self::Data(path) => {
+                let path = path.display();
+                write!(f, "another process uses {path}; stop it, or give this one a folder of its own with --data")
+            }
             Self::Worker => {
                 f.write_str("a worker has ended by itself; start the process again and report the panic in the log")
             }
@@ -112,62 +159,138 @@ pub fn run(options: Options) -> Result<(), RunError> {
     LocalSet::new().block_on(&runtime, serve(options))
 }
 
-async fn serve(mut options: Options) -> Result<(), RunError> {
+async fn serve(options: Options) -> Result<(), RunError> {
     let workers = options.workers.get();
     let metrics = Metrics::new(workers, SERIES_BUDGET);
     let dialer = Arc::new(Dialer::new().map_err(RunError::Dial)?);
-    let mut stage = Stage::new(metrics.clone(), workers);
-    let first = stage.prepare(&options.first).map_err(|(_, unfit)| RunError::Revision(tell(&unfit)))?;
     let status = TcpListener::bind(options.status).await.map_err(|error| RunError::Status(options.status, error))?;
     let (log, _guard) = AccessLog::open(options.access_log.clone())
         .map_err(|error| RunError::AccessLog(options.access_log.clone(), error))?;
     metrics.count_lost_lines(log.lost());
-    metrics.tell_document(Arc::clone(&options.document));
     let mut signals = Signals::install()?;
-    let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log }, &first.live)?;
-    stage.workers = crew.commands();
-    let mut prober = Prober::new(metrics.clone())?;
-    let ack = wire::Reply::Ack { id: first.live.id, digest: first.live.document.digest };
-    let first_id = first.live.id;
-    stage.apply(first, &mut prober).await;
-    source::answer(&options.replies, &ack).await;
-    let state = Arc::new(State { metrics: metrics.clone(), leaving: AtomicBool::new(false) });
+    let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log })?;
+    let address = options.status;
+    let begun = begin(options, &metrics, crew.commands());
+    let Begun { mut follower, watch, current, _subscriber } = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            crew.leave(NOTHING_TO_DRAIN, &mut signals).await;
+            return Err(error);
+        }
+    };
+    let state =
+        Arc::new(State { metrics: metrics.clone(), watch: Arc::clone(&watch), leaving: AtomicBool::new(false) });
     let telling = tokio::task::spawn_local(status::serve(status, Arc::clone(&state) as _, std::future::pending()));
-    tracing::info!(revision = first_id.0, workers, status = %options.status, "serving");
-    let current = Arc::clone(&stage.current);
-    let whole = tokio::select! {
-        () = crew.lost() => false,
-        () = serve_on(source::follow(&mut stage, &mut prober, &mut options.revisions, &options.replies)) => true,
-        () = tick(&metrics) => true,
-        () = signals.leave() => true,
+    tracing::info!(status = %address, "telling health and metrics");
+    let end = tokio::select! {
+        () = crew.lost() => Err(RunError::Worker),
+        Err(why) = follower.run() => Err(RunError::Revision(why)),
+        () = tick(&metrics, &watch) => Ok(()),
+        () = signals.leave() => Ok(()),
     };
     state.leaving.store(true, Ordering::Relaxed);
+    if end.is_ok() {
+        follower.leave().await;
+    }
     crew.leave(drain(&current), &mut signals).await;
     telling.abort();
-    if whole { Ok(()) } else { Err(RunError::Worker) }
+    end
 }
 
-fn tell(unfit: &Unfit) -> String {
-    unfit.to_string()
+/// What runs revisions, and what tells of it.
+struct Begun {
+    follower: Follower,
+    watch: Arc<Watch>,
+    current: Arc<ArcSwapOption<Live>>,
+    /// Ends with the process.
+    _subscriber: Option<AbortOnDropHandle<()>>,
 }
+
+fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Result<Begun, RunError> {
+    let mut stage = Stage::new(metrics.clone(), workers);
+    stage.listen = options.listen;
+    let current = Arc::clone(&stage.current);
+    let mut watch = Watch::new(Arc::clone(&current));
+    watch.more = options.health;
+    if let Some(document) = options.document {
+        metrics.tell_document(document);
+    }
+    let (keeper, found) = match options.data {
+        None => (None, Found::default()),
+        Some(data) => {
+            let series = Arc::new(KeepSeries::default());
+            metrics.tell_keep(Arc::clone(&series));
+            let opened = keep::open(&data, &series).map_err(|Taken(data)| RunError::Data(data))?;
+            watch.keep = Some((series, data));
+            opened
+        }
+    };
+    let (feed, subscriber) = feed(options.source, metrics, &mut watch)?;
+    let watch = Arc::new(watch);
+    let parts = Parts {
+        who: Identity {
+            node: options.node.unwrap_or_else(host_name),
+            incarnation: Incarnation::from_bits(rand::random()),
+            region: options.region,
+        },
+        stage,
+        prober: Prober::new(metrics.clone())?,
+        watch: Arc::clone(&watch),
+        keeper,
+        feed,
+        bell: signal(SignalKind::hangup())?,
+    };
+    let follower = Follower::new(parts, found, health::now());
+    Ok(Begun { follower, watch, current, _subscriber: subscriber })
+}
+
+/// What comes, and the task that brings it.
+fn feed(
+    source: Source,
+    metrics: &Metrics,
+    watch: &mut Watch,
+) -> Result<(Feed, Option<AbortOnDropHandle<()>>), RunError> {
+    let options = match source {
+        Source::InProcess { revisions, replies } => {
+            return Ok((Feed::Here { revisions, replies: Some(replies), over: false }, None));
+        }
+        Source::Control(options) => options,
+    };
+    let series = Arc::new(ControlSeries::default());
+    metrics.tell_control(Arc::clone(&series));
+    watch.control = Some(Arc::clone(&series));
+    let (arrivals, feed) = mpsc::channel(1);
+    let subscriber = Subscriber { options, series, arrivals, bell: signal(SignalKind::hangup())? };
+    Ok((Feed::Away(feed), Some(AbortOnDropHandle::new(tokio::spawn(subscriber.run())))))
+}
+
+/// The name of the machine, without what a name cannot have.
+fn host_name() -> NodeName {
+    let machine = rustix::system::uname();
+    let name: String = machine.nodename().to_string_lossy().chars().filter(|c| is_plain(*c)).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    let short = &name[..name.len().min(sluice_config::name::MAX_LENGTH)];
+    short.parse().unwrap_or_else(|_| "node".parse().expect("a plain word is a name"))
+}
+
+const fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+/// How the process leaves before it has served.
+const NOTHING_TO_DRAIN: Drain = Drain { deadline: Duration::from_secs(1), linger: Duration::ZERO };
 
 /// How the revision that runs says the process leaves.
 fn drain(current: &ArcSwapOption<Live>) -> Drain {
     let live = current.load();
-    let live = live.as_ref().expect("a revision runs before the process can leave");
-    live.document.drain.clone()
+    live.as_ref().map_or(NOTHING_TO_DRAIN, |live| live.document.drain.clone())
 }
 
-/// Without a control plane what runs goes on.
-async fn serve_on(control: impl Future<Output = ()>) {
-    control.await;
-    std::future::pending().await
-}
-
-async fn tick(metrics: &Metrics) {
+async fn tick(metrics: &Metrics, watch: &Watch) {
     let mut tick = tokio::time::interval(TICK);
     loop {
         metrics.tick(tick.tick().await.into_std());
+        watch.tick();
     }
 }
 
@@ -198,16 +321,16 @@ struct Crew {
 }
 
 impl Crew {
-    fn start(count: usize, equipment: &Equipment, live: &Arc<Live>) -> io::Result<Self> {
+    fn start(count: usize, equipment: &Equipment) -> io::Result<Self> {
         let mut crew = Self { workers: Vec::new(), lives: Vec::new() };
         for index in 0..count {
             let (commands, orders) = mpsc::unbounded_channel();
-            let (equipment, live) = (equipment.clone(), Arc::clone(live));
+            let equipment = equipment.clone();
             let (alive, life) = oneshot::channel::<()>();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             let thread = thread.spawn(move || {
                 let _alive = alive;
-                house::serve(index, equipment, live, orders)
+                house::serve(index, equipment, orders)
             })?;
             crew.workers.push((commands, thread));
             crew.lives.push(life);
@@ -263,12 +386,17 @@ fn join(thread: JoinHandle<io::Result<()>>) {
 
 struct State {
     metrics: Metrics,
+    watch: Arc<Watch>,
     leaving: AtomicBool,
 }
 
 impl StatusSource for State {
     fn ready(&self) -> Result<(), String> {
-        if self.leaving.load(Ordering::Relaxed) { Err("the process is leaving".to_owned()) } else { Ok(()) }
+        if self.leaving.load(Ordering::Relaxed) { Err("the process is leaving".to_owned()) } else { self.watch.ready() }
+    }
+
+    fn health(&self) -> Health {
+        self.watch.health()
     }
 
     fn metrics(&self) -> String {

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sluice_config::health::{Health, Status};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -44,12 +45,15 @@ pub trait StatusSource: Send + Sync {
     /// The reason, for people.
     fn ready(&self) -> Result<(), String>;
 
+    /// How the process is. Bounded in time, and without waiting for anything.
+    fn health(&self) -> Health;
+
     /// The metrics, in the text format of Prometheus.
     fn metrics(&self) -> String;
 }
 
-/// Answers on `listener` until `shutdown` ends: `/live` (always 200), `/ready` (200, or 503 with the reason) and
-/// `/metrics`. GET and HEAD only. Connections that are open then are closed: end `shutdown` last.
+/// Answers on `listener` until `shutdown` ends: `/live` (always 200), `/ready` (200, or 503 with the reason), `/metrics`
+/// and `/api/health` (200 for healthy and degraded, 503 for unhealthy). GET and HEAD only. Connections that are open then are closed: end `shutdown` last.
 pub async fn serve(listener: TcpListener, source: Arc<dyn StatusSource>, shutdown: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
@@ -107,8 +111,11 @@ fn has_body(headers: &HeaderMap) -> bool {
 
 /// What is said to this method and path. HEAD gets what GET gets; hyper leaves the body out.
 fn answer(method: &Method, path: &str, source: &dyn StatusSource) -> Response<Full<Bytes>> {
-    if !matches!(path, "/live" | "/ready" | "/metrics") {
-        return json(StatusCode::NOT_FOUND, &serde_json::json!({"error": "not found: try /live, /ready or /metrics"}));
+    if !matches!(path, "/live" | "/ready" | "/metrics" | "/api/health") {
+        return json(
+            StatusCode::NOT_FOUND,
+            &serde_json::json!({"error": "not found: try /live, /ready, /metrics or /api/health"}),
+        );
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut refusal =
@@ -119,6 +126,7 @@ fn answer(method: &Method, path: &str, source: &dyn StatusSource) -> Response<Fu
     match path {
         "/metrics" => reply(StatusCode::OK, prometheus::TEXT_FORMAT, source.metrics()),
         "/ready" => ready(source.ready()),
+        "/api/health" => health(&source.health()),
         _ => json(StatusCode::OK, &serde_json::json!({"status": "live"})),
     }
 }
@@ -130,6 +138,15 @@ fn ready(state: Result<(), String>) -> Response<Full<Bytes>> {
             json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({"status": "not_ready", "reason": reason}))
         }
     }
+}
+
+fn health(health: &Health) -> Response<Full<Bytes>> {
+    let status = match health.overall_status {
+        Status::Healthy | Status::Degraded => StatusCode::OK,
+        Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = serde_json::to_string(health).expect("names, numbers and texts have a JSON form");
+    reply(status, "application/json", body + "\n")
 }
 
 fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
@@ -152,6 +169,8 @@ mod tests {
     use std::sync::Mutex;
 
     use proptest::prelude::*;
+    use sluice_config::Timestamp;
+    use sluice_config::health::Component;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
@@ -162,6 +181,13 @@ mod tests {
     impl StatusSource for Scripted {
         fn ready(&self) -> Result<(), String> {
             self.0.lock().unwrap().clone()
+        }
+
+        fn health(&self) -> Health {
+            let found =
+                self.ready().map_err(|why| (if why == "worse" { Status::Degraded } else { Status::Unhealthy }, why));
+            let component = Component::checked(Timestamp::from_millis(7), Duration::ZERO, found);
+            Health::new([("revision".to_owned(), component)].into(), Duration::from_secs(9), "1")
         }
 
         fn metrics(&self) -> String {
@@ -211,6 +237,20 @@ mod tests {
         assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
         assert!(ready.ends_with("{\"status\":\"not_ready\",\"reason\":\"no \\\"revision\\\" yet\"}\n"), "{ready}");
         assert!(ask(address, "GET /live").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn health_is_503_only_when_unhealthy() {
+        for (state, status, word) in [
+            (Ok(()), "200", "\"overall_status\":\"healthy\""),
+            (Err("worse".to_owned()), "200", "\"overall_status\":\"degraded\""),
+            (Err("dead".to_owned()), "503", "\"error_message\":\"dead\""),
+        ] {
+            let (address, _stop, _task) = start(state).await;
+            let health = ask(address, "GET /api/health").await;
+            assert!(health.starts_with(&format!("HTTP/1.1 {status} ")) && health.contains(word), "{health}");
+            assert!(health.contains("\"uptime_seconds\":9"), "{health}");
+        }
     }
 
     #[tokio::test]

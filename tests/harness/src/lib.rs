@@ -17,6 +17,7 @@ mod status;
 mod turn;
 
 pub mod api;
+pub mod control;
 pub mod fleet;
 pub mod h1;
 pub mod h2;

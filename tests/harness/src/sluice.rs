@@ -1,9 +1,10 @@
-//! A running `sluice run FILE`, and the command line.
+//! A running `sluice run FILE` or `sluice proxy`, and the command line.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -32,7 +33,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Sluice {
     process: Process,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     file: PathBuf,
     status: Status,
     admin: SocketAddr,
@@ -174,29 +175,56 @@ impl Setup {
     /// When it does not get ready; its stderr is told.
     #[must_use]
     pub fn start_in(&self, folder: TempDir) -> Sluice {
-        let turn = turn::take(self.alone);
-        let (status, admin) = (Status(free_address()), free_address());
-        let file = folder.path().join(&self.file);
-        let process = self.spawn(folder.path(), status, admin);
-        let mut sluice = Sluice { process, folder, file, status, admin, setup: self.clone(), _turn: turn };
+        let (turn, admin) = (turn::take(self.alone), free_address());
+        let (folder, status) = (Arc::new(folder), Status(free_address()));
+        let process = self.spawn(&self.run_arguments(folder.path(), admin), folder.path(), status);
+        let mut sluice = self.running(process, folder, status, admin, turn);
         sluice.wait_ready();
         sluice
     }
 
-    fn spawn(&self, folder: &Path, status: Status, admin: SocketAddr) -> Process {
+    /// Starts `sluice proxy` with these arguments in a folder of its own, and does not wait for anything.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    #[must_use]
+    pub fn start_proxy(&self, arguments: &[&str]) -> Sluice {
+        self.start_proxy_in(arguments, Arc::new(TempDir::new().expect("a folder for the suite")))
+    }
+
+    /// Starts `sluice proxy` in the folder of one that ended, and does not wait for anything.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    #[must_use]
+    pub fn start_proxy_in(&self, arguments: &[&str], folder: Arc<TempDir>) -> Sluice {
+        let (turn, admin, status) = (turn::take(self.alone), free_address(), Status(free_address()));
+        let all: Vec<PathBuf> = ["proxy"].iter().chain(arguments).map(PathBuf::from).collect();
+        let process = self.spawn(&all, folder.path(), status);
+        self.running(process, folder, status, admin, turn)
+    }
+
+    fn running(&self, process: Process, folder: Arc<TempDir>, status: Status, admin: SocketAddr, turn: Turn) -> Sluice {
+        let file = folder.path().join(&self.file);
+        Sluice { process, folder, file, status, admin, setup: self.clone(), _turn: turn }
+    }
+
+    fn run_arguments(&self, folder: &Path, admin: SocketAddr) -> Vec<PathBuf> {
+        let mut all = vec!["run".into(), folder.join(&self.file), "--data".into(), data(folder)];
+        all.extend(["--admin".into(), admin.to_string().into()]);
+        all.extend(self.further.iter().map(PathBuf::from));
+        all
+    }
+
+    fn spawn(&self, arguments: &[PathBuf], folder: &Path, status: Status) -> Process {
         let mut command = Command::new(&self.binary);
         command
-            .arg("run")
-            .arg(folder.join(&self.file))
+            .args(arguments)
             .args(["--status", &status.0.to_string(), "--workers", &self.workers.to_string()])
-            .args(["--admin", &admin.to_string()])
-            .arg("--data")
-            .arg(data(folder))
             .arg("--access-log")
             .arg(folder.join("access.log"))
-            .args(&self.further)
             .current_dir(folder);
-        Process::start("sluice run", &mut command, &folder.join("stderr"))
+        Process::start("sluice", &mut command, &folder.join("stderr"))
     }
 }
 
@@ -206,7 +234,11 @@ pub(crate) fn data(folder: &Path) -> PathBuf {
 }
 
 impl Sluice {
-    fn wait_ready(&mut self) {
+    /// Waits until it can serve.
+    ///
+    /// # Panics
+    /// When it ends before, or does not get ready; its stderr is told.
+    pub fn wait_ready(&mut self) {
         until("GET /ready answers 200", || {
             self.process.assert_runs();
             self.status.is_well("/ready").then_some(())
@@ -243,10 +275,33 @@ impl Sluice {
         self.folder.path()
     }
 
-    /// Where it keeps its state.
+    /// Where `sluice run` keeps its state.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         data(self.folder())
+    }
+
+    /// Its folder, for another to start in once this one has ended.
+    #[must_use]
+    pub fn shared_folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
+    /// Kills it (SIGKILL). Returns its folder, for another to start in.
+    #[must_use]
+    pub fn kill(mut self) -> Arc<TempDir> {
+        self.process.kill();
+        self.shared_folder()
+    }
+
+    /// Its health, and the status of the answer.
+    ///
+    /// # Panics
+    /// When it cannot be had or read.
+    #[must_use]
+    pub fn health(&self) -> (u16, Value) {
+        let response = self.ask("/api/health").unwrap_or_else(|| panic!("no health\n{}", self.stderr()));
+        (response.status(), serde_json::from_str(&response.text()).expect("health is JSON"))
     }
 
     /// Its process.
@@ -413,7 +468,8 @@ impl Sluice {
     }
 
     fn start_again(&mut self) {
-        self.process = self.setup.spawn(self.folder.path(), self.status, self.admin);
+        let arguments = self.setup.run_arguments(self.folder.path(), self.admin);
+        self.process = self.setup.spawn(&arguments, self.folder.path(), self.status);
         self.wait_ready();
     }
 }

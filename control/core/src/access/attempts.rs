@@ -165,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_at_a_good_address_costs_the_others_nothing() {
+        let mut attempts = Attempts::default();
+        for from in 0..10 {
+            attempts.succeeded(ip(from), seconds(0));
+            assert!((0..10).all(|_| fail(&mut attempts, ip(from), seconds(0))));
+        }
+        assert!((100..200).all(|from| fail(&mut attempts, ip(from), seconds(0))));
+    }
+
+    #[test]
     fn an_ipv6_address_counts_with_its_network() {
         let mut attempts = Attempts::default();
         let from = |text: &str| text.parse::<IpAddr>().unwrap();

@@ -114,7 +114,7 @@ impl Head {
 }
 
 /// A proven document on its way in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Written {
     /// As it will be stored.
     pub document: Document,

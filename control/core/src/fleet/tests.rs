@@ -465,7 +465,11 @@ impl World {
         process.order = None;
         process.text = process.runs;
         let hello = hello(Self::node(who), process.incarnation, process.runs.map(running));
-        let (mut effects, _) = self.fleet.join(hello, ConnectionId(self.connections), "10.0.0.1:5", now);
+        let (mut effects, reason) = self.fleet.join(hello, ConnectionId(self.connections), "10.0.0.1:5", now);
+        if reason == Reason::Restarted {
+            // The name has changed hands, perhaps back: what was refused before is not known any more.
+            self.processes[who].refused.clear();
+        }
         if let Some(old) = old {
             let told = effects
                 .iter()

@@ -90,8 +90,9 @@ fn a_bucket_that_is_none_and_a_count_that_fell_change_nothing() {
     totals.take(&node("a"), incarnation(1), &report(1, vec![odd.clone(), odd]), at(0));
     assert_eq!((requests(&totals), totals.pools()[0].latency.p99_us), (5, Some(3)));
     totals.take(&node("a"), incarnation(1), &report(2, vec![pool("shop", 1, &[])]), at(0));
-    assert_eq!(requests(&totals), 5);
-    totals.take(&node("a"), incarnation(1), &report(3, vec![pool("shop", u64::MAX, &[])]), at(0));
+    totals.take(&node("a"), incarnation(1), &report(3, vec![pool("shop", 6, &[])]), at(0));
+    assert_eq!(requests(&totals), 6);
+    totals.take(&node("a"), incarnation(1), &report(4, vec![pool("shop", u64::MAX, &[])]), at(0));
     totals.take(&node("b"), incarnation(2), &report(3, vec![pool("shop", u64::MAX, &[])]), at(0));
     assert_eq!(requests(&totals), u64::MAX);
 }
@@ -148,6 +149,18 @@ fn a_gap_in_the_reports_is_no_burst_and_silence_is_no_traffic() {
     let rate = totals.rate(&shop, minute, at(10_720)).unwrap();
     assert!((rate - 120.0).abs() < 1e-6, "{rate}");
     assert_eq!(totals.rate(&shop, minute, at(10_900)), Some(0.0));
+}
+
+#[test]
+fn a_pool_that_gets_room_is_no_burst() {
+    let mut totals = Totals::new(Bounds { pools: 1, numbers: 1_000 });
+    totals.take(&node("a"), incarnation(1), &report(1, vec![pool("shop", 1, &[])]), at(0));
+    totals.take(&node("b"), incarnation(2), &report(1, vec![pool("cart", 1_000_000, &[])]), at(0));
+    totals.forget(&node("a"));
+    totals.take(&node("b"), incarnation(2), &report(2, vec![pool("cart", 1_000_050, &[])]), at(5));
+    totals.take(&node("b"), incarnation(2), &report(3, vec![pool("cart", 1_000_100, &[])]), at(10));
+    assert_eq!((requests(&totals), totals.dropped()), (1_000_100, 1));
+    assert_eq!(totals.rate(&"cart".parse().unwrap(), Duration::from_secs(60), at(15)), Some(10.0));
 }
 
 #[test]

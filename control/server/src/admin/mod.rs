@@ -65,7 +65,11 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() { Err("write a path after unix:".to_owned()) } else { Ok(Self::Unix(path.into())) };
+            return if path.is_empty() {
+                Err("write a path after unix:".to_owned())
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
         }
         let refusal = "write an IP address and a port, such as 127.0.0.1:9900, or unix:PATH";
         text.parse().map(Self::Tcp).map_err(|_| refusal.to_owned())
@@ -165,12 +169,18 @@ enum Accepted {
 impl Accepted {
     async fn converse(self, router: Router) {
         match self {
-            Self::Tcp { stream, at, from, tls: None } => converse(stream, Peer::Tcp { at, from, certificate: None }, router).await,
-            Self::Tcp { stream, at, from, tls: Some(tls) } => match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-                Ok(Ok((stream, certificate))) => converse(stream, Peer::Tcp { at, from, certificate }, router).await,
-                Ok(Err(error)) => tracing::debug!(%from, %error, "no TLS on the admin listener"),
-                Err(_) => tracing::debug!(%from, "a TLS handshake on the admin listener took too long"),
-            },
+            Self::Tcp { stream, at, from, tls: None } => {
+                converse(stream, Peer::Tcp { at, from, certificate: None }, router).await
+            }
+            Self::Tcp { stream, at, from, tls: Some(tls) } => {
+                match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok((stream, certificate))) => {
+                        converse(stream, Peer::Tcp { at, from, certificate }, router).await
+                    }
+                    Ok(Err(error)) => tracing::debug!(%from, %error, "no TLS on the admin listener"),
+                    Err(_) => tracing::debug!(%from, "a TLS handshake on the admin listener took too long"),
+                }
+            }
             Self::Unix(stream) => {
                 let user = stream.peer_cred().ok().map(|credentials| credentials.uid());
                 converse(stream, Peer::Unix { user }, router).await;

@@ -137,8 +137,7 @@ impl Files {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).map_err(|error| refuse(file, &error))?.collect();
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(|error| refuse(file, &error))?.collect();
     let all = all.map_err(|error| refuse(file, &error))?;
     if all.is_empty() { Err(refuse(file, &"it holds no certificate")) } else { Ok(all) }
 }

@@ -24,8 +24,16 @@ const MOST: usize = 1_000;
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new((Method::GET, "/v1/audit"), Action::Audit, "listAudit", LIST, list)
-            .query("after", schema!({"type": "integer", "minimum": 0, "maximum": i64::MAX, "default": 0}), "Only entries above this number.")
-            .query("limit", schema!({"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE}), "At most so many.")
+            .query(
+                "after",
+                schema!({"type": "integer", "minimum": 0, "maximum": i64::MAX, "default": 0}),
+                "Only entries above this number.",
+            )
+            .query(
+                "limit",
+                schema!({"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE}),
+                "At most so many.",
+            )
             .answers(json::<Audit>()),
         Operation::new((Method::GET, "/v1/audit/verify"), Action::Audit, "verifyAudit", VERIFY, verify)
             .answers(json::<Verified>()),

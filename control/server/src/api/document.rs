@@ -27,11 +27,17 @@ pub(super) fn operations() -> Vec<Operation> {
     let dry = schema!({"type": "boolean", "default": false});
     let take = || schema!({"type": "boolean", "default": false});
     vec![
-        Operation::new((Method::GET, "/v1/document"), Action::Read, "getDocument", "The document, as its author wrote it.", get)
-            .query("revision", schema!({"type": "integer", "minimum": 1}), "That of this revision instead of the head's.")
-            .query("form", form_schema(), "As it was written, as JSON with its variables filled in, or with every default.")
-            .answers(Content::Text(YAML))
-            .refuses(&[StatusCode::NOT_FOUND, StatusCode::CONFLICT]),
+        Operation::new(
+            (Method::GET, "/v1/document"),
+            Action::Read,
+            "getDocument",
+            "The document, as its author wrote it.",
+            get,
+        )
+        .query("revision", schema!({"type": "integer", "minimum": 1}), "That of this revision instead of the head's.")
+        .query("form", form_schema(), "As it was written, as JSON with its variables filled in, or with every default.")
+        .answers(Content::Text(YAML))
+        .refuses(&[StatusCode::NOT_FOUND, StatusCode::CONFLICT]),
         Operation::new((Method::PUT, "/v1/document"), Action::Apply, "putDocument", APPLY, put)
             .query("take_weights", take(), TAKE)
             .query("dry_run", dry, "Tell whether it would be done, and do nothing.")

@@ -9,8 +9,8 @@ use sluice_config::value::RevisionId;
 use sluice_config::{Problem, Problems};
 use sluice_control_core::change::{Owned, Refusal};
 
-use crate::store::StoreError;
 use crate::reconcile::WriteError;
+use crate::store::StoreError;
 
 /// The media type of every refusal.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -159,7 +159,8 @@ const fn status(refusal: &Refusal) -> StatusCode {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         let refused = Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", error.to_string());
-        Self { retry_after: Some(1), ..refused }.hint("proxies go on with what they run; try again, and see /api/health")
+        Self { retry_after: Some(1), ..refused }
+            .hint("proxies go on with what they run; try again, and see /api/health")
     }
 }
 
@@ -173,7 +174,8 @@ impl From<WriteError> for Refused {
                     None => format!("revision {expected} was expected, and there is none"),
                 };
                 let refused = Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail);
-                Self { head, ..refused }.hint("read it again, look at what changed, and send the new number in If-Match")
+                Self { head, ..refused }
+                    .hint("read it again, look at what changed, and send the new number in If-Match")
             }
             WriteError::Empty => Self::new(StatusCode::CONFLICT, "no-document", "there is no document yet")
                 .hint("apply one first: sluice apply FILE"),

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
 use http::Method;
 use sluice_control_core::access::Action;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use futures_util::Stream;
 
 use super::operation::{Content, Operation};
 use crate::events::News;

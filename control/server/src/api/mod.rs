@@ -64,11 +64,7 @@ pub(crate) fn router(plane: &Arc<Plane>) -> Router {
         router = router.route(operation.path, route);
     }
     let strict = axum::middleware::from_fn_with_state(Arc::clone(plane), caller::screen);
-    router
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(no_such_path)
-        .layer(strict)
-        .with_state(Arc::clone(plane))
+    router.method_not_allowed_fallback(wrong_method).fallback(no_such_path).layer(strict).with_state(Arc::clone(plane))
 }
 
 async fn no_such_path() -> impl IntoResponse {

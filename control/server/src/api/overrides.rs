@@ -20,19 +20,35 @@ use crate::reconcile::Intent;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::new((Method::GET, "/v1/overrides"), Action::Read, "listOverrides", "The overrides that are laid.", list)
-            .answers(json::<Overrides>())
-            .refuses(&[StatusCode::CONFLICT]),
+        Operation::new(
+            (Method::GET, "/v1/overrides"),
+            Action::Read,
+            "listOverrides",
+            "The overrides that are laid.",
+            list,
+        )
+        .answers(json::<Overrides>())
+        .refuses(&[StatusCode::CONFLICT]),
         Operation::new((Method::POST, "/v1/overrides"), Action::Override, "layOverride", LAY, lay)
             .takes(json::<OverrideRequest>())
             .answers(json::<Changed>())
             .changes(),
-        Operation::new((Method::DELETE, "/v1/overrides/{id}"), Action::Override, "liftOverride", "Lifts an override.", lift)
-            .path("id", schema!({"type": "integer", "minimum": 1, "maximum": i64::MAX}), "Its number: the revision that laid it.")
-            .query("reason", schema!({"type": "string", "maxLength": 500}), "Why.")
-            .answers(json::<Changed>())
-            .refuses(&[StatusCode::NOT_FOUND])
-            .changes(),
+        Operation::new(
+            (Method::DELETE, "/v1/overrides/{id}"),
+            Action::Override,
+            "liftOverride",
+            "Lifts an override.",
+            lift,
+        )
+        .path(
+            "id",
+            schema!({"type": "integer", "minimum": 1, "maximum": i64::MAX}),
+            "Its number: the revision that laid it.",
+        )
+        .query("reason", schema!({"type": "string", "maxLength": 500}), "Why.")
+        .answers(json::<Changed>())
+        .refuses(&[StatusCode::NOT_FOUND])
+        .changes(),
     ]
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sluice_config::duration;
 use sluice_config::overlay::Reason;
 use sluice_config::value::{Digest, RevisionId};
@@ -47,8 +47,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn malformed(error: &serde_json::Error) -> Refused {
-    Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed-content", format!("the content is not understood: {error}"))
-        .hint("GET /v1/openapi.json tells what it must be")
+    Refused::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "malformed-content",
+        format!("the content is not understood: {error}"),
+    )
+    .hint("GET /v1/openapi.json tells what it must be")
 }
 
 /// A request's content as text.
@@ -95,9 +99,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|axum::extract::Path(value)| Self(value)).map_err(|rejection| {
-            Refused::not_found(format!("the path names nothing: {}", rejection.body_text()))
-        })
+        path.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|rejection| Refused::not_found(format!("the path names nothing: {}", rejection.body_text())))
     }
 }
 
@@ -191,6 +194,9 @@ impl Terms {
             Once { key: format!("{}\n{key}", self.caller.who.author), request }
         });
         let reason = reason.unwrap_or_else(|| "no reason was given".parse().expect("a short sentence is a reason"));
-        plane.write(intent, self.caller.who, reason, self.expected, once).await.map_err(|error: WriteError| error.into())
+        plane
+            .write(intent, self.caller.who, reason, self.expected, once)
+            .await
+            .map_err(|error: WriteError| error.into())
     }
 }

@@ -33,10 +33,20 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(super) fn operations() -> Vec<Operation> {
     let number = || schema!({"type": "integer", "minimum": 1, "maximum": i64::MAX});
     vec![
-        Operation::new((Method::GET, "/v1/revisions"), Action::Read, "listRevisions", "Every change, newest first.", list)
-            .query("before", number(), "Only revisions below this one.")
-            .query("limit", schema!({"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE}), "At most so many.")
-            .answers(json::<Revisions>()),
+        Operation::new(
+            (Method::GET, "/v1/revisions"),
+            Action::Read,
+            "listRevisions",
+            "Every change, newest first.",
+            list,
+        )
+        .query("before", number(), "Only revisions below this one.")
+        .query(
+            "limit",
+            schema!({"type": "integer", "minimum": 1, "maximum": MOST, "default": PAGE}),
+            "At most so many.",
+        )
+        .answers(json::<Revisions>()),
         Operation::new((Method::GET, "/v1/revisions/{id}"), Action::Read, "getRevision", "One change.", get)
             .path("id", number(), "Its number.")
             .answers(json::<Revision>())
@@ -48,8 +58,16 @@ pub(super) fn operations() -> Vec<Operation> {
             .refuses(&[StatusCode::NOT_FOUND]),
         Operation::new((Method::GET, "/v1/revisions/{id}/applied"), Action::Read, "awaitRevision", WAIT, applied)
             .path("id", number(), "Its number.")
-            .query("share", schema!({"type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,4})?%$", "default": "100%"}), SHARE)
-            .query("timeout", schema!({"type": "string", "pattern": "^([0-9]+(h|m|s|ms))+$", "default": "30s"}), "How long to wait; 0s looks once. At most 10m.")
+            .query(
+                "share",
+                schema!({"type": "string", "pattern": "^[0-9]{1,3}(\\.[0-9]{1,4})?%$", "default": "100%"}),
+                SHARE,
+            )
+            .query(
+                "timeout",
+                schema!({"type": "string", "pattern": "^([0-9]+(h|m|s|ms))+$", "default": "30s"}),
+                "How long to wait; 0s looks once. At most 10m.",
+            )
             .answers(json::<Progress>())
             .refuses(&[StatusCode::NOT_FOUND]),
         Operation::new((Method::POST, "/v1/rollback"), Action::RollBack, "rollBack", ROLLBACK, roll_back)

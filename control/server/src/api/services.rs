@@ -23,9 +23,15 @@ use crate::reconcile::{Done, Intent};
 pub(super) fn operations() -> Vec<Operation> {
     let name = || schema!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"});
     vec![
-        Operation::new((Method::GET, "/v1/services"), Action::Read, "listServices", "Every service, its weights and whose they are.", list)
-            .answers(json::<Services>())
-            .refuses(&[StatusCode::CONFLICT]),
+        Operation::new(
+            (Method::GET, "/v1/services"),
+            Action::Read,
+            "listServices",
+            "Every service, its weights and whose they are.",
+            list,
+        )
+        .answers(json::<Services>())
+        .refuses(&[StatusCode::CONFLICT]),
         Operation::new((Method::GET, "/v1/services/{service}"), Action::Read, "getService", "One service.", get)
             .path("service", name(), "Its name.")
             .answers(json::<Service>())

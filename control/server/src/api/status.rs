@@ -20,20 +20,26 @@ use crate::reconcile::Current;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::new((Method::GET, "/v1/status"), Action::Read, "getStatus", "What the control plane is and how it stands.", get)
-            .answers(json::<view::Status>()),
+        Operation::new(
+            (Method::GET, "/v1/status"),
+            Action::Read,
+            "getStatus",
+            "What the control plane is and how it stands.",
+            get,
+        )
+        .answers(json::<view::Status>()),
         Operation::new((Method::GET, "/v1/drift"), Action::Read, "getDrift", DRIFT, drift)
             .answers(json::<Drift>())
             .refuses(&[StatusCode::CONFLICT]),
-        Operation::new((Method::GET, "/api/health"), None, "getHealth", HEALTH, health)
-            .answers(json::<Health>()),
+        Operation::new((Method::GET, "/api/health"), None, "getHealth", HEALTH, health).answers(json::<Health>()),
         Operation::new((Method::GET, "/v1/openapi.json"), None, "getOpenApi", "This description.", description)
             .answers(Content::Json(|_| schemars::json_schema!({"type": "object"}))),
     ]
 }
 
 const DRIFT: &str = "Where what is live is not what the document says: whose weights, since when, and why.";
-const HEALTH: &str = "Whether the control plane is well. 200 while it does its work, 503 (with the same content) when it does not.";
+const HEALTH: &str =
+    "Whether the control plane is well. 200 while it does its work, 503 (with the same content) when it does not.";
 
 async fn get(State(plane): State<Arc<Plane>>) -> Response {
     told_at(plane.status(), plane.head()).into_response()

@@ -40,7 +40,8 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-const ABOUT: &str = "For proxies: the request is a stream of what the proxy says, the answer a stream of what it shall run.";
+const ABOUT: &str =
+    "For proxies: the request is a stream of what the proxy says, the answer a stream of what it shall run.";
 
 async fn subscribe(State(plane): State<Arc<Plane>>, caller: Caller, request: Request) -> Result<Response, Refused> {
     let mut lines = Lines::new(request.into_body());

@@ -59,6 +59,8 @@ pub struct File {
     pub standing: String,
     /// The digest of the text that a rollback has parked.
     pub parked: Option<Digest>,
+    /// How many of its texts were refused for their problems since the process began.
+    pub refused: u64,
 }
 
 /// What a change did.

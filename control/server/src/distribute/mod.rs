@@ -15,9 +15,7 @@ use sluice_config::name::{NodeName, RegionName, ServiceName};
 use sluice_config::share::Share;
 use sluice_config::value::{Incarnation, RevisionId};
 use sluice_config::wire::{Hello, Reply, Revision};
-use sluice_control_core::fleet::{
-    Applied, ConnectionId, Effect, Fleet, NodeStanding, Numbered, Reason, Summary,
-};
+use sluice_control_core::fleet::{Applied, ConnectionId, Effect, Fleet, NodeStanding, Numbered, Reason, Summary};
 use sluice_control_core::ingest::{PoolTotals, Totals};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -111,7 +109,9 @@ impl Distributor {
         let link = Link { node: hello.node.clone(), connection, incarnation: hello.incarnation };
         state.links.insert(connection, orders);
         let (effects, reason) = state.fleet.join(hello, connection, address, self.clock.now());
-        let refused = effects.iter().any(|effect| matches!(effect, Effect::Close { connection: ours, .. } if *ours == connection));
+        let refused = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Close { connection: ours, .. } if *ours == connection));
         self.carry_out(&mut state, effects);
         drop(state);
         self.tell(&link.node, &reason, None);
@@ -176,7 +176,8 @@ impl Distributor {
         loop {
             let heard = self.heard.notified();
             let applied = self.state().fleet.applied(revision, self.clock.now());
-            let hopeless = applied.heard > 0 && applied.pending.is_empty() && !applied.nacked.iter().any(|one| one.retries);
+            let hopeless =
+                applied.heard > 0 && applied.pending.is_empty() && !applied.nacked.iter().any(|one| one.retries);
             if applied.reaches(share) || hopeless || tokio::time::timeout_at(deadline, heard).await.is_err() {
                 return applied;
             }

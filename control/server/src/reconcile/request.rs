@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_config::Environment;
 use sluice_config::name::ServiceName;
 use sluice_config::overlay::{Action, Author, Reason};
-use sluice_config::Environment;
 use sluice_config::value::RevisionId;
 use sluice_control_core::change::{self, Proposal, Refusal, Shift};
 use sluice_control_core::revision::{Document, Revision};

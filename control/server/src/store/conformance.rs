@@ -33,6 +33,7 @@ pub(super) fn revision(id: u64, document: &Document) -> Revision {
         author: "ann".parse().unwrap(),
         reason: "a test".parse().unwrap(),
         at: Timestamp::from_millis(id),
+        file: None,
         restores: None,
         parked: None,
     }

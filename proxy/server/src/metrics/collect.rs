@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
@@ -79,6 +79,7 @@ impl prometheus::core::Collector for Collector {
             running.endpoints[..state.endpoints].iter().for_each(|one| endpoint(&mut out, one));
         }
         process_wide(&mut out, &self.shared);
+        outside(&mut out, &self.shared);
         out.counter(&family::METRICS_SERIES_REFUSED, &[], state.series_refused);
         let series = out.series() + 1;
         out.gauge(&family::METRICS_SERIES, &[], series as f64);
@@ -148,10 +149,9 @@ fn listeners(out: &mut Output, state: &State) {
 }
 
 fn revision(out: &mut Output, running: &Running) {
-    let applied = running.applied.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     out.gauge(&family::REVISION, &[], running.revision.0 as f64);
     out.gauge(&family::REVISION_INFO, &[&running.digest.to_string()], 1.0);
-    out.gauge(&family::REVISION_APPLIED, &[], applied.as_secs_f64());
+    out.gauge(&family::REVISION_APPLIED, &[], since_1970(running.applied));
 }
 
 fn endpoint(out: &mut Output, endpoint: &Endpoint) {
@@ -182,4 +182,26 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     out.counter(&family::REVISIONS_REFUSED, &[], texts + shared.revisions_refused.load(Relaxed));
     let lost = shared.log_dropped.get().map_or(0, |lost| lost.load(Relaxed));
     out.counter(&family::ACCESS_LOG_DROPPED, &[], lost);
+}
+
+/// What the process knows of its control plane and its disk.
+fn outside(out: &mut Output, shared: &Shared) {
+    if let Some(control) = shared.control.get() {
+        out.gauge(&family::CONTROL_CONNECTED, &[], if control.connected() { 1.0 } else { 0.0 });
+        if let Some(silence) = control.silent_for(Instant::now()) {
+            out.gauge(&family::CONTROL_SILENCE, &[], silence.as_secs_f64());
+        }
+    }
+    if let Some(keep) = shared.keep.get() {
+        for (result, count) in keep.writes() {
+            out.counter(&family::KEEP_WRITES, &[result], count);
+        }
+        if let Some(newest) = keep.newest() {
+            out.gauge(&family::KEEP_TIMESTAMP, &[], since_1970(newest));
+        }
+    }
+}
+
+fn since_1970(moment: SystemTime) -> f64 {
+    moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

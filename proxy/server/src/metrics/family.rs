@@ -33,6 +33,10 @@ families! {
         "Client connections open now.";
     CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]
         "Client connections accepted.";
+    CONTROL_CONNECTED: GAUGE "sluice_control_connected" []
+        "1 while there is a connection to the control plane, else 0: what runs goes on. Absent where the control plane is in this process.";
+    CONTROL_SILENCE: GAUGE "sluice_control_last_contact_seconds" []
+        "Seconds since the control plane was last known to be there: 0 while connected, which pings prove within 15 s; absent before the first contact.";
     DOCUMENT_ACCEPTED: GAUGE "sluice_document_accepted" []
         "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
     ENDPOINT_HEALTHY: GAUGE "sluice_endpoint_healthy" ["service", "version", "region", "endpoint"]
@@ -45,6 +49,10 @@ families! {
         "Failed requests by reason. Faults of the client are none.";
     HEALTH_TRANSITIONS: COUNTER "sluice_health_transitions_total" ["service", "version", "region", "to"]
         "Changes of an endpoint's standing by what it became.";
+    KEEP_TIMESTAMP: GAUGE "sluice_last_known_good_timestamp_seconds" []
+        "When the newest revision that is kept on disk was written, in seconds since 1970; absent when none is.";
+    KEEP_WRITES: COUNTER "sluice_last_known_good_writes_total" ["result"]
+        "Revisions that were to be written to disk by whether they were.";
     METRICS_SERIES: GAUGE "sluice_metrics_series" []
         "Series in this output, without those of the process.";
     METRICS_SERIES_REFUSED: COUNTER "sluice_metrics_series_refused_total" []

@@ -45,15 +45,16 @@ impl<K: Ord, S> Keyed<K, S> {
         self.slots.iter().map(|(key, slot)| (key, &slot.series))
     }
 
-    /// Forgets what nobody has held for [`KEPT`], as seen by the calls of this function.
-    pub(super) fn expire(&mut self, now: Instant) {
-        self.slots.retain(|_, slot| {
+    /// Forgets what nobody has held for [`KEPT`], as seen by the calls of this function, and answers with it.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(K, Arc<S>)> {
+        let over = self.slots.extract_if(.., |_, slot| {
             if Arc::strong_count(&slot.series) > 1 {
                 slot.unused = None;
-                return true;
+                return false;
             }
-            now.saturating_duration_since(*slot.unused.get_or_insert(now)) < KEPT
+            now.saturating_duration_since(*slot.unused.get_or_insert(now)) >= KEPT
         });
+        over.map(|(key, slot)| (key, slot.series)).collect()
     }
 }
 

@@ -12,6 +12,8 @@
 mod collect;
 mod family;
 mod keyed;
+mod outside;
+mod pools;
 mod series;
 mod shard;
 
@@ -23,8 +25,10 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 use sluice_config::name::{ListenerName, RegionName, ServiceName, VersionName};
 use sluice_config::value::{Digest, RevisionId};
+use sluice_config::wire::PoolReport;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
 
+pub use self::outside::{ControlSeries, KeepSeries};
 pub use self::series::{
     Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, PoolSeries, RequestSeries, ServiceSeries,
     UpstreamSeries, VersionSeries,
@@ -32,6 +36,7 @@ pub use self::series::{
 
 use self::collect::Collector;
 use self::keyed::Keyed;
+use self::pools::Retired;
 use self::shard::Tally;
 
 /// The series budget where nobody asks for another: a scrape of about a megabyte.
@@ -131,6 +136,8 @@ struct Shared {
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
+    control: OnceLock<Arc<ControlSeries>>,
+    keep: OnceLock<Arc<KeepSeries>>,
     log_dropped: OnceLock<Arc<AtomicU64>>,
 }
 
@@ -146,6 +153,7 @@ struct State {
     endpoints: usize,
     series_refused: u64,
     window: Option<Instant>,
+    retired: Retired,
 }
 
 impl Metrics {
@@ -160,6 +168,8 @@ impl Metrics {
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
             document: OnceLock::new(),
+            control: OnceLock::new(),
+            keep: OnceLock::new(),
             log_dropped: OnceLock::new(),
         });
         let registry = Registry::new();
@@ -234,6 +244,24 @@ impl Metrics {
     pub fn tell_document(&self, document: Arc<DocumentSeries>) {
         // A second document is refused by the cell itself.
         let _ = self.shared.document.set(document);
+    }
+
+    /// Tells how it stands with the control plane. The first call counts; without a call nothing is told of it.
+    pub fn tell_control(&self, control: Arc<ControlSeries>) {
+        // A second one is refused by the cell itself.
+        let _ = self.shared.control.set(control);
+    }
+
+    /// Tells how writing the last known good goes. The first call counts; without a call nothing is told of it.
+    pub fn tell_keep(&self, keep: Arc<KeepSeries>) {
+        // A second one is refused by the cell itself.
+        let _ = self.shared.keep.set(keep);
+    }
+
+    /// What each pool has answered since the process began: never less than before. O(series).
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolReport> {
+        pools::read(&self.shared.state())
     }
 
     /// Tells this count as the lost lines of the access log. The first call counts; a process has one access log.
@@ -318,8 +346,8 @@ impl State {
     }
 
     fn tick(&mut self, now: Instant) {
-        self.requests.expire(now);
-        self.pools.expire(now);
+        self.retired.requests(self.requests.expire(now));
+        self.retired.pools(self.pools.expire(now));
         self.services.expire(now);
         self.versions.expire(now);
         self.listeners.expire(now);

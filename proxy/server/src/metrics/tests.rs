@@ -61,6 +61,11 @@ fn busy() -> Metrics {
     document.set(false, 2);
     metrics.tell_document(document);
     metrics.count_lost_lines(Arc::new(AtomicU64::new(9)));
+    let (control, keep) = (Arc::new(ControlSeries::default()), Arc::new(KeepSeries::default()));
+    control.opened();
+    keep.written(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001));
+    metrics.tell_control(control);
+    metrics.tell_keep(keep);
     metrics.publish(running(vec![(version, 1.0)], vec![endpoint(true, 1)]));
     metrics
 }
@@ -131,6 +136,11 @@ fn numbers_arrive_at_their_series() {
         ("sluice_revision", 7.0),
         ("sluice_revision_applied_timestamp_seconds", 1_700_000_000.5),
         ("sluice_access_log_dropped_total", 9.0),
+        ("sluice_control_connected", 1.0),
+        ("sluice_control_last_contact_seconds", 0.0),
+        (r#"sluice_last_known_good_writes_total{result="ok"}"#, 1.0),
+        (r#"sluice_last_known_good_writes_total{result="failed"}"#, 0.0),
+        ("sluice_last_known_good_timestamp_seconds", 1_700_000_001.0),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
     }
@@ -190,6 +200,34 @@ fn a_series_nobody_holds_leaves_the_output() {
     assert!(metrics.text().contains("sluice_request_duration_seconds"));
     metrics.tick(start + keyed::KEPT * 2);
     assert!(!metrics.text().contains("sluice_request_duration_seconds"));
+}
+
+#[test]
+fn a_report_counts_each_pool_and_never_falls() {
+    let metrics = Metrics::new(2, SERIES_BUDGET);
+    metrics.publish(running(vec![], vec![endpoint(true, 1), endpoint(false, 2)]));
+    let idle = metrics.pools();
+    assert_eq!((idle.len(), idle[0].endpoints, idle[0].healthy, idle[0].classes), (1, 2, 2, [0; 6]));
+    let one = metrics.requests(&key("api", "shop", "v1", "west"));
+    one.record(0, Some(200), Duration::from_micros(5));
+    one.record(1, Some(503), Duration::from_micros(5));
+    metrics.requests(&key("all", "shop", "v1", "west")).record(0, None, Duration::from_micros(9));
+    metrics.requests(&RequestKey::default()).record(0, Some(404), Duration::ZERO);
+    let counted = metrics.pools();
+    assert_eq!(counted.len(), 1, "what reached no pool is none");
+    assert_eq!(counted[0].classes, [0, 1, 0, 0, 1, 1], "over all routes");
+    assert_eq!((counted[0].latency.as_slice(), counted[0].latency_sum), ([(5, 2), (9, 1)].as_slice(), 19));
+    drop(one);
+    metrics.publish(running(vec![], vec![]));
+    let start = Instant::now();
+    (0..4).for_each(|passed| metrics.tick(start + keyed::KEPT * passed));
+    assert!(!metrics.text().contains("sluice_request_duration_seconds"), "the series has left the scrape");
+    let kept = metrics.pools();
+    assert_eq!((kept[0].classes, kept[0].latency_sum, kept[0].endpoints), (counted[0].classes, 19, 0));
+    metrics.requests(&key("api", "shop", "v1", "west")).record(0, Some(200), Duration::from_micros(5));
+    let again = metrics.pools();
+    assert_eq!(again[0].classes, [0, 2, 0, 0, 1, 1], "it goes on and does not begin again");
+    assert_eq!(again[0].latency, [(5, 3), (9, 1)]);
 }
 
 #[test]

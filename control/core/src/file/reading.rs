@@ -44,13 +44,13 @@ impl std::error::Error for Unreadable {}
 
 /// What a reading held, small enough to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Bytes(Digest),
     Unreadable(Unreadable),
 }
 
 impl Content {
-    pub(super) fn of(reading: Reading<'_>) -> Self {
+    pub(crate) fn of(reading: Reading<'_>) -> Self {
         match reading {
             Reading::Bytes(bytes) => Self::Bytes(Digest::of(bytes)),
             Reading::Unreadable(why) => Self::Unreadable(why.clone()),

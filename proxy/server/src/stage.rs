@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
+use sluice_config::name::ListenerName;
 use sluice_config::validated::{self, Limits, Validated};
-use sluice_config::value::RevisionId;
-use sluice_config::wire;
-use sluice_config::{Environment, Problems};
+use sluice_config::wire::Revision;
+use sluice_config::{Environment, Problems, collide};
+use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::house::Command;
@@ -20,28 +21,61 @@ use crate::live::{self, Live};
 use crate::metrics::{self, Metrics};
 use crate::probe::Prober;
 
+/// Problems of one document that are told one by one; the others are counted.
+const TOLD: usize = 100;
+
 /// Why a revision does not run.
 #[derive(Debug)]
 pub(crate) enum Unfit {
-    /// The message is no revision.
-    Message(serde_json::Error),
-    /// The document is not sound.
+    /// The document is not sound, or what was changed live does not fit it.
     Document(Problems),
-    /// The document is not the one that was announced.
+    /// The content is not what was announced.
     Digest,
     /// A route cannot be compiled.
     Route(sluice_proxy_core::route::BadRegex),
+    /// With the addresses that this node was told, two listeners are on one.
+    SameAddress(ListenerName, ListenerName, SocketAddr),
     /// A listener's address cannot be used.
     Listener(BindError),
+}
+
+impl Unfit {
+    /// Whose fault it is, and whether it may heal.
+    pub(crate) const fn fault(&self) -> Fault {
+        match self {
+            Self::Document(_) | Self::Digest | Self::Route(_) => Fault::Content,
+            Self::SameAddress(..) => Fault::Node,
+            Self::Listener(_) => Fault::Heals,
+        }
+    }
+
+    /// Each problem, told in full.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Document(problems) => {
+                let mut told: Vec<String> = problems.problems.iter().take(TOLD).map(ToString::to_string).collect();
+                let more = problems.count().saturating_sub(told.len());
+                if more > 0 {
+                    told.push(format!("and {more} more problems"));
+                }
+                told
+            }
+            Self::Digest | Self::Route(_) | Self::SameAddress(..) | Self::Listener(_) => vec![self.to_string()],
+        }
+    }
 }
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Message(error) => write!(f, "not a revision: {error}"),
             Self::Document(problems) => write!(f, "{problems}"),
-            Self::Digest => f.write_str("the document's content does not have the announced digest"),
+            Self::Digest => f.write_str("the content does not have the announced digest"),
             Self::Route(error) => write!(f, "{error}"),
+            Self::SameAddress(one, other, address) => write!(
+                f,
+                "the listeners {one} and {other} are both on {address} of this node; give one of them another address \
+                 with --listen {other}=ADDRESS"
+            ),
             Self::Listener(error) => write!(f, "{error}"),
         }
     }
@@ -63,28 +97,27 @@ pub(crate) struct Stage {
     pub(crate) current: Arc<ArcSwapOption<Live>>,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) count: usize,
+    /// Where this node binds a listener in place of the document's address.
+    pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
 }
 
 impl Stage {
-    pub(crate) fn new(metrics: Metrics, workers: usize) -> Self {
-        Self { metrics, current: Arc::default(), workers: Vec::new(), count: workers, gates: BTreeMap::new() }
+    /// Nothing runs yet, on these workers.
+    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Self {
+        let count = workers.len();
+        Self { metrics, current: Arc::default(), workers, count, listen: BTreeMap::new(), gates: BTreeMap::new() }
     }
 
     /// Everything that can fail, before anything changes.
-    pub(crate) fn prepare(&self, message: &[u8]) -> Result<Fit, (Option<RevisionId>, Unfit)> {
-        let order: wire::Order = serde_json::from_slice(message).map_err(|error| (None, Unfit::Message(error)))?;
-        let wire::Order::Revision(revision) = order else { return Err((None, Unfit::Digest)) };
-        self.fit(&revision).map_err(|unfit| (Some(revision.id), unfit))
-    }
-
-    fn fit(&self, revision: &wire::Revision) -> Result<Fit, Unfit> {
-        let document = sluice_config::read_pair(&revision.document, &Environment::empty(), &revision.overlay)
+    pub(crate) fn prepare(&self, revision: &Revision) -> Result<Fit, Unfit> {
+        let mut document = sluice_config::read_pair(&revision.document, &Environment::empty(), &revision.overlay)
             .map_err(Unfit::Document)?
             .validated;
         if document.digest != revision.digest {
             return Err(Unfit::Digest);
         }
+        self.place(&mut document)?;
         let sockets = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
         let live =
@@ -92,10 +125,34 @@ impl Stage {
         Ok(Fit { live: Arc::new(live), sockets })
     }
 
+    /// Gives listeners the addresses that this node was told.
+    fn place(&self, document: &mut Validated) -> Result<(), Unfit> {
+        for listener in &mut document.listeners {
+            if let Some(address) = self.listen.get(&listener.name) {
+                listener.address = *address;
+            }
+        }
+        for (at, one) in document.listeners.iter().enumerate() {
+            if let Some(other) = document.listeners[at + 1..].iter().find(|other| collide(one.address, other.address)) {
+                return Err(Unfit::SameAddress(one.name.clone(), other.name.clone(), other.address));
+            }
+        }
+        Ok(())
+    }
+
+    /// The listeners that this node was told an address for, and what runs does not have.
+    pub(crate) fn unknown_listeners(&self) -> Vec<ListenerName> {
+        let current = self.current.load();
+        let has = |name: &ListenerName| {
+            current.iter().flat_map(|live| &live.document.listeners).any(|listener| listener.name == *name)
+        };
+        self.listen.keys().filter(|name| !has(name)).cloned().collect()
+    }
+
     /// Binds the listeners that are new.
     fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Vec<TcpListener>>, BindError> {
         let new = document.listeners.iter().map(id).filter(|id| !self.gates.contains_key(id));
-        let ours = |id: &ListenerId| self.gates.keys().any(|gate| overlap(gate.address, id.address));
+        let ours = |id: &ListenerId| self.gates.keys().any(|gate| collide(gate.address, id.address));
         new.map(|id| {
             if !ours(&id) {
                 listener::is_taken(id.address)?;
@@ -174,12 +231,6 @@ impl Stage {
     }
 }
 
-/// Whether a socket on the one address would take connections of the other.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && (everywhere || one.ip() == other.ip())
-}
-
 fn tell(worker: &mpsc::UnboundedSender<Command>, command: Command) {
     if worker.send(command).is_err() {
         tracing::error!("a worker has ended before the process");
@@ -202,50 +253,4 @@ fn told(live: &Live) -> metrics::Running {
         shares: shares.collect(),
         endpoints: live.registry.iter().cloned().collect(),
     }
-}
-
-/// Applies revisions as they come and says of each whether it runs.
-pub(crate) async fn follow(
-    stage: &mut Stage,
-    prober: &mut Prober,
-    revisions: &mut mpsc::Receiver<Vec<u8>>,
-    replies: &mpsc::Sender<Vec<u8>>,
-) {
-    while let Some(message) = revisions.recv().await {
-        let reply = match stage.prepare(&message) {
-            Ok(fit) => {
-                let reply = wire::Reply::Ack { id: fit.live.id, digest: fit.live.document.digest };
-                stage.apply(fit, prober).await;
-                Some(reply)
-            }
-            Err((id, unfit)) => {
-                stage.metrics.revision_refused();
-                refuse(id, &unfit)
-            }
-        };
-        if let Some(reply) = reply {
-            answer(replies, &reply).await;
-        }
-    }
-}
-
-/// The control plane tells a refusal, once for each cause; what has no number it cannot hear of.
-fn refuse(id: Option<RevisionId>, unfit: &Unfit) -> Option<wire::Reply> {
-    let Some(id) = id else {
-        tracing::error!(%unfit, "a message is no revision; what runs goes on");
-        return None;
-    };
-    tracing::debug!(revision = id.0, %unfit, "a revision is not fit to run; what runs goes on");
-    Some(wire::Reply::Nack {
-        id,
-        digest: sluice_config::value::Digest::ZERO,
-        problems: vec![unfit.to_string()],
-        retries: false,
-    })
-}
-
-pub(crate) async fn answer(replies: &mpsc::Sender<Vec<u8>>, reply: &wire::Reply) {
-    let message = serde_json::to_vec(reply).expect("names, numbers and texts have a JSON form");
-    // Nobody listens any more when the control plane has ended; the proxy serves on.
-    let _ = replies.send(message).await;
 }
