@@ -97,7 +97,9 @@ fn prune(value: &mut Value, schema: &Value, root: &Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| prune(item, &schema["items"], root)),
         Value::Object(fields) => {
-            let (known, others) = (&schema["properties"], &schema["additionalProperties"]);
+            // A map whose keys are numbers is told by the pattern of its keys.
+            let patterns = schema["patternProperties"].as_object().and_then(|patterns| patterns.values().next());
+            let (known, others) = (&schema["properties"], patterns.unwrap_or(&schema["additionalProperties"]));
             if *others == Value::Bool(false) {
                 fields.retain(|name, _| known.get(name).is_some());
             }

@@ -34,7 +34,6 @@ pub use address::free_address;
 pub use api::Api;
 pub use body::Body;
 pub use cable::Cable;
-pub use control::Control;
 pub use document::Document;
 pub use failure::Failure;
 pub use fleet::Fleet;

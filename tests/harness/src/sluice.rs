@@ -175,11 +175,10 @@ impl Setup {
     /// When it does not get ready; its stderr is told.
     #[must_use]
     pub fn start_in(&self, folder: TempDir) -> Sluice {
-        let turn = turn::take(self.alone);
-        let (status, admin) = (Status(free_address()), free_address());
-        let file = folder.path().join(&self.file);
-        let (process, folder) = (self.spawn(folder.path(), status, admin), Arc::new(folder));
-        let mut sluice = Sluice { process, folder, file, status, admin, setup: self.clone(), _turn: turn };
+        let (turn, admin) = (turn::take(self.alone), free_address());
+        let (folder, status) = (Arc::new(folder), Status(free_address()));
+        let process = self.spawn(&self.run_arguments(folder.path(), admin), folder.path(), status);
+        let mut sluice = self.running(process, folder, status, admin, turn);
         sluice.wait_ready();
         sluice
     }
@@ -199,35 +198,33 @@ impl Setup {
     /// When the system refuses.
     #[must_use]
     pub fn start_proxy_in(&self, arguments: &[&str], folder: Arc<TempDir>) -> Sluice {
-        let turn = turn::take(self.alone);
-        let (status, admin) = (Status(free_address()), free_address());
+        let (turn, admin, status) = (turn::take(self.alone), free_address(), Status(free_address()));
+        let all: Vec<PathBuf> = ["proxy"].iter().chain(arguments).map(PathBuf::from).collect();
+        let process = self.spawn(&all, folder.path(), status);
+        self.running(process, folder, status, admin, turn)
+    }
+
+    fn running(&self, process: Process, folder: Arc<TempDir>, status: Status, admin: SocketAddr, turn: Turn) -> Sluice {
         let file = folder.path().join(&self.file);
-        let mut command = Command::new(&self.binary);
-        command.arg("proxy").args(arguments);
-        let process = self.serve(&mut command, folder.path(), status);
         Sluice { process, folder, file, status, admin, setup: self.clone(), _turn: turn }
     }
 
-    fn spawn(&self, folder: &Path, status: Status, admin: SocketAddr) -> Process {
-        let mut command = Command::new(&self.binary);
-        command
-            .arg("run")
-            .arg(folder.join(&self.file))
-            .args(["--admin", &admin.to_string()])
-            .arg("--data")
-            .arg(data(folder));
-        self.serve(&mut command, folder, status)
+    fn run_arguments(&self, folder: &Path, admin: SocketAddr) -> Vec<PathBuf> {
+        let mut all = vec!["run".into(), folder.join(&self.file), "--data".into(), data(folder)];
+        all.extend(["--admin".into(), admin.to_string().into()]);
+        all.extend(self.further.iter().map(PathBuf::from));
+        all
     }
 
-    /// With what every process that serves is given.
-    fn serve(&self, command: &mut Command, folder: &Path, status: Status) -> Process {
+    fn spawn(&self, arguments: &[PathBuf], folder: &Path, status: Status) -> Process {
+        let mut command = Command::new(&self.binary);
         command
+            .args(arguments)
             .args(["--status", &status.0.to_string(), "--workers", &self.workers.to_string()])
             .arg("--access-log")
             .arg(folder.join("access.log"))
-            .args(&self.further)
             .current_dir(folder);
-        Process::start("sluice", command, &folder.join("stderr"))
+        Process::start("sluice", &mut command, &folder.join("stderr"))
     }
 }
 
@@ -278,11 +275,23 @@ impl Sluice {
         self.folder.path()
     }
 
+    /// Where `sluice run` keeps its state.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        data(self.folder())
+    }
+
+    /// Its folder, for another to start in once this one has ended.
+    #[must_use]
+    pub fn shared_folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
     /// Kills it (SIGKILL). Returns its folder, for another to start in.
     #[must_use]
     pub fn kill(mut self) -> Arc<TempDir> {
         self.process.kill();
-        Arc::clone(&self.folder)
+        self.shared_folder()
     }
 
     /// Its health, and the status of the answer.
@@ -293,18 +302,6 @@ impl Sluice {
     pub fn health(&self) -> (u16, Value) {
         let response = self.ask("/api/health").unwrap_or_else(|| panic!("no health\n{}", self.stderr()));
         (response.status(), serde_json::from_str(&response.text()).expect("health is JSON"))
-    }
-
-    /// Its folder, for another to start in once this one has ended.
-    #[must_use]
-    pub fn shared_folder(&self) -> Arc<TempDir> {
-        Arc::clone(&self.folder)
-    }
-
-    /// Where it keeps its state.
-    #[must_use]
-    pub fn data(&self) -> PathBuf {
-        data(self.folder())
     }
 
     /// Its process.
@@ -471,7 +468,8 @@ impl Sluice {
     }
 
     fn start_again(&mut self) {
-        self.process = self.setup.spawn(self.folder.path(), self.status, self.admin);
+        let arguments = self.setup.run_arguments(self.folder.path(), self.admin);
+        self.process = self.setup.spawn(&arguments, self.folder.path(), self.status);
         self.wait_ready();
     }
 }
