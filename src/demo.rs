@@ -109,7 +109,14 @@ pub(crate) fn run(args: &DemoArgs, color: Color) -> anyhow::Result<Exit> {
     // What the proxy says of its end is nearer to the cause than what its clients say.
     stop(proxy, told.get())?;
     let seen = seen?;
-    view.finish(&summary(&seen.parts, &changes(&seen.parts), &seen.tally, &seen.complaints, columns(), color.stdout()))?;
+    view.finish(&summary(
+        &seen.parts,
+        &changes(&seen.parts),
+        &seen.tally,
+        &seen.complaints,
+        columns(),
+        color.stdout(),
+    ))?;
     Ok(if seen.complaints.is_empty() { Exit::Done } else { Exit::Refused })
 }
 

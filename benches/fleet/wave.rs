@@ -16,7 +16,10 @@ pub(crate) fn real(sluice: &str, count: usize, shifts: usize) {
     let mut proxies: Vec<Proxy> = (1..=count).map(spawn).collect();
     proxies.iter_mut().for_each(Proxy::wait_ready);
     control.api().wait_applied(head);
-    println!("{count} proxies ran the first revision {:.1} s after the first was started", began.elapsed().as_secs_f64());
+    println!(
+        "{count} proxies ran the first revision {:.1} s after the first was started",
+        began.elapsed().as_secs_f64()
+    );
     follow(&control.api(), &format!("{count} proxies"), shifts, Duration::from_millis(500));
 }
 
@@ -32,7 +35,8 @@ pub(crate) fn simulated(sluice: &str, count: usize, shifts: usize) {
 
 fn shop([one, two]: &[Origin; 2]) -> Document {
     let document = Document::new().listener("web", free_address(), "").region("here", "").service("shop", "");
-    let document = document.version("v1", 95, &[("here", &[one.address()])]).version("v2", 5, &[("here", &[two.address()])]);
+    let document =
+        document.version("v1", 95, &[("here", &[one.address()])]).version("v2", 5, &[("here", &[two.address()])]);
     document.route("{ path: / }", "service: shop")
 }
 

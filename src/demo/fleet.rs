@@ -90,16 +90,22 @@ fn told(parts: &[Part], restart: Option<Duration>) -> Vec<String> {
     if let Some(took) = part("shift").and_then(|part| part.followed) {
         lines.push(format!("Shift: all {} proxies ran it after {}.", SEATS.len(), seconds(took)));
     }
-    let alone = || ["control lost", "restarted"].into_iter().filter_map(part).flat_map(|part| [&part.change, &part.steady]);
+    let alone =
+        || ["control lost", "restarted"].into_iter().filter_map(part).flat_map(|part| [&part.change, &part.steady]);
     let (requests, failed) = alone().fold((0, 0), |(all, bad), count| (all + count.requests, bad + count.failed));
     if requests > 0 {
         lines.push(format!("Without a control plane: {requests} requests, {failed} failed."));
     }
     if let Some(took) = restart {
         let name = SEATS[RESTARTED].name;
-        lines.push(format!("Restart of {name} without one: in service after {}, from its last known good.", seconds(took)));
+        lines.push(format!(
+            "Restart of {name} without one: in service after {}, from its last known good.",
+            seconds(took)
+        ));
     }
-    if let Some(part) = part("control back") && let Some(took) = part.followed {
+    if let Some(part) = part("control back")
+        && let Some(took) = part.followed
+    {
         lines.push(format!(
             "Control plane back: all {} proxies ran its new revision after {}; until then the slowest 1 % took above {}.",
             SEATS.len(),

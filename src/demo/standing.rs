@@ -45,7 +45,9 @@ mod tests {
 
     #[test]
     fn metrics_tell_the_revision_and_who_is_in() {
-        let mut text = String::from("# HELP sluice_revision x\n# TYPE sluice_revision gauge\nsluice_revision 12\nsluice_control_connected 1\n");
+        let mut text = String::from(
+            "# HELP sluice_revision x\n# TYPE sluice_revision gauge\nsluice_revision 12\nsluice_control_connected 1\n",
+        );
         for (region, value) in [("us-east-1", 1), ("us-east-1", 1), ("us-west-2", 0), ("eu-west-1", 1), ("mars", 1)] {
             text += &format!("sluice_endpoint_healthy{{endpoint=\"127.0.0.1:1\",region=\"{region}\"}} {value}\n");
         }

@@ -2,7 +2,7 @@
 
 use super::plan::{SEATS, Scene};
 use crate::demo::picture::joined;
-use crate::demo::plan::{REGIONS, REGION_ENDPOINTS, VERSIONS};
+use crate::demo::plan::{REGION_ENDPOINTS, REGIONS, VERSIONS};
 use crate::demo::report::{beside, failed, latency, percent};
 use crate::demo::standing::Standing;
 use crate::demo::tally::Tally;
@@ -88,7 +88,8 @@ impl Fleet<'_> {
         let intended = self.scene.shares();
         let regions = REGIONS.iter().map(|region| region.name).zip(recent.by_region()).zip(intended.regions);
         let versions = VERSIONS.into_iter().zip(recent.by_version()).zip(intended.versions);
-        let pair = |((name, count), share)| format!("{name} {}", beside(&percent(count, recent.answered()), Some(share)));
+        let pair =
+            |((name, count), share)| format!("{name} {}", beside(&percent(count, recent.answered()), Some(share)));
         regions.chain(versions).map(pair).collect::<Vec<_>>().join(", ")
     }
 }

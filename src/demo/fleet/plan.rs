@@ -51,7 +51,12 @@ const FLEET: &str = "the fleet";
 
 /// The story. Its lengths add up to 100.
 pub(super) const STORY: [Scene; 6] = [
-    scene(("steady", "six proxies in three regions run one revision; 5 % of the traffic tries v2"), [95, 5], 14, Act::Change),
+    scene(
+        ("steady", "six proxies in three regions run one revision; 5 % of the traffic tries v2"),
+        [95, 5],
+        14,
+        Act::Change,
+    ),
     scene(("shift", "one request to the control plane: v2 gets 25 %"), [75, 25], 14, Act::Change),
     scene(("control lost", "the control plane is killed: the proxies go on"), [75, 25], 14, Act::KillControl),
     scene(

@@ -90,8 +90,23 @@ impl Stage {
         let (control, status) = (format!("http://{}", self.admin.address), node.status.address.to_string());
         let listen = format!("web={}", node.web.address);
         let arguments = [
-            "proxy", "--control", &control, "--node", seat.name, "--region", REGIONS[seat.region].name, "--data", &data,
-            "--status", &status, "--listen", &listen, "--workers", "1", "--access-log", "off",
+            "proxy",
+            "--control",
+            &control,
+            "--node",
+            seat.name,
+            "--region",
+            REGIONS[seat.region].name,
+            "--data",
+            &data,
+            "--status",
+            &status,
+            "--listen",
+            &listen,
+            "--workers",
+            "1",
+            "--access-log",
+            "off",
         ];
         node.process = Some(Process::start(seat.name, self.folder.path(), &arguments.map(str::to_owned))?);
         Ok(())
@@ -122,12 +137,7 @@ impl Stage {
         let shares: Vec<String> =
             VERSIONS.iter().zip(weights).map(|(version, weight)| format!("\"{version}\": \"{weight}%\"")).collect();
         let content = format!("{{\"shares\": {{ {} }}, \"reason\": \"the story of the demo\"}}", shares.join(", "));
-        Order {
-            admin: self.admin.address,
-            path: "/v1/services/shop/weights",
-            media_type: "application/json",
-            content,
-        }
+        Order { admin: self.admin.address, path: "/v1/services/shop/weights", media_type: "application/json", content }
     }
 }
 

@@ -71,8 +71,19 @@ pub(super) async fn play(
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (heard, stopped) = (standings.subscribe(), stop.subscribe());
     let mut player = Player {
-        stage, view, round, frames, tallies: tallies.clone(), standings, heard, stop: stopped, targets,
-        scene: &STORY[0], revision: 0, restart: None, seen: Seen::default(),
+        stage,
+        view,
+        round,
+        frames,
+        tallies: tallies.clone(),
+        standings,
+        heard,
+        stop: stopped,
+        targets,
+        scene: &STORY[0],
+        revision: 0,
+        restart: None,
+        seen: Seen::default(),
     };
     player.ready().await?;
     let load = tokio::task::spawn_local(load::run(clients, record(webs, tallies.clone()), stop.subscribe()));

@@ -44,7 +44,8 @@ impl Subscribers {
         let sizes = Arc::<Mutex<Vec<usize>>>::default();
         let (sender, began) = std::sync::mpsc::channel();
         for number in 0..count {
-            let subscriber = Subscriber { number, sizes: (number == 0).then(|| Arc::clone(&sizes)), sender: sender.clone() };
+            let subscriber =
+                Subscriber { number, sizes: (number == 0).then(|| Arc::clone(&sizes)), sender: sender.clone() };
             runtime.spawn(subscriber.run(control));
         }
         for _ in 0..count {
@@ -85,7 +86,8 @@ impl Subscriber {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             runs: None,
         };
-        let request = Request::post(format!("http://{control}/v1/subscribe")).header("content-type", "application/x-ndjson");
+        let request =
+            Request::post(format!("http://{control}/v1/subscribe")).header("content-type", "application/x-ndjson");
         let request = request.body(()).expect("a plain request");
         let mut ready = requests.ready().await.expect("a connection that was just made");
         let (response, mut replies) = ready.send_request(request, false).expect("a stream on a new connection");
