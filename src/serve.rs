@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::Context;
 use sluice_config::health::{Component, Status};
 use sluice_control::{Clock, Control, Options, Standing, Stands, serve_in_process};
-use sluice_proxy::{HealthSource, Source};
 use sluice_proxy::log::Target;
 use sluice_proxy::metrics::DocumentSeries;
+use sluice_proxy::{HealthSource, Source};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -130,7 +130,9 @@ impl Half {
             Self::Open(control, runtime) => (control, runtime),
             Self::Gone(why) => {
                 tracing::error!("{why}");
-                tracing::error!("there is no control plane: the proxy serves what it ran last, and nothing can be changed");
+                tracing::error!(
+                    "there is no control plane: the proxy serves what it ran last, and nothing can be changed"
+                );
                 return Ok((source, Arc::new(move || gone(&why))));
             }
         };
