@@ -73,7 +73,7 @@ fn one(revision: &Revision, now: Timestamp) -> Vec<String> {
     ];
     lines.extend(revision.parent.map(|id| format!("after     {id}")));
     lines.extend(revision.restores.map(|id| format!("restores  {id}")));
-    lines.extend(revision.parked.map(|digest| format!("parked    the file's text {digest:.12}")));
+    lines.extend(revision.parked.map(|digest| format!("parked    the file's text {:.12}", digest.to_string())));
     for (service, weights) in &revision.overlay.weights {
         lines.push(format!("weights   {service} {} ({}, {})", weights.shares, weights.owner, weights.author));
     }

@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn one_screen_tells_how_it_stands() {
-        let file = json!({ "path": "shop.yaml", "accepted": false, "standing": "parked by a rollback", "parked": "a".repeat(64) });
+        let file = json!({ "path": "shop.yaml", "accepted": false, "standing": "parked by a rollback", "parked": "a".repeat(64),
+            "refused": 2 });
         let counts = |applied: u32, pending: u32, away: u32| {
             json!({ "nodes": applied + pending + away, "connected": applied + pending, "applied": applied,
                     "pending": pending, "refused": 0, "away": away })

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -89,10 +91,11 @@ fn no_document_is_an_error_everywhere() {
     let missing = folder.path().join("missing.yaml");
     let cases = [missing.to_str().unwrap(), directory, &empty, binary.to_str().unwrap()];
     for file in cases {
-        for arguments in [&["check", file][..], &["config", "show", file], &["explain", file, "/"], &["run", file]] {
-            let ran = sluice(arguments);
-            assert_eq!(ran.code, 1, "{arguments:?}: {}", ran.err);
-            assert!(ran.err.contains(file), "{arguments:?}: {}", ran.err);
+        let commands = [&["check", file][..], &["config", "show", file], &["explain", file, "/"], &["apply", file]];
+        let ran = commands.map(sluice).into_iter().chain([run_file(file, &free_address().to_string())]);
+        for ran in ran {
+            assert_eq!(ran.code, 1, "{file}: {}", ran.err);
+            assert!(ran.err.contains(file), "{file}: {}", ran.err);
             assert_plain(&ran.err);
         }
     }
@@ -209,7 +212,22 @@ fn the_environment_fills_a_document_in() {
 }
 
 fn run_file(file: &str, status: &str) -> Ran {
-    sluice(&["run", file, "--status", status, "--access-log", "off", "--workers", "1"])
+    let data = tempfile::tempdir().unwrap();
+    let (data, admin) = (data.path().to_str().unwrap(), free_address().to_string());
+    sluice(&[
+        "run",
+        file,
+        "--status",
+        status,
+        "--access-log",
+        "off",
+        "--workers",
+        "1",
+        "--data",
+        data,
+        "--admin",
+        &admin,
+    ])
 }
 
 #[test]
@@ -275,4 +293,133 @@ fn the_examples_are_sound() {
         }
     }
     assert!(found > 0, "deploy/ has examples");
+}
+
+/// Something that gives every request this answer, and where it is.
+fn answering(status: &'static str, content: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+                let mut part = [0; 4096];
+                let count = stream.read(&mut part).unwrap();
+                assert!(count > 0, "a whole head");
+                head.extend_from_slice(&part[..count]);
+            }
+            let length = content.len();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{content}");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn no_control_plane_ends_with_5_and_tells_where_it_was_looked_for() {
+    let (_folder, file) = written(sound());
+    let nowhere = format!("http://{}", free_address());
+    let commands: [&[&str]; 6] = [
+        &["status"],
+        &["apply", &file],
+        &["shift", "shop", "v2=5%"],
+        &["get", "nodes"],
+        &["events"],
+        &["rollback", "1", "--output", "json"],
+    ];
+    for arguments in commands {
+        let ran = sluice(&[arguments, &["--server", &nowhere]].concat());
+        assert_eq!(ran.code, 5, "{arguments:?}: {}", ran.err);
+        for told in [nowhere.as_str(), "nobody listens", "--server", "sluice run"] {
+            assert!(ran.err.contains(told), "{arguments:?}: no {told:?} in {}", ran.err);
+        }
+        assert_plain(&ran.err);
+    }
+    let ran = sluice(&["status", "--server", "unix:/nowhere/admin.sock"]);
+    assert!(ran.code == 5 && ran.err.contains("no such socket"), "{}", ran.err);
+}
+
+#[test]
+fn a_refusal_ends_with_1_and_says_what_to_do() {
+    let refusal = r#"{"type":"about:blank","title":"Not Found","status":404,"code":"no-service",
+        "detail":"there is no service shap","hint":"did you mean `shop`?","from_a_newer_server":1}"#;
+    let server = answering("404 Not Found", refusal);
+    let ran = sluice(&["shift", "shap", "v2=5%", "--server", &server]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+    assert!(ran.err.contains("error[no-service]") && ran.err.contains("did you mean `shop`?"), "{}", ran.err);
+    assert_plain(&ran.err);
+    let ran = sluice(&["shift", "shap", "v2=5%", "--server", &server, "--output", "json"]);
+    let value: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &value["code"]), (1, &Value::from("no-service")));
+}
+
+#[test]
+fn what_is_no_control_plane_is_told() {
+    for (status, content) in [("404 Not Found", "nothing here"), ("200 OK", "<html></html>")] {
+        let ran = sluice(&["status", "--server", &answering(status, content)]);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(ran.err.contains("control plane"), "{}", ran.err);
+    }
+}
+
+/// All problems are found here: nothing is sent.
+#[test]
+fn an_unsound_document_is_never_sent() {
+    let (_folder, file) = written(sound().to_string().replace("weight: 100", "wieght: 100"));
+    for command in ["apply", "plan"] {
+        let ran = sluice(&[command, &file, "--server", "unix:/nowhere/admin.sock"]);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(ran.err.contains("wieght") && ran.err.contains("sluice.yaml:7:"), "{}", ran.err);
+    }
+}
+
+/// Problems that only the control plane can know are shown in the local text.
+#[test]
+fn a_document_s_problems_are_shown_in_its_text() {
+    let refusal = r#"{"type":"about:blank","title":"Unprocessable Content","status":422,"code":"problems","detail":"1 problem",
+        "problems":[{"code":"named-by-overlay","path":"services[0]","line":1,"column":1,"message":"v3 has 5% live"}]}"#;
+    let server = answering("422 Unprocessable Content", refusal);
+    let (_folder, file) = written(sound());
+    let ran = sluice(&["apply", &file, "--server", &server]);
+    assert_eq!(ran.code, 1);
+    let first = sound().to_string().lines().next().unwrap().to_owned();
+    for told in ["error[named-by-overlay]: v3 has 5% live", "sluice.yaml:1:1", first.as_str(), "^"] {
+        assert!(ran.err.contains(told), "no {told:?} in {}", ran.err);
+    }
+}
+
+#[test]
+fn a_token_file_that_others_may_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, "secret-token-1").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = sluice(&["status", "--server", "unix:/nowhere/a", "--token-file", file.to_str().unwrap()]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("chmod 600") && !ran.err.contains("secret"), "{}", ran.err);
+}
+
+#[test]
+fn a_token_is_drawn_anew_each_time() {
+    let token = || -> Value {
+        let ran = sluice(&["token", "ann", "operator", "--output", "json"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let (one, two) = (token(), token());
+    assert_ne!(one["token"], two["token"]);
+    assert!(one["line"].as_str().is_some_and(|line| line.starts_with("ann operator sha256:")), "{one}");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_tokens() {
+    let (folder, file) = written(sound());
+    let data = folder.path().join("data");
+    for command in ["run", "control"] {
+        let ran = sluice(&[command, &file, "--admin", "0.0.0.0:0", "--data", data.to_str().unwrap()]);
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(ran.err.contains("--admin-tokens"), "{}", ran.err);
+    }
 }
