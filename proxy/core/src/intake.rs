@@ -1,8 +1,9 @@
 //! Decides what an order from a control plane means for what runs here: a revision to try, an answer, or nothing.
 //!
 //! **A control plane may be behind.** A replica that was away, or a store that was restored, sends what was superseded
-//! long ago. An order that is older than what runs, of the same history, is therefore ignored, and told in the log: the
-//! numbers of one history say which of two changes came later, and going back is a new revision with a new number.
+//! long ago. An order that is older than what runs, of the same history, is therefore refused, and told in the log: the
+//! numbers of one history say which of two changes came later, and going back is a new revision with a new number. It is
+//! not passed over in silence: the control plane would wait for an answer, and nobody there would see that it is behind.
 //! Numbers of another history say nothing, so a revision of another history is run, and told loudly: somebody has
 //! pointed this proxy at another store.
 //!
@@ -18,7 +19,7 @@
 //! # Invariants
 //! - The revision that runs changes only by [`Intake::ran`].
 //! - Of one history, what runs never gets older.
-//! - Every order is answered, but for those that are too old: with one [`Reply`] at once, or by its try.
+//! - Every order is answered: with one [`Reply`] at once, or by its try.
 //! - A repeated try that ends as before is not told again.
 
 use std::sync::Arc;
@@ -55,8 +56,6 @@ pub enum Step {
     Try(Attempt),
     /// Say this.
     Answer(Reply),
-    /// Nothing.
-    Ignore,
 }
 
 /// Why.
@@ -150,7 +149,7 @@ impl Intake {
 
     fn judge(&mut self, revision: Arc<Revision>, origin: Origin) -> (Step, Reason) {
         if let Some(newer) = self.newer(&revision) {
-            return (Step::Ignore, Reason::Stale(newer));
+            return (Step::Answer(refuse(&revision, vec![behind(newer)], false)), Reason::Stale(newer));
         }
         if self.parked.contains(&revision.digest) {
             return (Step::Answer(refuse(&revision, vec![crashed()], false)), Reason::Parked);
@@ -225,6 +224,12 @@ fn crashed() -> String {
     "this proxy has crashed twice within a minute while it ran this content, and fell back to the revision before; send \
      another content, or stop the proxy in order and start it again to have it tried"
         .to_owned()
+}
+
+fn behind(newer: RevisionId) -> String {
+    format!(
+        "this proxy has revision {newer} of this history already, and does not turn back: is the control plane behind?"
+    )
 }
 
 fn doubled(runs: Running) -> String {
