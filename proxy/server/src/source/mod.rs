@@ -185,7 +185,6 @@ impl Follower {
                 }
                 self.answer(&reply).await;
             }
-            Step::Ignore => {}
         }
     }
 
