@@ -2,7 +2,8 @@
 //!
 //! **A control plane may be behind.** A replica that was away, or a store that was restored, sends what was superseded
 //! long ago. An order that is older than what runs, of the same history, is therefore refused, and told in the log: the
-//! numbers of one history say which of two changes came later, and going back is a new revision with a new number.
+//! numbers of one history say which of two changes came later, and going back is a new revision with a new number. It is
+//! not passed over in silence: the control plane would wait for an answer, and nobody there would see that it is behind.
 //! Numbers of another history say nothing, so a revision of another history is run, and told loudly: somebody has
 //! pointed this proxy at another store.
 //!
@@ -150,8 +151,7 @@ impl Intake {
 
     fn judge(&mut self, revision: Arc<Revision>, origin: Origin) -> (Step, Reason) {
         if let Some(newer) = self.newer(&revision) {
-            let words = format!("revision {newer} of the same history came before it, and is newer");
-            return (Step::Answer(refuse(&revision, vec![words], false)), Reason::Stale(newer));
+            return (Step::Answer(refuse(&revision, vec![behind(newer)], false)), Reason::Stale(newer));
         }
         if self.parked.contains(&revision.digest) {
             return (Step::Answer(refuse(&revision, vec![crashed()], false)), Reason::Parked);
@@ -227,6 +227,12 @@ fn crashed() -> String {
     "this proxy has crashed twice within a minute while it ran this content, and fell back to the revision before; send \
      another content, or stop the proxy in order and start it again to have it tried"
         .to_owned()
+}
+
+fn behind(newer: RevisionId) -> String {
+    format!(
+        "this proxy has revision {newer} of this history already, and does not turn back: is the control plane behind?"
+    )
 }
 
 fn doubled(runs: Running) -> String {
