@@ -215,7 +215,18 @@ fn run_file(file: &str, status: &str) -> Ran {
     let data = tempfile::tempdir().unwrap();
     let (data, admin) = (data.path().to_str().unwrap(), free_address().to_string());
     sluice(&[
-        "run", file, "--status", status, "--access-log", "off", "--workers", "1", "--data", data, "--admin", &admin,
+        "run",
+        file,
+        "--status",
+        status,
+        "--access-log",
+        "off",
+        "--workers",
+        "1",
+        "--data",
+        data,
+        "--admin",
+        &admin,
     ])
 }
 

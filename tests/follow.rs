@@ -75,8 +75,10 @@ fn a_proxy_says_who_it_is_waits_for_a_revision_and_acknowledges_it_once_it_runs(
     stage.control.run(&revision(1, stage.document()));
     assert_eq!(stage.answers(), "v1");
     assert_eq!(stage.proxy.ask("/ready").unwrap().status(), 200);
-    let (status, health) = stage.proxy.health();
-    assert_eq!((status, health["overall_status"].as_str().unwrap()), (200, "healthy"), "{health}");
+    let health = until("it is well, with the revision on its disk", || {
+        let (status, health) = stage.proxy.health();
+        (status == 200 && health["overall_status"] == "healthy").then_some(health)
+    });
     for component in ["revision", "control_plane", "last_known_good", "disk", "service:shop"] {
         assert!(health["component_status"][component].is_object(), "{component} in {health}");
     }

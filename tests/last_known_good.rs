@@ -61,7 +61,7 @@ impl Stage {
     fn answers(&self) -> String {
         until("an answer", || {
             let mut client = Client::try_connect(self.web).ok()?;
-            client.try_send("GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n".to_owned()).ok()?;
+            client.try_send("GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").ok()?;
             Some(client.try_response("GET").ok()?.origin().to_owned())
         })
     }
@@ -126,8 +126,10 @@ fn a_damaged_file_means_the_one_before_it_said_loudly() {
     kept(&folder).iter().skip(1).for_each(|file| damage(file));
     let proxy = stage.start(&folder);
     proxy.wait_stderr("no revision is kept on this disk");
-    let ready = until("it answers", || proxy.ask("/ready"));
-    assert!(ready.status() == 503 && ready.text().contains("no control plane"), "{}", ready.text());
+    until("it says what it waits for", || {
+        let ready = proxy.ask("/ready")?;
+        (ready.status() == 503 && ready.text().contains("no control plane")).then_some(())
+    });
     stage.control.open();
     stage.control.run(&stage.revision(1));
     assert_eq!(stage.answers(), "v1");

@@ -170,11 +170,15 @@ mod tests {
     #[test]
     fn refusals_say_what_to_do() {
         let owned = |service: &str| {
-            format!("the weights of {service} are the operator's (ann, since 2026-11-26T09:56:48.000Z: try v2), and the \
-                     document changes v2 5 -> 50")
+            format!(
+                "the weights of {service} are the operator's (ann, since 2026-11-26T09:56:48.000Z: try v2), and the \
+                     document changes v2 5 -> 50"
+            )
         };
         let all = [
-            rejected(json!({ "code": "no-service", "detail": "there is no service shap", "hint": "did you mean `shop`?" })),
+            rejected(
+                json!({ "code": "no-service", "detail": "there is no service shap", "hint": "did you mean `shop`?" }),
+            ),
             rejected(json!({ "code": "owned", "detail": format!("{}\n{}", owned("shop"), owned("books")),
                              "hint": "leave these weights as they were, or take them back with --take-weights" })),
             rejected(json!({ "code": "unauthenticated", "detail": "no token was shown" })),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use sluice_config::wire::Reply;
 use sluice_config::{Environment, Problems};
@@ -187,6 +188,7 @@ impl Control {
             current: reconciler.current(),
             file: reconciler.file(),
             began: Instant::now(),
+            store_seen: ArcSwapOption::empty(),
         };
         let (plane, tls) = (Arc::new(plane), options.tls);
         Ok(Self { plane, reconciler, requests, sockets, tls, eye, bell })
@@ -222,6 +224,8 @@ impl Control {
         }
         let distributor = Arc::clone(&plane.distributor);
         tasks.spawn(async move { distributor.watch().await });
+        let watched = Arc::clone(&plane);
+        tasks.spawn(async move { watched.watch_store().await });
         tasks.spawn(reload(Arc::clone(&plane), tls));
         if let Some(eye) = eye {
             tasks.spawn(eye.watch(sender));

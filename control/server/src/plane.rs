@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use sluice_config::health::{Component, Health};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use sluice_config::health::{self, Component, Health};
 use sluice_config::name::{RegionName, ServiceName, VersionName};
 use sluice_config::overlay::{LiveWeights, Reason};
 use sluice_config::share::{Share, Shares};
@@ -32,6 +32,9 @@ use crate::store::{Once, Store, StoreError};
 /// Audit entries that are verified at a time.
 const PAGE: usize = 1_000;
 
+/// Between two looks at the store.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// How long a store may take before it counts as ill.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,8 @@ pub struct Plane {
     /// How the followed file stands; absent in API mode.
     pub(crate) file: Option<Arc<ArcSwap<view::File>>>,
     pub(crate) began: Instant,
+    /// How the store was when it was looked at last.
+    pub(crate) store_seen: ArcSwapOption<Component>,
 }
 
 impl Plane {
@@ -257,31 +262,44 @@ impl Plane {
     }
 
     /// How the control plane is: its store, its file, its fleet.
-    pub async fn health(&self) -> Health {
-        let mut components = self.components();
-        components.insert("store".to_owned(), self.store_health().await);
-        Health::new(components, self.began.elapsed(), env!("CARGO_PKG_VERSION"))
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::new(self.components(), self.began.elapsed(), env!("CARGO_PKG_VERSION"))
     }
 
-    async fn store_health(&self) -> Component {
+    /// Looks at the store again and again, for as long as it is polled: whoever asks for the health must not wait for a
+    /// disk, nor write to it as often as they ask.
+    pub(crate) async fn watch_store(&self) {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.store_seen.store(Some(Arc::new(self.look_at_store().await)));
+        }
+    }
+
+    async fn look_at_store(&self) -> Component {
         let begun = Instant::now();
-        let found = tokio::time::timeout(SLOW, self.store.check()).await;
-        let found = match found {
+        let found = match tokio::time::timeout(SLOW, self.store.check()).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err((sluice_config::health::Status::Unhealthy, error.to_string())),
-            Err(_) => {
-                let words = format!("the store has not answered within {SLOW:?}");
-                Err((sluice_config::health::Status::Unhealthy, words))
-            }
+            Ok(Err(error)) => Err((health::Status::Unhealthy, error.to_string())),
+            Err(_) => Err((health::Status::Unhealthy, format!("the store has not answered within {SLOW:?}"))),
         };
+        if let Err((_, words)) = &found {
+            tracing::error!("{words}");
+        }
         Component::checked(self.now(), begun.elapsed(), found)
     }
 
-    /// What can be told without asking the store.
+    /// Every part, as it was looked at last.
+    #[must_use]
     pub fn components(&self) -> BTreeMap<String, Component> {
-        use sluice_config::health::Status;
+        use health::Status;
         let begun = Instant::now();
         let mut components = BTreeMap::new();
+        if let Some(store) = &*self.store_seen.load() {
+            components.insert("store".to_owned(), store.as_ref().clone());
+        }
         let mut add = |name: &str, found| {
             components.insert(name.to_owned(), Component::checked(self.now(), begun.elapsed(), found));
         };

@@ -49,7 +49,7 @@ async fn ready(State(plane): State<Arc<Plane>>) -> Response {
 }
 
 async fn health(State(plane): State<Arc<Plane>>) -> Response {
-    let (status, health) = api::health(&plane).await;
+    let (status, health) = api::health(&plane);
     told(status, &health)
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Watch {
 
 #[derive(Debug, Default)]
 struct State {
+    /// A revision has been applied to its end: its listeners are open.
+    runs: bool,
     refusal: Option<Refusal>,
     /// Addresses were given for these listeners, which the document does not have.
     unknown: Vec<ListenerName>,
@@ -78,11 +80,16 @@ impl Watch {
         }
         state.unknown = unknown;
         state.refusal = None;
+        state.runs = true;
     }
 
     /// What was wanted last does not run.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         self.state().refusal = Some(refusal);
+    }
+
+    fn runs(&self) -> bool {
+        self.state().runs
     }
 
     pub(crate) fn refusal(&self) -> Option<Refusal> {
@@ -91,7 +98,7 @@ impl Watch {
 
     /// Whether requests can be served; if not, why.
     pub(crate) fn ready(&self) -> Result<(), String> {
-        if self.current.load().is_some() {
+        if self.runs() {
             return Ok(());
         }
         let control = self.control.as_ref().and_then(|control| control.trouble());
@@ -135,7 +142,7 @@ impl Watch {
             put("control_plane", control_found(control));
         }
         if let Some((keep, data)) = &self.keep {
-            put("last_known_good", keep_found(keep, self.current.load().is_some()));
+            put("last_known_good", keep_found(keep, self.runs()));
             let begun = Instant::now();
             let found = disk(data);
             components.insert("disk".to_owned(), Component::checked(at, begun.elapsed(), found));
@@ -147,7 +154,7 @@ impl Watch {
     }
 
     fn revision(&self) -> Found {
-        match (self.current.load().is_some(), self.refusal()) {
+        match (self.runs(), self.refusal()) {
             (true, None) => Ok(()),
             (true, Some(refusal)) => Err((Status::Degraded, format!("{refusal}; what ran before does"))),
             (false, _) => Err((Status::Unhealthy, self.ready().err().unwrap_or_default())),

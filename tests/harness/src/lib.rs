@@ -8,11 +8,17 @@
 
 mod address;
 mod body;
+mod cable;
 mod document;
 mod failure;
 mod head;
+mod process;
+mod status;
+mod turn;
 
+pub mod api;
 pub mod control;
+pub mod fleet;
 pub mod h1;
 pub mod h2;
 pub mod load;
@@ -24,10 +30,15 @@ pub mod tool;
 pub mod wait;
 
 pub use address::free_address;
+pub use api::Api;
 pub use body::Body;
-pub use control::Control;
+pub use cable::Cable;
 pub use document::Document;
 pub use failure::Failure;
+pub use fleet::Fleet;
 pub use head::{Fields, Head};
 pub use origin::Origin;
-pub use sluice::Sluice;
+pub use process::Process;
+pub use sluice::{Ran, Sluice};
+pub use status::Status;
+pub use turn::Turn;

@@ -1,9 +1,9 @@
-//! A running `sluice run FILE`, or `sluice proxy`.
+//! A running `sluice run FILE` or `sluice proxy`, and the command line.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +11,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::address::free_address;
-use crate::h1::{Client, Response};
+use crate::api::Api;
+use crate::h1::Response;
 use crate::metrics::Scrape;
-use crate::wait::{DEADLINE, until, until_by};
+use crate::process::Process;
+use crate::status::Status;
+use crate::turn::{self, Turn};
+use crate::wait::{DEADLINE, until};
 
 /// How to start one.
 #[derive(Debug, Clone)]
@@ -22,23 +26,37 @@ pub struct Setup {
     workers: usize,
     file: String,
     alone: bool,
+    further: Vec<String>,
 }
 
 /// A running process in a folder of its own. Dropping it kills it; when the suite is failing, its stderr is shown.
 #[derive(Debug)]
 pub struct Sluice {
-    child: Child,
+    process: Process,
     folder: Arc<TempDir>,
     file: PathBuf,
-    status: SocketAddr,
-    /// Held as long as the process runs.
-    _turn: File,
+    status: Status,
+    admin: SocketAddr,
+    setup: Setup,
+    _turn: Turn,
+}
+
+/// What a run of the command left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// What it printed.
+    pub out: String,
+    /// What it said on stderr.
+    pub err: String,
 }
 
 /// One worker with this program.
 #[must_use]
 pub fn setup(binary: &str) -> Setup {
-    Setup { binary: binary.into(), workers: 1, file: "sluice.yaml".to_owned(), alone: false }
+    let (file, further) = ("sluice.yaml".to_owned(), Vec::new());
+    Setup { binary: binary.into(), workers: 1, file, alone: false, further }
 }
 
 /// Runs the program with these arguments to its end.
@@ -48,6 +66,67 @@ pub fn setup(binary: &str) -> Setup {
 #[must_use]
 pub fn command(binary: &str, arguments: &[&str]) -> Output {
     Command::new(binary).args(arguments).stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{binary}: {e}"))
+}
+
+impl Ran {
+    /// What the command did.
+    ///
+    /// # Panics
+    /// When it printed something that is not text.
+    #[must_use]
+    pub fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command prints text");
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Holds that it ended with this code.
+    ///
+    /// # Panics
+    /// Otherwise; what it printed is told.
+    #[must_use = "what it printed is to be looked at, or dropped"]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code\n{}{}", self.out, self.err);
+        self
+    }
+
+    /// Holds that it said all of this, on stdout or stderr.
+    ///
+    /// # Panics
+    /// Otherwise; what it printed is told.
+    pub fn assert_says(&self, words: &[&str]) {
+        let all = format!("{}{}", self.out, self.err);
+        let missing: Vec<_> = words.iter().filter(|words| !all.contains(**words)).collect();
+        assert!(missing.is_empty(), "not said: {missing:?}\n{all}");
+    }
+
+    /// What it printed, as JSON.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
+    }
+}
+
+/// Who operates, by the environment of the command.
+pub const OPERATOR: &str = "ann";
+
+/// Runs the program against the control plane at this address.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub(crate) fn operate(binary: &Path, admin: SocketAddr, arguments: &[&str]) -> Ran {
+    let output = Command::new(binary)
+        .args(arguments)
+        .env("SLUICE_SERVER", format!("http://{admin}"))
+        .env("USER", OPERATOR)
+        .env_remove("SLUICE_TOKEN_FILE")
+        .env_remove("STATE_DIRECTORY")
+        .stdin(Stdio::null())
+        .output();
+    Ran::of(output.unwrap_or_else(|e| panic!("{}: {e}", binary.display())))
 }
 
 impl Setup {
@@ -65,19 +144,17 @@ impl Setup {
         self
     }
 
-    /// Waits for a turn among all suites, which may run in one process or in many.
-    fn turn(&self) -> File {
-        let path = std::env::temp_dir().join("sluice-suites.lock");
-        let lock = File::options().create(true).append(true).open(&path).expect("a lock file in the temporary folder");
-        let taken = if self.alone { lock.lock() } else { lock.lock_shared() };
-        taken.expect("a file system with locks");
-        lock
-    }
-
     /// With the document at this path inside the folder.
     #[must_use]
     pub fn file(mut self, file: &str) -> Self {
         file.clone_into(&mut self.file);
+        self
+    }
+
+    /// With further arguments.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.further.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
@@ -98,8 +175,10 @@ impl Setup {
     /// When it does not get ready; its stderr is told.
     #[must_use]
     pub fn start_in(&self, folder: TempDir) -> Sluice {
-        let file = folder.path().join(&self.file);
-        let mut sluice = self.spawn(&[Path::new("run"), &file], Arc::new(folder));
+        let (turn, admin) = (turn::take(self.alone), free_address());
+        let (folder, status) = (Arc::new(folder), Status(free_address()));
+        let process = self.spawn(&self.run_arguments(folder.path(), admin), folder.path(), status);
+        let mut sluice = self.running(process, folder, status, admin, turn);
         sluice.wait_ready();
         sluice
     }
@@ -119,28 +198,39 @@ impl Setup {
     /// When the system refuses.
     #[must_use]
     pub fn start_proxy_in(&self, arguments: &[&str], folder: Arc<TempDir>) -> Sluice {
-        let all: Vec<&Path> = ["proxy"].iter().chain(arguments).map(Path::new).collect();
-        self.spawn(&all, folder)
+        let (turn, admin, status) = (turn::take(self.alone), free_address(), Status(free_address()));
+        let all: Vec<PathBuf> = ["proxy"].iter().chain(arguments).map(PathBuf::from).collect();
+        let process = self.spawn(&all, folder.path(), status);
+        self.running(process, folder, status, admin, turn)
     }
 
-    fn spawn(&self, arguments: &[&Path], folder: Arc<TempDir>) -> Sluice {
-        let turn = self.turn();
-        let (status, file) = (free_address(), folder.path().join(&self.file));
-        let stderr = File::options().create(true).append(true).open(folder.path().join("stderr"));
-        let child = Command::new(&self.binary)
-            .args(arguments)
-            .args(["--status", &status.to_string(), "--workers", &self.workers.to_string()])
-            .arg("--access-log")
-            .arg(folder.path().join("access.log"))
-            .current_dir(folder.path())
-            .env_remove("STATE_DIRECTORY")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr.expect("a file for stderr"))
-            .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", self.binary.display()));
-        Sluice { child, folder, file, status, _turn: turn }
+    fn running(&self, process: Process, folder: Arc<TempDir>, status: Status, admin: SocketAddr, turn: Turn) -> Sluice {
+        let file = folder.path().join(&self.file);
+        Sluice { process, folder, file, status, admin, setup: self.clone(), _turn: turn }
     }
+
+    fn run_arguments(&self, folder: &Path, admin: SocketAddr) -> Vec<PathBuf> {
+        let mut all = vec!["run".into(), folder.join(&self.file), "--data".into(), data(folder)];
+        all.extend(["--admin".into(), admin.to_string().into()]);
+        all.extend(self.further.iter().map(PathBuf::from));
+        all
+    }
+
+    fn spawn(&self, arguments: &[PathBuf], folder: &Path, status: Status) -> Process {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .args(["--status", &status.0.to_string(), "--workers", &self.workers.to_string()])
+            .arg("--access-log")
+            .arg(folder.join("access.log"))
+            .current_dir(folder);
+        Process::start("sluice", &mut command, &folder.join("stderr"))
+    }
+}
+
+/// Where a process in this folder keeps its state.
+pub(crate) fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
 }
 
 impl Sluice {
@@ -150,31 +240,58 @@ impl Sluice {
     /// When it ends before, or does not get ready; its stderr is told.
     pub fn wait_ready(&mut self) {
         until("GET /ready answers 200", || {
-            let ended = self.child.try_wait().expect("a child can be asked");
-            assert!(ended.is_none(), "it ended before it was ready: {ended:?}\n{}", self.stderr());
-            matches!(self.ask("/ready"), Some(response) if response.status() == 200).then_some(())
+            self.process.assert_runs();
+            self.status.is_well("/ready").then_some(())
         });
     }
 
     /// Where its status listener is.
     #[must_use]
     pub const fn status_address(&self) -> SocketAddr {
-        self.status
+        self.status.0
     }
 
-    /// Its folder: the document, `access.log` and `stderr`. It is also where the process runs.
+    /// Where its API is.
+    #[must_use]
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Its API.
+    #[must_use]
+    pub const fn api(&self) -> Api {
+        Api::new(self.admin)
+    }
+
+    /// Runs the command against it.
+    #[must_use]
+    pub fn operate(&self, arguments: &[&str]) -> Ran {
+        operate(&self.setup.binary, self.admin, arguments)
+    }
+
+    /// Its folder: the document, `data`, `access.log` and `stderr`. It is also where the process runs.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
+    /// Where `sluice run` keeps its state.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        data(self.folder())
+    }
+
+    /// Its folder, for another to start in once this one has ended.
+    #[must_use]
+    pub fn shared_folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
     /// Kills it (SIGKILL). Returns its folder, for another to start in.
     #[must_use]
     pub fn kill(mut self) -> Arc<TempDir> {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-        Arc::clone(&self.folder)
+        self.process.kill();
+        self.shared_folder()
     }
 
     /// Its health, and the status of the answer.
@@ -187,32 +304,16 @@ impl Sluice {
         (response.status(), serde_json::from_str(&response.text()).expect("health is JSON"))
     }
 
-    /// Sends SIGHUP.
-    ///
-    /// # Panics
-    /// When there is no `kill` program.
-    pub fn hang_up(&self) {
-        self.signal("-HUP");
-    }
-
-    /// Its folder, for another to start in once this one has ended.
-    #[must_use]
-    pub fn shared_folder(&self) -> Arc<TempDir> {
-        Arc::clone(&self.folder)
-    }
-
     /// Its process.
     #[must_use]
     pub fn process(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// A GET on the status listener; nothing when it does not answer.
     #[must_use]
     pub fn ask(&self, path: &str) -> Option<Response> {
-        let mut client = Client::try_connect(self.status).ok()?;
-        client.try_send(format!("GET {path} HTTP/1.1\r\nHost: status\r\nConnection: close\r\n\r\n")).ok()?;
-        client.try_response("GET").ok()
+        self.status.ask(path)
     }
 
     /// All metrics now.
@@ -221,8 +322,7 @@ impl Sluice {
     /// When they cannot be had or read.
     #[must_use]
     pub fn scrape(&self) -> Scrape {
-        let response = self.ask("/metrics").unwrap_or_else(|| panic!("no metrics\n{}", self.stderr()));
-        Scrape::parse(&response.text()).unwrap_or_else(|line| panic!("not a metric: {line}"))
+        self.status.scrape().unwrap_or_else(|| panic!("no metrics\n{}", self.stderr()))
     }
 
     /// The sum of a metric's series with these labels; 0 when there is none.
@@ -236,10 +336,7 @@ impl Sluice {
     /// # Panics
     /// When it does not get there.
     pub fn wait_metric(&self, name: &str, labels: &[(&str, &str)], at_least: f64) -> f64 {
-        until(&format!("{name} {labels:?} at least {at_least}"), || {
-            let value = self.metric(name, labels);
-            (value >= at_least).then_some(value)
-        })
+        self.status.wait_metric(name, labels, at_least)
     }
 
     /// The revision that is live.
@@ -262,9 +359,7 @@ impl Sluice {
     /// # Panics
     /// When the system refuses.
     pub fn rewrite(&self, document: impl ToString) {
-        let aside = self.file.with_extension("new");
-        fs::write(&aside, document.to_string()).expect("a file in the folder");
-        fs::rename(&aside, &self.file).expect("a rename in the folder");
+        rewrite(&self.file, &document.to_string());
     }
 
     /// Replaces the document by a different one and waits until it is live. Returns its revision.
@@ -287,7 +382,7 @@ impl Sluice {
     /// What it said on stderr.
     #[must_use]
     pub fn stderr(&self) -> String {
-        fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+        self.process.stderr()
     }
 
     /// Waits until stderr holds this.
@@ -295,8 +390,7 @@ impl Sluice {
     /// # Panics
     /// When it does not; what it holds is told.
     pub fn wait_stderr(&self, text: &str) {
-        let found = || self.stderr().contains(text).then_some(());
-        until(&format!("{text:?} on stderr"), found);
+        self.process.wait_stderr(text);
     }
 
     /// The complete lines of the access log.
@@ -305,9 +399,7 @@ impl Sluice {
     /// When a line is not JSON.
     #[must_use]
     pub fn access_log(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
-        let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        complete.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"))).collect()
+        access_log(self.folder())
     }
 
     /// Waits until the access log has this many lines.
@@ -327,12 +419,15 @@ impl Sluice {
     /// # Panics
     /// When there is no `kill` program.
     pub fn begin_drain(&self) {
-        self.signal("-TERM");
+        self.process.signal("TERM");
     }
 
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(signal).arg(self.process().to_string()).status();
-        assert!(status.expect("the program kill").success(), "kill {signal} {}", self.process());
+    /// Sends SIGHUP.
+    ///
+    /// # Panics
+    /// When there is no `kill` program.
+    pub fn hang_up(&self) {
+        self.process.signal("HUP");
     }
 
     /// Waits until the process has ended by itself.
@@ -340,7 +435,7 @@ impl Sluice {
     /// # Panics
     /// When it does not within `deadline`.
     pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
-        until_by("the process ends", deadline, || self.child.try_wait().expect("a child can be asked"))
+        self.process.wait_exit(deadline)
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -351,22 +446,44 @@ impl Sluice {
         self.begin_drain();
         self.wait_exit(DEADLINE + Duration::from_secs(20))
     }
-}
 
-impl Drop for Sluice {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-        if std::thread::panicking() {
-            show(&self.stderr());
-        }
+    /// Ends it in order and starts it again over what it left, at the same addresses.
+    ///
+    /// # Panics
+    /// When it does not end or does not get ready; its stderr is told.
+    pub fn restart(&mut self) {
+        self.begin_drain();
+        self.wait_exit(DEADLINE);
+        self.start_again();
+    }
+
+    /// Ends it as a power cut does and starts it again over what it left, at the same addresses. Two of these within a
+    /// minute make it fall back to the revision before.
+    ///
+    /// # Panics
+    /// When it does not get ready; its stderr is told.
+    pub fn crash(&mut self) {
+        self.process.kill();
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
+        let arguments = self.setup.run_arguments(self.folder.path(), self.admin);
+        self.process = self.setup.spawn(&arguments, self.folder.path(), self.status);
+        self.wait_ready();
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the report of a failing suite")]
-fn show(stderr: &str) {
-    let lines: Vec<&str> = stderr.lines().collect();
-    let last = &lines[lines.len().saturating_sub(60)..];
-    eprintln!("--- stderr of sluice, last {} of {} lines\n{}\n---", last.len(), lines.len(), last.join("\n"));
+/// A new file, renamed over the old one.
+pub(crate) fn rewrite(file: &Path, text: &str) {
+    let aside = file.with_extension("new");
+    fs::write(&aside, text).expect("a file in the folder");
+    fs::rename(&aside, file).expect("a rename in the folder");
+}
+
+/// The complete lines of the access log in this folder.
+pub(crate) fn access_log(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("access.log")).unwrap_or_default();
+    let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    complete.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"))).collect()
 }

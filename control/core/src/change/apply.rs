@@ -14,12 +14,18 @@
 //!   document, and with `take_weights` would move traffic that nobody spoke of.
 //! - A service that is gone is a matter of the pair, too.
 //!
+//! - A document that now says what is live takes nothing from anybody: it gets its weights back without being asked, unless they
+//!   are to end by themselves. So `sluice export` into a repository, and applying what it holds, ends a drift.
+//!
+//! A text that means what is applied and is written otherwise is stored: what operators read back is what they wrote last.
+//!
 //! Problems of the pair are told before conflicts of ownership: they need another text, which may settle both.
 //!
 //! **What `take_weights` takes**: the weights that were changed, and those that no longer fit. The others were not meant.
 
 use sluice_config::name::{ServiceName, VersionName};
 use sluice_config::overlay::LiveWeights;
+use sluice_config::share::Shares;
 use sluice_config::validated::{Service, Validated};
 use sluice_config::{Environment, Overlay, read_pair};
 
@@ -33,7 +39,7 @@ use crate::revision::Kind;
 ///
 /// # Errors
 /// [`Refusal::Problems`] when live weights name what it does not have, [`Refusal::Owned`] when it changes weights of others,
-/// [`Refusal::Unchanged`] when it means what is applied already (and no text is parked).
+/// [`Refusal::Unchanged`] when it is the text that is applied already (and none is parked).
 pub fn apply(
     head: Option<&Head>,
     written: &Written,
@@ -44,7 +50,7 @@ pub fn apply(
         None => Overlay::default(),
         Some(head) => merge(head, written, take_weights, environment)?,
     };
-    let same = head.filter(|head| head.written.digest == written.validated.digest);
+    let same = head.filter(|head| head.revision.document == written.document.key());
     if same.is_some_and(|head| head.revision.overlay == overlay && head.revision.parked.is_none()) {
         return Err(Refusal::Unchanged(Unchanged::Document));
     }
@@ -64,6 +70,9 @@ fn merge(head: &Head, written: &Written, take_weights: bool, environment: &Envir
         if take_weights {
             return changes.is_empty() && !unfit;
         }
+        if weights.until.is_none() && !changes.is_empty() && service.is_some_and(|service| agrees(weights, service)) {
+            return false;
+        }
         if !changes.is_empty() && !unfit {
             owned.push(conflict(name, weights, changes));
         }
@@ -73,6 +82,12 @@ fn merge(head: &Head, written: &Written, take_weights: bool, environment: &Envir
         read_pair(&written.document.source, environment, &overlay).map_err(Refusal::Problems)?;
     }
     if owned.is_empty() { Ok(overlay) } else { Err(Refusal::Owned(owned)) }
+}
+
+/// Whether the document says what is live already, as an exported one does: then it may have its weights back.
+fn agrees(weights: &LiveWeights, service: &Service) -> bool {
+    let said = Shares::of_weights(service.versions.iter().map(|one| (&one.name, u64::from(one.weight.get()))));
+    said.as_ref() == Some(&weights.shares)
 }
 
 fn find<'a>(document: &'a Validated, name: &ServiceName) -> Option<&'a Service> {

@@ -51,14 +51,14 @@ async fn drift(State(plane): State<Arc<Plane>>) -> Result<Response, Refused> {
 }
 
 async fn health(State(plane): State<Arc<Plane>>) -> Response {
-    let (status, health) = judged(&plane).await;
+    let (status, health) = judged(&plane);
     (status, told(health)).into_response()
 }
 
 /// The health of a control plane, and the status that tells it.
-pub(crate) async fn judged(plane: &Plane) -> (StatusCode, Health) {
+pub(crate) fn judged(plane: &Plane) -> (StatusCode, Health) {
     use sluice_config::health::Status::{Degraded, Healthy, Unhealthy};
-    let health = plane.health().await;
+    let health = plane.health();
     let status = match health.overall_status {
         Healthy | Degraded => StatusCode::OK,
         Unhealthy => StatusCode::SERVICE_UNAVAILABLE,

@@ -21,6 +21,8 @@ fn running() -> Watch {
     let live = crate::live::compile(RevisionId(1), document, None, &Metrics::new(1, SERIES_BUDGET)).unwrap();
     let watch = watch();
     watch.current.store(Some(Arc::new(live)));
+    assert!(watch.ready().is_err(), "its listeners are not open yet");
+    watch.ran(vec![]);
     watch
 }
 

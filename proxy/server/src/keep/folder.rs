@@ -144,12 +144,12 @@ impl Folder {
 
     fn write(&self, place: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
         let aside = place.with_extension(UNFINISHED);
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(bytes)?;
-        if durable {
-            file.sync_all()?;
+        let written = write_aside(&aside, bytes, durable).and_then(|()| fs::rename(&aside, place));
+        if written.is_err() {
+            // On a disk that is full it is in the way. If it cannot be removed either, the next start does.
+            let _ = fs::remove_file(&aside);
         }
-        fs::rename(&aside, place)?;
+        written?;
         if durable {
             File::open(&self.path)?.sync_all()?;
         }
@@ -174,6 +174,12 @@ impl Folder {
         }
         Ok(found)
     }
+}
+
+fn write_aside(aside: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(aside)?;
+    file.write_all(bytes)?;
+    if durable { file.sync_all() } else { Ok(()) }
 }
 
 fn read(path: PathBuf) -> Kept {

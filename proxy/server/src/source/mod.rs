@@ -98,8 +98,11 @@ impl Follower {
         loop {
             tokio::select! {
                 arrival = self.feed.next() => {
+                    let waited = self.intake.is_waiting();
                     self.take(arrival).await;
-                    again.set(sleep(pace(&mut rand::rng())));
+                    if !waited {
+                        again.set(sleep(pace(&mut rand::rng())));
+                    }
                 }
                 () = &mut again, if self.intake.is_waiting() => {
                     self.again().await;
@@ -170,6 +173,10 @@ impl Follower {
         };
         let (step, reason) = self.intake.take(order);
         tell_order(id, reason, self.intake.runs());
+        if reason == Reason::Known {
+            // What was refused before is not wanted any more.
+            self.watch.ran(self.stage.unknown_listeners());
+        }
         match step {
             Step::Try(attempt) => self.attempt(attempt).await,
             Step::Answer(reply) => {
@@ -251,7 +258,7 @@ impl Follower {
         }
     }
 
-    async fn answer(&mut self, reply: &Reply) {
+    async fn answer(&self, reply: &Reply) {
         if let Some(replies) = &self.replies {
             // Nobody listens any more when the connection or the control plane has ended; the proxy serves on.
             let _ = replies.send(serialise(reply)).await;

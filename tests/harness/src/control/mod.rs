@@ -213,11 +213,15 @@ impl Control {
 
     /// Waits until this revision is refused. Returns the problems, and whether the proxy tries it again.
     pub fn wait_nack(&self, revision: u64) -> (Vec<String>, bool) {
-        let is = |reply: &Reply| matches!(reply, Reply::Nack { id, .. } if id.0 == revision);
-        match self.wait_answer(&format!("a refusal of {revision}"), is) {
-            Reply::Nack { problems, retries, .. } => (problems, retries),
-            other => panic!("not a refusal: {other:?}"),
-        }
+        until(&format!("a refusal of {revision}"), || {
+            let nack = |reply| match reply {
+                Reply::Nack { id, problems, retries, .. } if id.0 == revision => Some((problems, retries)),
+                Reply::Hello(_) | Reply::Ack { .. } | Reply::Nack { .. } | Reply::Lost { .. } | Reply::Report(_) => {
+                    None
+                }
+            };
+            self.answers().into_iter().find_map(nack)
+        })
     }
 
     /// The fields of each request for a subscription so far.
@@ -250,10 +254,11 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shar
             match tls {
                 None => converse(stream, shared).await,
                 // What does not prove itself is turned away.
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => converse(stream, shared).await,
-                    Err(_) => {}
-                },
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        converse(stream, shared).await;
+                    }
+                }
             }
         });
     }
