@@ -15,13 +15,16 @@ export PATH := $(TOOLS)/bin:$(PATH):/usr/sbin
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-full lint unit doc-tests deny audit bench bench-peers bench-instructions properties fuzz clean
+.PHONY: help demo demo-fleet build test test-full lint unit doc-tests deny audit bench bench-fleet bench-peers bench-instructions properties fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## three regions, two versions and a live table (DEMO_ARGS="--for 30s")
 	$(RELEASE)/sluice demo $(DEMO_ARGS)
+
+demo-fleet: build ## a control plane and six proxies in three regions, a shift, a killed control plane (DEMO_ARGS="--for 40s")
+	$(RELEASE)/sluice demo --fleet $(DEMO_ARGS)
 
 build: ## the release binary
 	@.ci/packages build
@@ -65,6 +68,9 @@ $(TOOLS)/deny-$(CARGO_DENY_VERSION):
 
 bench: ## the core's calls, by criterion
 	$(CARGO) bench --locked -p sluice-benches $(BENCH_ARGS)
+
+bench-fleet: build ## a control plane and 100 proxies: shift to applied, sizes, starts (BENCH_ARGS="--only start")
+	$(CARGO) run --release --locked -p sluice-benches --bin bench-fleet -- --sluice $(RELEASE)/sluice $(BENCH_ARGS)
 
 bench-peers: build ## nginx, HAProxy and Sluice side by side (BENCH_ARGS="--connections 512")
 	@.ci/packages bench

@@ -1,7 +1,7 @@
 //! `sluice control`: the control plane alone, for proxies on other machines.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -71,13 +71,23 @@ pub(crate) fn run(args: &ControlArgs, color: Color) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// It cannot begin for another reason.
-pub(crate) async fn open(options: Options) -> anyhow::Result<Result<Control, Unsound>> {
+async fn open(options: Options) -> anyhow::Result<Result<Control, Unsound>> {
     let path = options.file.clone().unwrap_or_default();
     match Control::open(options).await {
         Ok(control) => Ok(Ok(control)),
-        Err(OpenError::Unreadable(why)) => Err(unreadable(&path, &why)),
-        Err(OpenError::Refused { content, problems }) => Ok(Err(Unsound { path, content, problems })),
-        Err(error) => Err(error).context("cannot start the control plane"),
+        Err(error) => refused(&path, error).map(Err),
+    }
+}
+
+/// Why a control plane cannot begin: a document that is not sound, or an error.
+///
+/// # Errors
+/// It is not the document.
+pub(crate) fn refused(path: &Path, error: OpenError) -> anyhow::Result<Unsound> {
+    match error {
+        OpenError::Unreadable(why) => Err(unreadable(path, &why)),
+        OpenError::Refused { content, problems } => Ok(Unsound { path: path.to_owned(), content, problems }),
+        error => Err(error).context("cannot start the control plane"),
     }
 }
 

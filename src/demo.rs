@@ -2,9 +2,11 @@
 
 mod client;
 mod fault;
+mod fleet;
 mod intended;
 mod load;
 mod origin;
+mod picture;
 mod plan;
 mod report;
 mod standing;
@@ -36,7 +38,7 @@ use fault::{Fail, Slow};
 use load::CONNECTIONS;
 use origin::Origins;
 use plan::{ROUND, SHORTEST, STORY};
-use report::{slack, summary};
+use report::{changes, slack, summary};
 use story::{Seen, Stage, play};
 use view::View;
 
@@ -47,8 +49,18 @@ pub(crate) struct DemoArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = length)]
     length: Option<Duration>,
     /// Threads that serve requests [default: one per core]
-    #[arg(long, value_name = "N", value_parser = workers, default_value_t = cores(), hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = workers,
+        default_value_t = cores(),
+        hide_default_value = true,
+        conflicts_with = "fleet"
+    )]
     workers: NonZeroUsize,
+    /// Instead of one proxy, a control plane and six proxies in three regions, each a process; takes at least 30s
+    #[arg(long)]
+    fleet: bool,
     /// Let origins answer late, such as us-east-1/v2=200ms; may be given more than once
     #[arg(long, value_name = "REGION/VERSION=TIME")]
     slow: Vec<Slow>,
@@ -74,6 +86,9 @@ fn length(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(args: &DemoArgs, color: Color) -> anyhow::Result<Exit> {
     // The view tells what happens; log lines in between would tear its table.
     args.log.start("error", color);
+    if args.fleet {
+        return fleet::run(args, color);
+    }
     let folder = tempfile::Builder::new().prefix("sluice-demo-").tempdir().context("cannot make a folder")?;
     let (web, status) = (Port::reserve()?, Port::reserve()?);
     let stage = Stage {
@@ -87,14 +102,21 @@ pub(crate) fn run(args: &DemoArgs, color: Color) -> anyhow::Result<Exit> {
     };
     std::fs::write(&stage.document, stage.text(STORY[0].weights)).context("cannot write the document")?;
     let proxy = start_proxy(args.workers, &stage)?;
-    let mut view = View::new(stage.document.clone(), color.stdout());
+    let mut view = View::new(color.stdout());
     view.finish(&announcement(&stage))?;
     let told = Cell::new(false);
     let seen = on_stage(&stage, &mut view, &proxy, &told);
     // What the proxy says of its end is nearer to the cause than what its clients say.
     stop(proxy, told.get())?;
     let seen = seen?;
-    view.finish(&summary(&seen.parts, &seen.tally, &seen.complaints, columns(), color.stdout()))?;
+    view.finish(&summary(
+        &seen.parts,
+        &changes(&seen.parts),
+        &seen.tally,
+        &seen.complaints,
+        columns(),
+        color.stdout(),
+    ))?;
     Ok(if seen.complaints.is_empty() { Exit::Done } else { Exit::Refused })
 }
 

@@ -97,9 +97,10 @@ fn prune(value: &mut Value, schema: &Value, root: &Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| prune(item, &schema["items"], root)),
         Value::Object(fields) => {
-            // A map whose keys are numbers is told by the pattern of its keys.
-            let patterns = schema["patternProperties"].as_object().and_then(|patterns| patterns.values().next());
-            let (known, others) = (&schema["properties"], patterns.unwrap_or(&schema["additionalProperties"]));
+            let known = &schema["properties"];
+            // A map with keys of a form has that instead of what others may be.
+            let patterned = schema["patternProperties"].as_object().and_then(|patterns| patterns.values().next());
+            let others = patterned.unwrap_or(&schema["additionalProperties"]);
             if *others == Value::Bool(false) {
                 fields.retain(|name, _| known.get(name).is_some());
             }

@@ -1,4 +1,4 @@
-//! A client of one keep-alive connection: HTTP/1.1, GET, answers of a stated length.
+//! A client of one keep-alive connection: HTTP/1.1, answers of a stated length.
 
 use std::io;
 use std::net::SocketAddr;
@@ -50,12 +50,37 @@ impl Client {
         Self { address, stream: None, buffer: Vec::new() }
     }
 
+    /// Asks this server from now on.
+    pub(super) fn turn_to(&mut self, address: SocketAddr) {
+        if self.address != address {
+            *self = Self::new(address);
+        }
+    }
+
     /// Asks once. There is no second attempt: what fails here failed.
     ///
     /// # Errors
     /// No connection, no whole answer, or not in time. The next request opens a new connection.
     pub(super) async fn get(&mut self, path: &str) -> io::Result<Answer> {
-        let answer = tokio::time::timeout(DEADLINE, self.exchange(path)).await;
+        self.ask(&self.request("GET", path, "", "")).await
+    }
+
+    /// Sends content of this media type, once.
+    ///
+    /// # Errors
+    /// As with [`get`](Self::get).
+    pub(super) async fn put(&mut self, path: &str, media_type: &str, content: &str) -> io::Result<Answer> {
+        let fields = format!("content-type: {media_type}\r\ncontent-length: {}\r\n", content.len());
+        self.ask(&self.request("PUT", path, &fields, content)).await
+    }
+
+    fn request(&self, method: &str, path: &str, fields: &str, content: &str) -> String {
+        let host = self.address;
+        format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: sluice-demo\r\n{fields}\r\n{content}")
+    }
+
+    async fn ask(&mut self, request: &str) -> io::Result<Answer> {
+        let answer = tokio::time::timeout(DEADLINE, self.exchange(request)).await;
         let answer = answer.unwrap_or_else(|_| Err(refusal("no answer in time")));
         let closes = |answer: &Answer| answer.field("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
         if answer.as_ref().map_or(true, closes) {
@@ -64,7 +89,7 @@ impl Client {
         answer
     }
 
-    async fn exchange(&mut self, path: &str) -> io::Result<Answer> {
+    async fn exchange(&mut self, request: &str) -> io::Result<Answer> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             none => {
@@ -73,7 +98,6 @@ impl Client {
                 none.insert(stream)
             }
         };
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nuser-agent: sluice-demo\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).await?;
         self.buffer.clear();
         loop {

@@ -78,7 +78,8 @@ fn is_plain(document: &Validated) -> bool {
         && document.regions.iter().all(|region| REGIONS.iter().any(|known| known.name == region.name.as_str()))
 }
 
-fn shares<const N: usize>(weights: [Option<u32>; N]) -> [f64; N] {
+/// The shares that weights give; of what is not there, none.
+pub(super) fn shares<const N: usize>(weights: [Option<u32>; N]) -> [f64; N] {
     let all: u32 = weights.iter().flatten().sum();
     weights.map(|weight| f64::from(weight.unwrap_or(0)) / f64::from(all.max(1)))
 }

@@ -1,6 +1,7 @@
 //! A gentle load: a fixed number of keep-alive clients that ask at a fixed rate, whatever the answers take.
 
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -9,10 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval_at, sleep};
 
-use super::client::Client;
-use super::tally::Tally;
+use super::client::{Answer, Client};
 
-/// Connections, and so the most requests that are under way at once.
+/// Connections of the demo of one proxy, and so the most requests that are under way at once.
 pub(super) const CONNECTIONS: u32 = 16;
 
 /// Requests a second over all connections.
@@ -22,18 +22,25 @@ const RATE: u32 = 500;
 /// the leaving.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Asks until `stop` is set; every request is counted.
-pub(super) async fn run(proxy: SocketAddr, tally: Rc<RefCell<Tally>>, stop: watch::Receiver<bool>) {
+/// Which proxy a client asks. It looks before each request.
+pub(super) type Target = Rc<Cell<SocketAddr>>;
+
+/// Takes down a request: who was asked, the answer, and how long it took.
+pub(super) type Record = Rc<dyn Fn(SocketAddr, &io::Result<Answer>, Duration)>;
+
+/// Asks with one client for each target until `stop` is set; every request is recorded.
+pub(super) async fn run(targets: Vec<Target>, record: Record, stop: watch::Receiver<bool>) {
     let mut clients = JoinSet::new();
-    for number in 0..CONNECTIONS {
-        let offset = Duration::from_secs(1) * number / RATE;
-        clients.spawn_local(ask(Client::new(proxy), offset, tally.clone(), stop.clone()));
+    let period = Duration::from_secs(1) * targets.len() as u32 / RATE;
+    for (number, target) in targets.into_iter().enumerate() {
+        let offset = Duration::from_secs(1) * number as u32 / RATE;
+        clients.spawn_local(ask(target, [offset, period], record.clone(), stop.clone()));
     }
     while clients.join_next().await.is_some() {}
 }
 
-async fn ask(mut client: Client, offset: Duration, tally: Rc<RefCell<Tally>>, mut stop: watch::Receiver<bool>) {
-    let period = Duration::from_secs(1) * CONNECTIONS / RATE;
+async fn ask(target: Target, [offset, period]: [Duration; 2], record: Record, mut stop: watch::Receiver<bool>) {
+    let mut client = Client::new(target.get());
     let mut ticks = interval_at(tokio::time::Instant::now() + offset, period);
     loop {
         tokio::select! {
@@ -41,13 +48,14 @@ async fn ask(mut client: Client, offset: Duration, tally: Rc<RefCell<Tally>>, mu
             _ = stop.wait_for(|stop| *stop) => return,
             _ = ticks.tick() => {}
         }
-        let began = Instant::now();
+        let (proxy, began) = (target.get(), Instant::now());
+        client.turn_to(proxy);
         let answer = client.get("/").await;
         let latency = began.elapsed();
         if answer.is_err() && leaving(&mut stop).await {
             return;
         }
-        tally.borrow_mut().add(Instant::now(), &answer, latency);
+        record(proxy, &answer, latency);
     }
 }
 

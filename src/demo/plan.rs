@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(super) struct Region {
     pub(super) name: &'static str,
     role: &'static str,
-    weight: u32,
+    pub(super) weight: u32,
 }
 
 /// The regions, with their weights in percent.
@@ -40,9 +40,11 @@ pub(super) struct Phase {
     /// Short, for tables.
     pub(super) name: &'static str,
     /// What happens.
-    told: &'static str,
+    pub(super) told: &'static str,
     /// What happens where the document is the user's, and so is not written.
-    told_edited: &'static str,
+    pub(super) told_edited: &'static str,
+    /// Who follows what happens.
+    pub(super) follower: &'static str,
     /// Of the versions, in percent.
     pub(super) weights: [u32; 2],
     /// The region without origins, if any.
@@ -50,6 +52,8 @@ pub(super) struct Phase {
     /// Of the round, in percent.
     pub(super) length: u32,
 }
+
+const PROXY: &str = "the proxy";
 
 const EDITED: &str = "the document was edited: it stays as it is, and so do the shares it asks for";
 
@@ -59,6 +63,7 @@ pub(super) const STORY: [Phase; 4] = [
         name: "steady",
         told: "traffic flows to three regions; 5 % of it tries v2",
         told_edited: EDITED,
+        follower: PROXY,
         weights: [95, 5],
         lost: None,
         length: 20,
@@ -67,6 +72,7 @@ pub(super) const STORY: [Phase; 4] = [
         name: "shift",
         told: "the document is rewritten: v2 gets 25 %",
         told_edited: EDITED,
+        follower: PROXY,
         weights: [75, 25],
         lost: None,
         length: 23,
@@ -75,6 +81,7 @@ pub(super) const STORY: [Phase; 4] = [
         name: "region lost",
         told: "all origins of us-west-2 die: its traffic moves, its endpoints go out",
         told_edited: "all origins of us-west-2 die: its traffic moves, its endpoints go out",
+        follower: PROXY,
         weights: [75, 25],
         lost: Some(1),
         length: 29,
@@ -83,6 +90,7 @@ pub(super) const STORY: [Phase; 4] = [
         name: "region back",
         told: "the origins of us-west-2 are back: after two good probes so is its traffic",
         told_edited: "the origins of us-west-2 are back: after two good probes so is its traffic",
+        follower: PROXY,
         weights: [75, 25],
         lost: None,
         length: 28,
@@ -104,13 +112,12 @@ impl Phase {
 /// The ports of the endpoints, by region and version.
 pub(super) type Ports = [[[u16; ENDPOINTS]; VERSIONS.len()]; REGIONS.len()];
 
-/// The demo's document, to be read and edited.
+/// The demo's document.
 pub(super) fn document(web: u16, ports: &Ports, weights: [u32; 2]) -> String {
     let regions: String = REGIONS.iter().map(region_line).collect();
     let versions: String = (0..VERSIONS.len()).map(|version| version_lines(version, weights[version], ports)).collect();
     format!(
-        "# The document of `sluice demo`. Change a weight while it runs: it takes effect within a second.\n\
-         listeners:\n  - {{ name: web, address: \"127.0.0.1:{web}\" }}\n\
+        "listeners:\n  - {{ name: web, address: \"127.0.0.1:{web}\" }}\n\
          regions:\n{regions}\
          services:\n  - name: shop\n\
          \x20   health_check: {{ http: {{ path: /healthz }}, interval: {}s, timeout: 500ms, failure_threshold: 3, recovery_threshold: 2 }}\n\

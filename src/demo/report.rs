@@ -49,7 +49,7 @@ impl Part {
             return found;
         }
         if self.followed.is_none() {
-            found.push(format!("{name}: the proxy had not followed when the part ended"));
+            found.push(format!("{name}: {} had not followed when the part ended", self.phase.follower));
         }
         if let Some(Shares { regions, versions }) = self.intended {
             let names = REGIONS.each_ref().map(|region| region.name);
@@ -71,9 +71,10 @@ impl Part {
     }
 }
 
-/// The tables at the end, in lines of so many columns, if that is bounded.
+/// The tables at the end and what is told below them, in lines of so many columns, if that is bounded.
 pub(super) fn summary(
     parts: &[Part],
+    told: &[String],
     tally: &Tally,
     complaints: &[String],
     columns: Option<usize>,
@@ -82,7 +83,7 @@ pub(super) fn summary(
     let mut lines = vec![String::new()];
     lines.extend(tables(parts, columns, paint));
     lines.push(String::new());
-    let mut text = changes(parts);
+    let mut text = told.to_vec();
     text.push(total(tally));
     let judged = parts.iter().all(Part::is_judged);
     text.extend(verdict(tally, complaints, judged, paint));
@@ -90,7 +91,8 @@ pub(super) fn summary(
     lines
 }
 
-fn changes(parts: &[Part]) -> Vec<String> {
+/// How long the region took to go and to come back.
+pub(super) fn changes(parts: &[Part]) -> Vec<String> {
     let mut lines = Vec::new();
     let lost = parts.iter().find(|part| part.phase.lost.is_some());
     let back = parts.iter().skip_while(|part| part.phase.lost.is_none()).find(|part| part.phase.lost.is_none());
@@ -210,7 +212,8 @@ pub(super) fn latency(count: &Count, quantile: f64) -> String {
     }
 }
 
-fn seconds(time: Duration) -> String {
+/// A time in seconds.
+pub(super) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
@@ -276,7 +279,7 @@ mod tests {
         let outcomes = [Outcome::Answered(Origin { region: 0, version: 0 }), Outcome::Failed, Outcome::Failed];
         outcomes.into_iter().for_each(|outcome| tally.all.add(outcome, Duration::from_micros(700)));
         let complaints = parts[1].complaints(50);
-        let lines = |columns| summary(&parts, &tally, &complaints, columns, Color::Never.stdout());
+        let lines = |columns| summary(&parts, &changes(&parts), &tally, &complaints, columns, Color::Never.stdout());
         insta::assert_snapshot!(lines(None).join("\n"));
         assert_eq!(lines(Some(200)), lines(None));
         let narrow = lines(Some(80));

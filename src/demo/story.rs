@@ -1,6 +1,6 @@
 //! Plays the story: changes the world, waits until the proxy has followed, and counts what clients saw meanwhile.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,23 +15,28 @@ use super::client::Client;
 use super::intended::Intended;
 use super::load;
 use super::origin::Origins;
+use super::picture::Shares;
 use super::plan::{Phase, REGIONS, STORY, document};
-use super::report::Part;
+use super::report::{Part, seconds};
 use super::standing::Standing;
 use super::tally::Tally;
 use super::view::View;
 
 /// Between two readings of the proxy's status.
-const STATUS_PERIOD: Duration = Duration::from_millis(100);
+pub(super) const STATUS_PERIOD: Duration = Duration::from_millis(100);
 
 /// Between two drawings.
-const VIEW_PERIOD: Duration = Duration::from_millis(500);
+pub(super) const VIEW_PERIOD: Duration = Duration::from_millis(500);
 
 /// Within this time the proxy listens and has probed every endpoint.
 const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Complaints that an endless demo remembers.
-const MAX_COMPLAINTS: usize = 20;
+pub(super) const MAX_COMPLAINTS: usize = 20;
+
+/// For whom the document is opened.
+const COMMENT: &str =
+    "# The document of `sluice demo`. Change a weight while it runs: it takes effect within a second.\n";
 
 /// What the story is played on.
 pub(super) struct Stage {
@@ -50,7 +55,7 @@ pub(super) struct Stage {
 impl Stage {
     /// The story's document with these weights.
     pub(super) fn text(&self, weights: [u32; 2]) -> String {
-        document(self.web.port(), self.origins.ports(), weights)
+        COMMENT.to_owned() + &document(self.web.port(), self.origins.ports(), weights)
     }
 }
 
@@ -86,7 +91,11 @@ pub(super) async fn play(stage: &Stage, view: &mut View, stop: &watch::Sender<bo
         seen: Seen::default(),
     };
     player.ready().await?;
-    let load = tokio::task::spawn_local(load::run(stage.web, tally.clone(), stop.subscribe()));
+    let targets = (0..load::CONNECTIONS).map(|_| Rc::new(Cell::new(stage.web))).collect();
+    let counted = tally.clone();
+    let record: load::Record =
+        Rc::new(move |_, answer, latency| counted.borrow_mut().add(Instant::now().into_std(), answer, latency));
+    let load = tokio::task::spawn_local(load::run(targets, record, stop.subscribe()));
     let played = player.rounds().await;
     stop.send_replace(true);
     load.await.context("the load ended early")?;
@@ -210,7 +219,7 @@ impl Player<'_> {
     fn tell(&mut self, phase: &Phase, followed: Option<Duration>) -> io::Result<()> {
         match followed {
             Some(took) => {
-                self.view.say(&format!("{}: the proxy has followed after {:.1} s", phase.name, took.as_secs_f64()))
+                self.view.say(&format!("{}: {} has followed after {}", phase.name, phase.follower, seconds(took)))
             }
             None => Ok(()),
         }
@@ -234,7 +243,8 @@ impl Player<'_> {
                 () = sleep_until(end) => return Ok(false),
                 _ = self.frames.tick() => {
                     self.intended.refresh();
-                    self.view.show(&self.tally.borrow(), &standing)?;
+                    let shares = Shares { intended: &self.intended, tally: &self.tally.borrow(), standing: &standing };
+                    self.view.show(&shares)?;
                 }
                 _ = self.standing.changed() => {}
             }

@@ -1,18 +1,21 @@
 //! What is shown while the demo runs: on a terminal a table that is drawn again and again, elsewhere a line now and then.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::intended::Intended;
-use super::plan::{REGION_ENDPOINTS, REGIONS, VERSIONS};
-use super::report::{beside, failed, latency, percent};
-use super::standing::Standing;
-use super::tally::Tally;
-use crate::terminal::{Cell, Paint, Table, Tone, columns, rows, width, wrap};
+use crate::terminal::{Paint, columns, rows, wrap};
 
 /// Between two lines where there is no terminal.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How things are.
+pub(super) trait Picture {
+    /// On a terminal of so many columns, at this time of the demo.
+    fn lines(&self, clock: &str, columns: usize, paint: Paint) -> Vec<String>;
+
+    /// In one line, where there is no terminal.
+    fn line(&self) -> String;
+}
 
 /// The screen, or what stands in for it.
 #[derive(Debug)]
@@ -20,16 +23,15 @@ pub(super) struct View {
     paint: Paint,
     began: Instant,
     told: Instant,
-    intended: Intended,
     /// The lines at the end of the screen that the next drawing replaces.
     drawn: Vec<String>,
 }
 
 impl View {
-    /// A view of the document at `path`.
-    pub(super) fn new(path: PathBuf, paint: Paint) -> Self {
+    /// An empty one.
+    pub(super) fn new(paint: Paint) -> Self {
         let now = Instant::now();
-        Self { paint, began: now, told: now, intended: Intended::new(path), drawn: Vec::new() }
+        Self { paint, began: now, told: now, drawn: Vec::new() }
     }
 
     /// Tells an event. It stays on the screen.
@@ -54,17 +56,14 @@ impl View {
     ///
     /// # Errors
     /// Nobody reads any more.
-    pub(super) fn show(&mut self, tally: &Tally, standing: &Standing) -> io::Result<()> {
+    pub(super) fn show(&mut self, picture: &impl Picture) -> io::Result<()> {
         if let Some(columns) = columns() {
-            self.intended.refresh();
-            let lines = self.lines(tally, standing, columns);
+            let lines = picture.lines(&self.clock(), columns, self.paint);
             self.replace(&self.drawn, &lines)?;
             self.drawn = lines;
         } else if self.told.elapsed() >= LINE_PERIOD {
             self.told = Instant::now();
-            self.intended.refresh();
-            let line = self.line(tally, standing);
-            self.say(&line)?;
+            self.say(&picture.line())?;
         }
         Ok(())
     }
@@ -91,90 +90,8 @@ impl View {
         out.flush()
     }
 
-    fn lines(&self, tally: &Tally, standing: &Standing, columns: usize) -> Vec<String> {
-        let (recent, rate) = tally.recent();
-        let mut table = Table::new(&["", ">ENDPOINTS IN", ">INTENDED %", ">OBSERVED %"]);
-        let shares = self.intended.shares(|region| standing.healthy[region] > 0);
-        for (at, (region, count)) in REGIONS.iter().zip(recent.by_region()).enumerate() {
-            let share = shares.map(|shares| shares.regions[at]);
-            let observed = percent(count, recent.answered()).into();
-            table.row([region.name.into(), endpoints(standing.healthy[at]), intended(share), observed]);
-        }
-        for (at, (version, count)) in VERSIONS.iter().zip(recent.by_version()).enumerate() {
-            let share = shares.map(|shares| shares.versions[at]);
-            let observed = percent(count, recent.answered()).into();
-            table.row([format!("shop {version}").into(), Cell::default(), intended(share), observed]);
-        }
-        let mut lines = vec![String::new()];
-        lines.extend(table.lines(self.paint));
-        let (p50, p99) = (latency(&recent, 0.5), latency(&recent, 0.99));
-        let now = format!("{}  {rate:.0} requests/s, p50 {p50}, p99 {p99} (last 3 s)", self.clock());
-        let failed = failed(tally.all.failed).painted(self.paint);
-        let all = format!("{} in all, {failed} failed; revision {}", tally.all.requests, standing.revision);
-        lines.extend(joined(now, &all, columns));
-        lines
-    }
-
-    fn line(&self, tally: &Tally, standing: &Standing) -> String {
-        let (recent, rate) = tally.recent();
-        let all = recent.answered();
-        let intended = self.intended.shares(|region| standing.healthy[region] > 0);
-        let regions = REGIONS.iter().zip(recent.by_region()).enumerate();
-        let regions = regions
-            .map(|(at, (region, count))| pair(region.name, intended.map(|shares| shares.regions[at]), count, all));
-        let versions = VERSIONS.iter().zip(recent.by_version()).enumerate();
-        let versions = versions
-            .map(|(at, (version, count))| pair(version, intended.map(|shares| shares.versions[at]), count, all));
-        let shares: Vec<String> = regions.chain(versions).collect();
-        let endpoints = standing.healthy.map(|healthy| healthy.to_string()).join("+");
-        format!(
-            "{rate:.0}/s, failed {}, p50 {}, p99 {}, endpoints in {endpoints}, observed % (intended): {}",
-            tally.all.failed,
-            latency(&recent, 0.5),
-            latency(&recent, 0.99),
-            shares.join(", "),
-        )
-    }
-
     fn clock(&self) -> String {
         let seconds = self.began.elapsed().as_secs();
         format!("{:02}:{:02}", seconds / 60, seconds % 60)
-    }
-}
-
-/// In one line, or in two where one has no room.
-fn joined(now: String, all: &str, columns: usize) -> Vec<String> {
-    let line = format!("{now}; {all}");
-    if width(&line) <= columns { vec![line] } else { vec![now, format!("       {all}")] }
-}
-
-fn pair(name: &str, share: Option<f64>, count: u64, all: u64) -> String {
-    format!("{name} {}", beside(&percent(count, all), share))
-}
-
-fn intended(share: Option<f64>) -> Cell {
-    share.map_or_else(|| "edited".into(), |share| format!("{:.1}", share * 100.0).into())
-}
-
-fn endpoints(healthy: usize) -> Cell {
-    let tone = if healthy == REGION_ENDPOINTS { Tone::Good } else { Tone::Bad };
-    Cell::new(format!("{healthy}/{REGION_ENDPOINTS}"), tone)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::terminal::Color;
-
-    #[test]
-    fn every_line_has_room_on_a_small_terminal() {
-        let view = View::new(PathBuf::new(), Color::Always.stdout());
-        let standing = Standing { revision: 1_000, healthy: [4, 0, 4] };
-        let mut tally = Tally::default();
-        tally.all.requests = 1_000_000;
-        tally.all.failed = 1_000_000;
-        let small = view.lines(&tally, &standing, 80);
-        assert_eq!(rows(&small, 80), small.len(), "{small:?}");
-        assert_eq!(view.lines(&tally, &standing, 200).len() + 1, small.len());
     }
 }

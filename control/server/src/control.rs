@@ -110,6 +110,18 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+impl OpenError {
+    /// Whether it is the store alone that cannot be used, and no other process uses it.
+    #[must_use]
+    pub const fn is_store_gone(&self) -> bool {
+        match self {
+            Self::Store(sqlite::OpenError::InUse { .. }) => false,
+            Self::Store(_) | Self::Failed(_) => true,
+            Self::Unreadable(_) | Self::Refused { .. } | Self::OtherFile { .. } | Self::Admin(..) => false,
+        }
+    }
+}
+
 impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> Self {
         Self::Failed(error)

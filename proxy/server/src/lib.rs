@@ -41,6 +41,7 @@ pub mod status;
 mod upstream;
 mod worker;
 
+pub use health::HealthSource;
 pub use listener::BindError;
 pub use process::{Options, RunError, Source, run};
 pub use upstream::DialError;

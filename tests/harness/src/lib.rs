@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod origin;
 pub mod shares;
 pub mod sluice;
+pub mod subscribers;
 pub mod tool;
 pub mod wait;
 
@@ -41,4 +42,5 @@ pub use origin::Origin;
 pub use process::Process;
 pub use sluice::{Ran, Sluice};
 pub use status::Status;
+pub use subscribers::Subscribers;
 pub use turn::Turn;

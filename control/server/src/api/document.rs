@@ -14,14 +14,11 @@ use sluice_control_core::plan::Plan;
 
 use super::answer::{text, told_at};
 use super::error::Refused;
-use super::operation::{Content, Operation, json};
+use super::operation::{Content, Operation, YAML, json};
 use super::request::{Query, Terms, Text};
 use super::view::Changed;
 use crate::plane::Plane;
 use crate::reconcile::Intent;
-
-/// The media type of documents.
-const YAML: &str = "application/yaml";
 
 pub(super) fn operations() -> Vec<Operation> {
     let dry = schema!({"type": "boolean", "default": false});
@@ -36,24 +33,24 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .query("revision", schema!({"type": "integer", "minimum": 1}), "That of this revision instead of the head's.")
         .query("form", form_schema(), "As it was written, as JSON with its variables filled in, or with every default.")
-        .answers(Content::Text(YAML))
+        .answers(Content::Document)
         .refuses(&[StatusCode::NOT_FOUND, StatusCode::CONFLICT]),
         Operation::new((Method::PUT, "/v1/document"), Action::Apply, "putDocument", APPLY, put)
             .query("take_weights", take(), TAKE)
             .query("dry_run", dry, "Tell whether it would be done, and do nothing.")
             .query("reason", schema!({"type": "string", "maxLength": 500}), "Why.")
-            .takes(Content::Text(YAML))
+            .takes(Content::Document)
             .answers(json::<Changed>())
             .at_most(sluice_config::limit::BYTES)
             .changes(),
         Operation::new((Method::POST, "/v1/plan"), Action::Plan, "planDocument", PLAN, plan)
             .query("take_weights", take(), TAKE)
-            .takes(Content::Text(YAML))
+            .takes(Content::Document)
             .answers(json::<Plan>())
             .at_most(sluice_config::limit::BYTES)
             .refuses(&[StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY]),
         Operation::new((Method::GET, "/v1/export"), Action::Read, "exportDocument", EXPORT, export)
-            .answers(Content::Text(YAML))
+            .answers(Content::Document)
             .refuses(&[StatusCode::CONFLICT]),
     ]
 }
@@ -78,6 +75,7 @@ fn form_schema() -> serde_json::Value {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Which {
     revision: Option<RevisionId>,
     #[serde(default)]

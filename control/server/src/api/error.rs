@@ -151,7 +151,7 @@ impl From<Refusal> for Refused {
 const fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Owned(_) => StatusCode::CONFLICT,
-        Refusal::NoService { .. } => StatusCode::NOT_FOUND,
+        Refusal::NoService { .. } | Refusal::NoOverride(_) => StatusCode::NOT_FOUND,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

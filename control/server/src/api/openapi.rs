@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use sluice_control_core::access::{Action, Role, allows};
 
 use super::error::{PROBLEM_JSON, Refused};
-use super::operation::{Content, Operation, Parameter};
+use super::operation::{Content, Operation, Parameter, YAML};
 
 /// The description as JSON text: the committed file `docs/reference/openapi.json`.
 #[must_use]
@@ -22,7 +22,8 @@ pub fn openapi() -> String {
         path[operation.method.as_str().to_ascii_lowercase()] = describe(&operation, &mut generator);
     }
     let refused = generator.subschema_for::<Refused>();
-    let schemas: Value = generator.take_definitions(true).into();
+    let mut schemas = generator.take_definitions(true);
+    schemas.extend(document_schemas());
     let description = json!({
         "openapi": "3.1.0",
         "info": {
@@ -57,7 +58,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     if !operation.parameters.is_empty() {
         described["parameters"] = operation.parameters.iter().map(parameter).collect();
     }
-    if let Some(content) = content(operation.takes, generator) {
+    if let Some(content) = taken(operation.takes, generator) {
         described["requestBody"] = json!({ "required": true, "content": content });
     }
     if operation.action.is_none() {
@@ -90,9 +91,39 @@ fn parameter(parameter: &Parameter) -> Value {
 fn content(content: Content, generator: &mut SchemaGenerator) -> Option<Value> {
     match content {
         Content::Json(schema) => Some(json!({ "application/json": { "schema": schema(generator) } })),
+        Content::Document => Some(json!({ YAML: { "schema": { "type": "object" } } })),
         Content::Text(media_type) => Some(json!({ media_type: { "schema": { "type": "string" } } })),
         Content::None => None,
     }
+}
+
+/// What is taken is described more exactly than what is told: a document that follows a file may have variables in it,
+/// where its schema has numbers.
+fn taken(takes: Content, generator: &mut SchemaGenerator) -> Option<Value> {
+    match takes {
+        Content::Document => Some(json!({ YAML: { "schema": { "$ref": format!("{COMPONENTS}{DOCUMENT}") } } })),
+        Content::Json(_) | Content::Text(_) | Content::None => content(takes, generator),
+    }
+}
+
+/// Where components refer to each other, and what the document's schema is called among them.
+const COMPONENTS: &str = "#/components/schemas/";
+const DOCUMENT: &str = "Document";
+
+/// The document's own schema, its parts beside it.
+fn document_schemas() -> Map<String, Value> {
+    let text = serde_json::to_string(&sluice_config::json_schema()).expect("a schema has text keys only");
+    let moved = text.replace("#/$defs/", &format!("{COMPONENTS}{DOCUMENT}."));
+    let mut document: Map<String, Value> = serde_json::from_str(&moved).expect("only names in it were changed");
+    document.remove("$schema");
+    let parts = match document.remove("$defs") {
+        Some(Value::Object(parts)) => parts,
+        _ => Map::new(),
+    };
+    let mut schemas: Map<String, Value> =
+        parts.into_iter().map(|(name, part)| (format!("{DOCUMENT}.{name}"), part)).collect();
+    schemas.insert(DOCUMENT.to_owned(), document.into());
+    schemas
 }
 
 fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {

@@ -10,11 +10,16 @@ use sluice_control_core::access::Action;
 
 use crate::plane::Plane;
 
+/// The media type of documents.
+pub(crate) const YAML: &str = "application/yaml";
+
 /// What an answer's or a request's content is.
 #[derive(Clone, Copy)]
 pub(crate) enum Content {
     /// JSON of this shape.
     Json(fn(&mut SchemaGenerator) -> Schema),
+    /// A document, in YAML or JSON.
+    Document,
     /// Text of this media type.
     Text(&'static str),
     /// Nothing.

@@ -93,9 +93,10 @@ struct Page {
 
 async fn list(State(plane): State<Arc<Plane>>, Query(page): Query<Page>) -> Result<Response, Refused> {
     let limit = page.limit.unwrap_or(PAGE);
-    if !(1..=MOST).contains(&limit) {
-        let refused = Refused::new(StatusCode::BAD_REQUEST, "malformed-query", format!("a limit is 1 to {MOST}"));
-        return Err(refused);
+    let in_range = (1..=MOST).contains(&limit) && page.before.is_none_or(|before| i64::try_from(before.0).is_ok());
+    if !in_range {
+        let detail = format!("a limit is 1 to {MOST}, and `before` the number of a revision");
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "malformed-query", detail));
     }
     let found = plane.store().list(page.before, limit).await?;
     let revisions: Vec<Revision> = found.iter().map(|revision| revision.as_ref().clone()).collect();

@@ -291,7 +291,7 @@ async fn an_override_needs_a_time_and_a_reason_and_is_lifted_by_its_number() {
     let (status, done) = world.send(lay(), &order.to_string()).await;
     assert_eq!((status, &done["revision"]["kind"]), (StatusCode::OK, &json!("override")));
     assert_eq!(world.get("/v1/overrides").await["overrides"]["2"]["action"], "freeze");
-    assert_eq!(world.send(Request::delete("/v1/overrides/7"), "").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(world.send(Request::delete("/v1/overrides/7"), "").await.0, StatusCode::NOT_FOUND);
     assert_eq!(world.send(Request::delete("/v1/overrides/2"), "").await.0, StatusCode::OK);
     assert_eq!(world.get("/v1/overrides").await["overrides"], json!({}));
 }

@@ -53,7 +53,7 @@ pub enum Mode {
 pub struct File {
     /// Its path.
     pub path: String,
-    /// Whether what it holds is what was last applied.
+    /// Whether what it holds is applied: not while it is refused, declined, parked or held back by a freeze.
     pub accepted: bool,
     /// Why not, or how it stands, in words.
     pub standing: String,
@@ -195,7 +195,7 @@ pub struct Pool {
 #[serde(deny_unknown_fields)]
 pub struct ShiftRequest {
     /// The shares of the versions that are named. The others keep their ratio in what is left.
-    #[schemars(with = "BTreeMap<String, Share>")]
+    #[schemars(with = "BTreeMap<String, Share>", extend("minProperties" = 1))]
     pub shares: BTreeMap<VersionName, Share>,
     /// How long; then the weights before it come back. Absent: they stay.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]

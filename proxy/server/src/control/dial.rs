@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use super::ControlUrl;
 use super::credentials::Credentials;
 use super::failure::Failure;
 
-/// For the whole way to an answer: name, connection, TLS, the head of the response.
+/// For the way to a connection (name, TCP, TLS), and again for the head of the response on it.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Between two pings, and for the answer to one: a control plane that is gone is noticed within 15 s.
@@ -39,15 +40,19 @@ const REFUSAL: usize = 64 << 10;
 /// Messages are lines of JSON, both ways.
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// A subscription that was accepted.
+/// A subscription that was asked for. It is answered only when the control plane has read who asks, so the first line
+/// must not wait for the answer.
 pub(super) struct Subscription {
     /// The lines to the control plane.
     pub(super) out: Sender<Bytes>,
-    /// The lines from it.
-    pub(super) body: Incoming,
+    /// Its answer.
+    pub(super) answer: Answer,
     /// Drives the connection; it ends with this.
     _connection: AbortOnDropHandle<()>,
 }
+
+/// The lines from the control plane, once it has accepted.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Incoming, Failure>> + Send>>;
 
 /// Subscribes.
 pub(super) async fn subscribe(url: &ControlUrl, credentials: &Credentials) -> Result<Subscription, Failure> {
@@ -108,11 +113,13 @@ where
         let _ = connection.await;
     }));
     let (out, body) = Channel::<Bytes, Infallible>::new(1);
-    let response = requests.send_request(request(url, credentials, body)).await.map_err(Failure::Http)?;
-    if response.status() == StatusCode::OK {
-        return Ok(Subscription { out, body: response.into_body(), _connection: connection });
-    }
-    Err(refusal(response).await)
+    let response = requests.send_request(request(url, credentials, body));
+    let answer = Box::pin(async move {
+        let response = tokio::time::timeout(DEADLINE, response).await.map_err(|_| Failure::Timeout)?;
+        let response = response.map_err(Failure::Http)?;
+        if response.status() == StatusCode::OK { Ok(response.into_body()) } else { Err(refusal(response).await) }
+    });
+    Ok(Subscription { out, answer, _connection: connection })
 }
 
 fn request(

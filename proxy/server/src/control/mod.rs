@@ -84,8 +84,6 @@ impl Subscriber {
             Err(failure) => return (failure, Duration::ZERO),
         };
         let begun = Instant::now();
-        self.series.opened();
-        tracing::info!(control = %self.options.url, "connected to the control plane");
         (self.converse(credentials, subscription).await, begun.elapsed())
     }
 
@@ -110,15 +108,15 @@ impl Subscriber {
         if self.arrivals.send(Arrival::Opened(replies)).await.is_err() {
             return Failure::Leaving;
         }
-        let mut inbox = Inbox { lines: Lines::new(LONGEST), body: subscription.body };
-        let mut waiting = None;
+        let (mut inbox, mut waiting) = (None, None);
         loop {
             let end = tokio::select! {
                 reply = outgoing.recv() => match reply {
                     Some(reply) => send(&mut subscription.out, reply).await,
                     None => Err(Failure::Leaving),
                 },
-                order = inbox.order(), if waiting.is_none() => order.map(|order| waiting = Some(order)),
+                body = &mut subscription.answer, if inbox.is_none() => body.map(|body| inbox = Some(self.accepted(body))),
+                order = order(&mut inbox), if waiting.is_none() => order.map(|order| waiting = Some(order)),
                 permit = self.arrivals.reserve(), if waiting.is_some() => match (permit, waiting.take()) {
                     (Ok(permit), Some(order)) => { permit.send(Arrival::Order(order)); Ok(()) }
                     (Ok(_), None) => Ok(()),
@@ -130,6 +128,12 @@ impl Subscriber {
                 return failure;
             }
         }
+    }
+
+    fn accepted(&self, body: Incoming) -> Inbox {
+        self.series.opened();
+        tracing::info!(control = %self.options.url, "connected to the control plane");
+        Inbox { lines: Lines::new(LONGEST), body }
     }
 
     /// Reads the token again. One that has changed needs a connection of its own.
@@ -175,6 +179,14 @@ impl Inbox {
                 self.lines.push(bytes);
             }
         }
+    }
+}
+
+/// The next message. There is none before the subscription is accepted.
+async fn order(inbox: &mut Option<Inbox>) -> Result<Order, Failure> {
+    match inbox {
+        Some(inbox) => inbox.order().await,
+        None => std::future::pending().await,
     }
 }
 
