@@ -83,7 +83,10 @@ impl Service {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let document = Arc::new(DocumentSeries::default());
         let (data, told) = (options.folder.clone(), Arc::clone(&document));
-        let stands = Stands(Arc::new(move |standing: Standing| told.set(standing.accepted, standing.refused)));
+        let stands = move |standing: Standing| {
+            told.set(standing.accepted && standing.held_back.is_none(), standing.refused);
+        };
+        let stands = Stands(Arc::new(stands));
         let path = options.file.clone().unwrap_or_default();
         let control = match runtime.block_on(Control::open(Options { stands: Some(stands), ..options })) {
             Ok(control) => Half::Open(Box::new(control), runtime),

@@ -349,7 +349,7 @@ fn a_control_plane_that_stalls_holds_up_nothing_that_is_served() {
     stage.control.send_part(&half[..half.len() / 2]);
     (0..20).for_each(|_| assert_eq!(stage.answers(), "v1"));
     assert_eq!(stage.proxy.metric("sluice_control_connected", &[]), 1.0);
-    stage.control.send_part(&format!("{}\n", &half[half.len() / 2..]));
+    stage.control.send_part(format!("{}\n", &half[half.len() / 2..]));
     stage.control.wait_ack(2);
 }
 

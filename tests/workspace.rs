@@ -51,7 +51,7 @@ const KNOWN_ONLY_IN: &[(&str, &[&str])] = &[
     ("hyper", &["sluice-proxy", "sluice-control", "sluice"]),
     ("axum", &["sluice-control"]),
     ("rusqlite", &["sluice-control"]),
-    ("prometheus", &["sluice-proxy"]),
+    ("prometheus", &["sluice-proxy", "sluice-control"]),
 ];
 
 /// What a core's own clippy.toml must ban besides the bans of the root's.

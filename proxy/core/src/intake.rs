@@ -8,7 +8,7 @@
 //! pointed this proxy at another store.
 //!
 //! **A delta is a difference to what was sent before on the same connection**, whether that ran or not, so the last
-//! revision that came is kept beside the one that runs. What a delta makes and is not sound, or not what was announced,
+//! revision that came is kept beside the one that runs; the first on a connection is one to what runs, as the proxy said. What a delta makes and is not sound, or not what was announced,
 //! may be the delta's fault or the revision's. The proxy cannot tell, so it says [`Reply::Lost`] and the whole revision,
 //! which comes then, decides. The obvious other rule, to refuse it, would park a revision for a fault of its transport.
 //!
@@ -97,9 +97,11 @@ struct Waiting {
 /// What has come, what runs and what waits.
 #[derive(Debug, Clone, Default)]
 pub struct Intake {
-    /// The last that came on this connection.
+    /// The last that came on this connection, or else what runs: what a difference is made to.
     received: Option<Arc<Revision>>,
     runs: Option<Running>,
+    /// The text of what runs.
+    text: Option<Arc<Revision>>,
     waiting: Option<Waiting>,
     parked: Vec<Digest>,
 }
@@ -129,9 +131,9 @@ impl Intake {
         self.waiting.is_some()
     }
 
-    /// A new connection to the control plane: what came on the last one is no base any more.
+    /// A new connection to the control plane: what came on the last one is no base any more, but what runs is.
     pub fn opened(&mut self) {
-        self.received = None;
+        self.received = self.text.clone();
     }
 
     /// Decides on an order. Costs a copy of the document for a delta.
@@ -193,6 +195,7 @@ impl Intake {
     pub fn ran(&mut self, attempt: &Attempt) -> Reply {
         let Revision { history, id, digest, .. } = *attempt.revision;
         self.runs = Some(Running { history, id, digest });
+        self.text = Some(Arc::clone(&attempt.revision));
         self.waiting = None;
         if attempt.origin != Origin::Disk {
             self.parked.clear();

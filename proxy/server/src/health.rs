@@ -18,7 +18,7 @@ use sluice_config::value::RevisionId;
 use sluice_proxy_core::health::Standing;
 
 use crate::live::{Live, ServiceEntry};
-use crate::metrics::{ControlSeries, KeepSeries};
+use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries};
 
 /// Further components, of what else runs in this process.
 pub type HealthSource = Arc<dyn Fn() -> BTreeMap<String, Component> + Send + Sync>;
@@ -45,6 +45,8 @@ pub(crate) struct Watch {
     /// Absent where nothing is to be kept.
     pub(crate) keep: Option<(Arc<KeepSeries>, PathBuf)>,
     pub(crate) more: Option<HealthSource>,
+    /// Where a document's file is followed in this process.
+    pub(crate) document: Option<Arc<DocumentSeries>>,
     state: Mutex<State>,
 }
 
@@ -69,7 +71,7 @@ type Found = Result<(), (Status, String)>;
 impl Watch {
     pub(crate) fn new(current: Arc<ArcSwapOption<Live>>) -> Self {
         let (began, state) = (Instant::now(), Mutex::default());
-        Self { began, current, control: None, keep: None, more: None, state }
+        Self { began, current, control: None, keep: None, more: None, document: None, state }
     }
 
     /// What was wanted last runs. These listeners, for which an address was given, are not in it.
@@ -81,11 +83,19 @@ impl Watch {
         state.unknown = unknown;
         state.refusal = None;
         state.runs = true;
+        self.fit(true);
+    }
+
+    fn fit(&self, fits: bool) {
+        if let Some(document) = &self.document {
+            document.fit(fits);
+        }
     }
 
     /// What was wanted last does not run.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         self.state().refusal = Some(refusal);
+        self.fit(false);
     }
 
     fn runs(&self) -> bool {

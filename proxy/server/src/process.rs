@@ -213,7 +213,8 @@ fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
     if let Some(document) = options.document {
-        metrics.tell_document(document);
+        metrics.tell_document(Arc::clone(&document));
+        watch.document = Some(document);
     }
     let (keeper, found) = match options.data {
         None => (None, Found::default()),

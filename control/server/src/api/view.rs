@@ -53,7 +53,7 @@ pub enum Mode {
 pub struct File {
     /// Its path.
     pub path: String,
-    /// Whether what it holds is what was last applied.
+    /// Whether what it holds is applied: not while it is refused, declined, parked or held back by a freeze.
     pub accepted: bool,
     /// Why not, or how it stands, in words.
     pub standing: String,

@@ -91,7 +91,7 @@ impl Watched {
         };
         let file = view::File {
             path: self.path.clone(),
-            accepted: standing.accepted,
+            accepted: standing.accepted && standing.held_back.is_none(),
             standing: words,
             parked,
             refused: standing.refused,

@@ -32,7 +32,9 @@ fn fail(watch: &Watch, service: &str, count: usize) {
     let live = current.as_ref().unwrap();
     let policy = Policy { interval: Duration::from_secs(1), failure_threshold: 1, recovery_threshold: 1 };
     let service = live.services.iter().find(|it| it.core.name().as_str() == service).unwrap();
-    service.endpoints().take(count).for_each(|endpoint| drop(endpoint.step(Verdict::Bad(Cause::Refused), &policy)));
+    for endpoint in service.endpoints().take(count) {
+        let _ = endpoint.step(Verdict::Bad(Cause::Refused), &policy);
+    }
 }
 
 fn told(watch: &Watch, component: &str) -> (Status, String) {

@@ -19,17 +19,24 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 #[derive(Debug)]
 pub struct DocumentSeries {
     accepted: AtomicBool,
+    /// Whether this proxy runs what is wanted.
+    fits: AtomicBool,
     refused: AtomicU64,
 }
 
 impl Default for DocumentSeries {
     /// Of a file whose document runs: a process does not begin with another.
     fn default() -> Self {
-        Self { accepted: AtomicBool::new(true), refused: AtomicU64::new(0) }
+        Self { accepted: AtomicBool::new(true), fits: AtomicBool::new(true), refused: AtomicU64::new(0) }
     }
 }
 
 impl DocumentSeries {
+    /// From now on this proxy runs what is wanted, or has refused it.
+    pub(crate) fn fit(&self, fits: bool) {
+        self.fits.store(fits, Relaxed);
+    }
+
     /// From now on what the file holds is accepted or not, and so many of its texts have been refused since the start.
     pub fn set(&self, accepted: bool, refused: u64) {
         self.accepted.store(accepted, Relaxed);
@@ -37,7 +44,7 @@ impl DocumentSeries {
     }
 
     pub(super) fn accepted(&self) -> bool {
-        self.accepted.load(Relaxed)
+        self.accepted.load(Relaxed) && self.fits.load(Relaxed)
     }
 
     pub(super) fn refused(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sluice_config::overlay::Action;
-use sluice_config::share::Share;
+use sluice_config::share::{Share, Shares};
 
 use super::*;
 
@@ -118,6 +118,13 @@ fn a_shift_that_makes_no_whole_is_refused() {
     let all = refused(&head, &[("v1", "60%"), ("v2", "10%"), ("v3", "0%")], None);
     assert_eq!(all.to_string(), "the shares leave 30% of shop to nobody: every version was named");
     assert_eq!(refused(&head, &[], None).code(), "nothing-named");
+}
+
+#[test]
+fn a_whole_shift_is_taken_back_by_naming_one_of_two() {
+    let head = shifted(&begin(&shop(&[("v1", 100), ("v2", 0)])), &[("v2", "100%")], None, START);
+    assert_eq!(live(&shifted(&head, &[("v2", "0%")], None, START)), "v1=100%");
+    assert_eq!(live(&shifted(&head, &[("v2", "10%")], None, START)), "v1=90% v2=10%");
 }
 
 #[test]
@@ -238,7 +245,20 @@ fn only_a_changed_ratio_is_a_change_of_weights() {
     let done = shifted(&head, &[("v1", "100%")], None, START);
     assert!(applied(&done, &shop(&[("v1", 100)])).is_ok(), "a version that has nothing left is taken out");
     let turned = shifted(&begin(&shop(&[("v1", 100), ("v2", 0)])), &[("v2", "100%")], None, START);
-    assert_eq!(applied(&turned, &shop(&[("v2", 100)])).unwrap_err().code(), "owned", "0 -> 100 is a change");
+    let code = applied(&turned, &shop(&[("v1", 1), ("v2", 100)])).unwrap_err().code();
+    assert_eq!(code, "owned", "0 -> 100 is a change");
+}
+
+#[test]
+fn a_document_that_says_what_is_live_gets_its_weights_back() {
+    let head = begin(&shop(&[("v1", 95), ("v2", 5)]));
+    let live = shifted(&head, &[("v2", "25%")], None, START);
+    let agreed = applied(&live, &shop(&[("v1", 75), ("v2", 25)])).unwrap();
+    assert!(agreed.overlay.weights.is_empty());
+    assert_eq!(agreed.digest, live.effective().digest, "nothing moves");
+    let ends = shifted(&head, &[("v2", "25%")], Some(HOUR), START);
+    let code = applied(&ends, &shop(&[("v1", 75), ("v2", 25)])).unwrap_err().code();
+    assert_eq!(code, "owned", "what is to end by itself still ends");
 }
 
 #[test]

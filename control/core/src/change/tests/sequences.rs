@@ -145,7 +145,9 @@ impl World {
         };
         for service in SERVICES.map(name) {
             let (was, is) = (before.weights.get(&service), proposal.overlay.weights.get(&service));
-            assert!(was == is || touched(service.as_str()), "{service}: {was:?} -> {is:?} by {intent:?}");
+            let agreed = is.is_none()
+                && was.is_some_and(|was| was.until.is_none() && said(intent, &service) == Some(was.shares.clone()));
+            assert!(was == is || touched(service.as_str()) || agreed, "{service}: {was:?} -> {is:?} by {intent:?}");
         }
         let may_lay = matches!(intent, Intent::Freeze(_) | Intent::Lift(_));
         assert!(may_lay || before.overrides == proposal.overlay.overrides);
@@ -217,4 +219,12 @@ proptest! {
             prop_assert_eq!(live(&head), live(&commit(Some(&head), next, START)));
         }
     }
+}
+
+/// How a document that is applied shares a service out.
+fn said(intent: &Intent, service: &ServiceName) -> Option<Shares> {
+    let Intent::Apply { document, .. } = intent else { return None };
+    let written = written_of(document);
+    let service = written.validated.services.iter().find(|one| one.name == *service)?;
+    Shares::of_weights(service.versions.iter().map(|one| (&one.name, u64::from(one.weight.get()))))
 }
