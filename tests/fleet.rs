@@ -99,7 +99,7 @@ impl Stage {
                 self.roll_back(step == 19);
             }
         }
-        self.lose_control(number % 2 == 0);
+        self.lose_control(number.is_multiple_of(2));
     }
 
     /// Every other change is waited for; the rest come as fast as they may, so that some are overtaken.
@@ -107,7 +107,7 @@ impl Stage {
         let api = self.api();
         self.shares.insert(revision, api.shares("shop")["v2"]);
         self.changes += 1;
-        if self.changes % 2 == 0 {
+        if self.changes.is_multiple_of(2) {
             api.wait_applied(revision);
             self.serve(100);
         }
@@ -139,7 +139,7 @@ impl Stage {
         let revision = self.api().apply(&self.document);
         self.documents.push(revision);
         self.changed(revision);
-        if self.changes % 2 == 0 {
+        if self.changes.is_multiple_of(2) {
             let web = self.fleet.proxies[0].listener("web");
             assert_eq!(Client::connect(web).get(&path).origin(), "v2");
         }
