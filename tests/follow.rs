@@ -167,7 +167,7 @@ fn an_address_that_is_free_again_is_found_without_being_told() {
 }
 
 #[test]
-fn an_older_revision_is_ignored_and_one_of_another_store_is_run_and_told() {
+fn an_older_revision_is_refused_and_one_of_another_store_is_run_and_told() {
     let stage = Stage::new();
     stage.control.run(&revision(7, stage.document()));
     stage.control.revise(&revision(6, stage.shifted()));

@@ -248,9 +248,11 @@ impl Plane {
         loop {
             let entries = self.store.audit(head.sequence, PAGE).await?;
             let is_last = entries.len() < PAGE;
-            match audit::verify(head, &entries) {
-                Ok(next) => head = next,
-                Err(broken) => return Ok((head, Some(broken))),
+            for entry in &entries {
+                match audit::verify(head, [entry]) {
+                    Ok(next) => head = next,
+                    Err(broken) => return Ok((head, Some(broken))),
+                }
             }
             if is_last {
                 let told = self.store.audit_head().await?;

@@ -264,6 +264,8 @@ enum Denial {
     Wait(Duration),
 }
 
+/// Whoever shows a token that is known is let in, however often others behind the same address have failed: one proxy with an
+/// old token must keep neither its neighbours nor an operator out, and a token cannot be guessed at any rate.
 fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Identity, Denial> {
     let local: Author = "local".parse().expect("a word is an author");
     let (door, from) = match peer {
@@ -279,20 +281,23 @@ fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Identity,
     let access = &plane.access;
     let now = plane.began.elapsed();
     let tokens = access.tokens.as_ref().map(|file| file.tokens.load());
-    let mut attempts = access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-    if let (Some(from), Some(_)) = (from, &tokens)
-        && let Attempt::Wait(wait) = attempts.check(from, now)
-    {
-        return Err(Denial::Wait(wait));
-    }
     let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
     let found = access::authenticate(&door, tokens.as_ref().map(|tokens| &***tokens), authorization, &local);
-    match (&found, from) {
-        (Ok(Identity { via: Via::Token, .. }), Some(from)) => attempts.succeeded(from, now),
-        (Err(_), Some(from)) => attempts.failed(from, now),
-        (Ok(_) | Err(_), _) => {}
+    let Some(from) = from else { return found.map_err(Denial::Stranger) };
+    let mut attempts = access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    match (found, attempts.check(from, now)) {
+        (Ok(identity), _) => {
+            if identity.via == Via::Token {
+                attempts.succeeded(from, now);
+            }
+            Ok(identity)
+        }
+        (Err(_), Attempt::Wait(wait)) => Err(Denial::Wait(wait)),
+        (Err(stranger), Attempt::Allowed) => {
+            attempts.failed(from, now);
+            Err(Denial::Stranger(stranger))
+        }
     }
-    found.map_err(Denial::Stranger)
 }
 
 fn user_of(user: Option<u32>) -> Author {
