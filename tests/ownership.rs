@@ -354,7 +354,7 @@ fn export_prints_the_document_with_the_live_weights() {
     assert_eq!(exported.lines().count(), text.lines().count(), "{exported}");
     let before = api.get("/v1/status")["head"]["digest"].clone();
     let file = written(&control, &exported);
-    control.operate(&["apply", &file, "--take-weights", "--reason", "from live"]).expect(0).assert_says(&["3"]);
+    control.operate(&["apply", &file, "--reason", "from live"]).expect(0).assert_says(&["3"]);
     assert_eq!(api.get("/v1/drift")["weights"], json!([]));
     assert_eq!(api.owner("shop"), "document");
     assert_shares(&api, 75.0, 25.0, 0.0);

@@ -152,7 +152,7 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     }
     // Between the bind and the change of mode somebody could connect, so it is made where nobody can.
     let aside = path.with_extension(format!("{}.new", std::process::id()));
-    let folder = aside.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = aside.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     std::fs::metadata(folder)?;
     let listener = UnixListener::bind(&aside)?;
     std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))?;

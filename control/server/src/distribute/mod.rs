@@ -232,11 +232,15 @@ impl Distributor {
     }
 
     fn tell(&self, node: &NodeName, reason: &Reason, revision: Option<RevisionId>) {
-        match reason {
-            Reason::Heard | Reason::Overtaken(_) | Reason::Stranger => return,
-            _ if reason.is_fault() => tracing::warn!(%node, "{reason}"),
-            Reason::Runs(_) => tracing::debug!(%node, "{reason}"),
-            _ => tracing::info!(%node, "{reason}"),
+        if matches!(reason, Reason::Heard | Reason::Overtaken(_) | Reason::Stranger) {
+            return;
+        }
+        if reason.is_fault() {
+            tracing::warn!(%node, "{reason}");
+        } else if matches!(reason, Reason::Runs(_)) {
+            tracing::debug!(%node, "{reason}");
+        } else {
+            tracing::info!(%node, "{reason}");
         }
         self.tell_news(node, &reason.to_string(), revision);
     }

@@ -208,7 +208,7 @@ impl Reconciler {
     }
 
     /// Applies what the file holds. While the store fails, the next reading tries again.
-    async fn propose(&mut self, watched: &mut Watched, written: &Written, cause: Cause) {
+    async fn propose(&self, watched: &mut Watched, written: &Written, cause: Cause) {
         let head = self.head();
         let present = head.as_deref().map(|current| &*current.head);
         let proposal = change::apply(present, written, false, self.equipment.judge.environment());
@@ -242,7 +242,7 @@ impl Reconciler {
         }
     }
 
-    async fn postpone(&mut self, error: &CommitError) {
+    async fn postpone(&self, error: &CommitError) {
         tracing::error!(%error, "the file's document is not applied yet; it is tried again");
         if let Err(error) = self.refresh().await {
             tracing::error!(%error, "the head cannot be read");

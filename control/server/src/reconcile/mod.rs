@@ -144,7 +144,7 @@ impl Reconciler {
     /// # Errors
     /// When the store cannot be read, or holds a document that is not sound any more.
     pub(crate) async fn open(equipment: Equipment) -> Result<Self, StoreError> {
-        let mut writer = Self { equipment, current: watch::Sender::new(None), watched: None };
+        let writer = Self { equipment, current: watch::Sender::new(None), watched: None };
         writer.refresh().await?;
         Ok(writer)
     }
@@ -179,7 +179,7 @@ impl Reconciler {
     }
 
     /// Takes over what the store holds, if it is not what was known.
-    async fn refresh(&mut self) -> Result<(), StoreError> {
+    async fn refresh(&self) -> Result<(), StoreError> {
         let Some(revision) = self.equipment.store.head().await? else { return Ok(()) };
         if self.head().is_some_and(|current| current.head.revision.id == revision.id) {
             return Ok(());
@@ -217,7 +217,7 @@ impl Reconciler {
     }
 
     /// Stores what was decided on `head`, and lets it run.
-    async fn commit(&mut self, head: Option<&Current>, decided: Decided<'_>) -> Result<Done, CommitError> {
+    async fn commit(&self, head: Option<&Current>, decided: Decided<'_>) -> Result<Done, CommitError> {
         let now = self.now();
         let Decided { proposal, who, reason, action, target, once, file } = decided;
         let before = head.map(|current| current.head.revision.digest);
@@ -267,7 +267,7 @@ impl Reconciler {
     }
 
     /// Ends what has come to its end.
-    async fn expire(&mut self) {
+    async fn expire(&self) {
         let now = self.now();
         let Some(current) = self.head() else { return };
         if current.head.revision.overlay.next_end().is_none_or(|end| end > now) {

@@ -107,7 +107,7 @@ pub(crate) struct Done {
 }
 
 impl Reconciler {
-    pub(super) async fn serve(&mut self, request: Request) {
+    pub(super) async fn serve(&self, request: Request) {
         let Request { intent, who, reason, expected, once, reply } = request;
         let answer = self.carry_out(&intent, &who, &reason, expected, once).await;
         match &answer {
@@ -127,7 +127,7 @@ impl Reconciler {
     }
 
     async fn carry_out(
-        &mut self,
+        &self,
         intent: &Intent,
         who: &Who,
         reason: &Reason,
