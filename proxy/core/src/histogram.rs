@@ -191,4 +191,13 @@ mod tests {
             prop_assert_eq!(histogram.cumulative().last().unwrap().1, histogram.count());
         }
     }
+
+    #[test]
+    fn counts_of_others_may_be_absurd() {
+        let histogram = Histogram::default();
+        assert!(histogram.add(0, u64::MAX) && histogram.add(1, u64::MAX));
+        assert_eq!(histogram.count(), u64::MAX);
+        assert_eq!(histogram.cumulative().last().map(|(_, below)| below), Some(u64::MAX));
+        assert!(histogram.quantile(0.99).is_some());
+    }
 }
