@@ -72,7 +72,7 @@ mod tests {
         let (mut client, server) = duplex(64);
         let mut server = Begun::new(server, wait);
         client.write_all(b"GET /v1/events HTTP/1.1\r\n").await.unwrap();
-        server.read(&mut bytes).await.unwrap();
+        assert_eq!(server.read(&mut bytes).await.unwrap(), 25);
         assert!(tokio::time::timeout(6 * wait, server.read(&mut bytes)).await.is_err(), "it may go on waiting");
     }
 }

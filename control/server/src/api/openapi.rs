@@ -93,6 +93,10 @@ fn content(content: Content, generator: &mut SchemaGenerator) -> Option<Value> {
         Content::Json(schema) => Some(json!({ "application/json": { "schema": schema(generator) } })),
         Content::Document => Some(json!({ YAML: { "schema": { "type": "object" } } })),
         Content::Text(media_type) => Some(json!({ media_type: { "schema": { "type": "string" } } })),
+        Content::TextOrObject(media_type) => Some(json!({
+            media_type: { "schema": { "type": "string" } },
+            "application/json": { "schema": { "type": "object" } },
+        })),
         Content::None => None,
     }
 }
