@@ -114,7 +114,7 @@ impl Action {
             Self::Override => "override",
             Self::Forget => "forget",
             Self::Apply => "apply",
-            Self::RollBack => "roll_back",
+            Self::RollBack => "roll back",
             Self::Subscribe => "subscribe",
         }
     }
@@ -268,7 +268,7 @@ mod tests {
         };
         assert_eq!(may(Role::Viewer), ["read", "audit", "plan"]);
         assert_eq!(may(Role::Operator), ["read", "audit", "plan", "shift", "override", "forget"]);
-        let admin = ["read", "audit", "plan", "shift", "override", "forget", "apply", "roll_back"];
+        let admin = ["read", "audit", "plan", "shift", "override", "forget", "apply", "roll back"];
         assert_eq!(may(Role::Admin), admin);
         assert_eq!(may(Role::Node), ["subscribe"]);
     }

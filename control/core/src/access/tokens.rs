@@ -24,7 +24,7 @@ const SHORTEST: usize = 32;
 /// The most characters of a token.
 const LONGEST: usize = 512;
 /// What automatic decisions are signed with, and therefore no token.
-const RESERVED: [&str; 3] = ["sluice", "file", "unix"];
+const RESERVED: [&str; 5] = ["sluice", "file", "unix", "local", "unknown"];
 
 /// Every token that is known.
 #[derive(Clone)]
@@ -263,7 +263,7 @@ mod tests {
                 "line 2: the role is not viewer, operator, admin or node",
                 "line 2: the token has 5 characters and needs 32: make one with `openssl rand -base64 33`",
                 "line 3: the name stands in line 2 too",
-                "line 4: the name is one that Sluice itself signs with: sluice, file, unix",
+                "line 4: the name is one that Sluice itself signs with: sluice, file, unix, local, unknown",
                 "line 4: the token stands in line 3 too",
                 "line 5: the token has characters other than A-Z, a-z, 0-9 and _ - . ~ + / =",
                 "line 6: the name stands in line 5 too",

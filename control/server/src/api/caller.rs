@@ -168,6 +168,8 @@ fn read(path: &Path) -> Result<String, TokensError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) who: Who,
+    /// The name in the certificate that they showed, if that is how they are known.
+    pub(crate) certified: Option<String>,
 }
 
 impl Caller {
@@ -190,13 +192,33 @@ pub(super) async fn screen(State(plane): State<Arc<Plane>>, request: Request, ne
     match check(&plane.access, &request) {
         Ok(()) => next.run(request).await,
         Err(refused) => {
-            plane.access.denied.fetch_add(1, Ordering::Relaxed);
-            refused.into_response()
+            let peer = request.extensions().get::<Peer>().cloned();
+            let target = format!("{} {}", request.method(), request.uri().path());
+            turn_away(&plane, peer, &target, refused).await
         }
     }
 }
 
+/// Writes down who was refused before anybody asked who they are, as often as failures are written down.
+async fn turn_away(plane: &Plane, peer: Option<Peer>, target: &str, refused: Refused) -> Response {
+    let now = plane.began.elapsed();
+    if let Some(Peer::Tcp { from, .. }) = &peer {
+        let mut attempts = plane.access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Attempt::Wait(_) = attempts.check(from.ip(), now) {
+            plane.access.denied.fetch_add(1, Ordering::Relaxed);
+            return refused.into_response();
+        }
+        attempts.failed(from.ip(), now);
+    }
+    let author: Author = "unknown".parse().expect("a word is an author");
+    let origin = peer.map_or_else(String::new, |peer| peer.origin());
+    deny(plane, &Who { author, origin }, target, refused).await
+}
+
 fn check(access: &Access, request: &Request) -> Result<(), Refused> {
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "several-hosts", "the request has more than one Host"));
+    }
     let listen = match request.extensions().get::<Peer>() {
         Some(Peer::Tcp { at, .. }) => Listen::Tcp(*at),
         Some(Peer::Unix { .. }) | None => Listen::Socket,
@@ -237,7 +259,8 @@ pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next
     let target = format!("{} {}", request.method(), request.uri().path());
     match identify(&plane, &peer, request.headers()) {
         Ok(identity) if identity.may(action) => {
-            let caller = Caller { who: who(&identity, &peer, request.headers()) };
+            let certified = certified(&peer, request.headers()).map(str::to_owned);
+            let caller = Caller { who: who(&identity, &peer, request.headers()), certified };
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -274,7 +297,7 @@ fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Identity,
     };
     if let Peer::Tcp { certificate: Some(name), .. } = peer
         && !headers.contains_key(AUTHORIZATION)
-        && let Ok(name) = name.parse()
+        && let Ok(name) = format!("{name} (certificate)").parse()
     {
         return Ok(Identity { name, role: Role::Node, via: Via::Token });
     }
@@ -297,6 +320,14 @@ fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Identity,
             attempts.failed(from, now);
             Err(Denial::Stranger(stranger))
         }
+    }
+}
+
+/// The name in the certificate by which somebody is known: where there is no token.
+fn certified<'a>(peer: &'a Peer, headers: &HeaderMap) -> Option<&'a str> {
+    match peer {
+        Peer::Tcp { certificate, .. } => certificate.as_deref().filter(|_| !headers.contains_key(AUTHORIZATION)),
+        Peer::Unix { .. } => None,
     }
 }
 

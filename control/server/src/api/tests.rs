@@ -16,9 +16,12 @@ use tower_service::Service;
 
 use super::*;
 use crate::clock::Clock;
+use crate::control::serve_in_process;
 use crate::control::{Control, Options};
-use crate::store::memory::MemoryStore;
-use sluice_config::value::HistoryId;
+use crate::store::Store;
+use crate::store::memory::{Fault, MemoryStore};
+use sluice_config::value::{HistoryId, Incarnation};
+use sluice_config::wire::{Hello, PROTOCOL, Reply};
 
 const DOCUMENT: &str = r#"
 listeners: [{ name: web, address: "127.0.0.1:8080" }]
@@ -54,6 +57,10 @@ fn tokens(folder: &Path) -> std::path::PathBuf {
 }
 
 async fn world(tokens: Option<&Path>) -> World {
+    world_over(MemoryStore::new(HistoryId::from_bits(1)), tokens).await
+}
+
+async fn world_over(store: Arc<MemoryStore>, tokens: Option<&Path>) -> World {
     let options = Options {
         folder: "/nowhere".into(),
         file: None,
@@ -64,7 +71,7 @@ async fn world(tokens: Option<&Path>) -> World {
         stands: None,
         clock: Clock::system(),
     };
-    let control = Control::over(MemoryStore::new(HistoryId::from_bits(1)), options).await.unwrap();
+    let control = Control::over(store, options).await.unwrap();
     let plane = control.plane();
     let router = router(&plane);
     tokio::spawn(control.run());
@@ -257,6 +264,67 @@ async fn the_expected_head_and_the_key_of_a_repetition_are_kept() {
     let (status, _) = world.send(request().header("idempotency-key", "k"), &shift("8%")).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(world.get("/v1/services/shop").await["versions"][1]["share"], "30%");
+}
+
+/// What was done and not answered is done: it runs, and is not written down as refused.
+#[tokio::test]
+async fn an_answer_of_the_store_that_was_lost_is_looked_up() {
+    let store = MemoryStore::new(HistoryId::from_bits(1));
+    let world = world_over(Arc::clone(&store), None).await;
+    world.apply(DOCUMENT).await;
+    store.faults().fail_writes(100, Fault::After);
+    let (status, done) = world.shift(json!({ "v2": "20%" })).await;
+    assert_eq!((status, &done["revision"]["id"]), (StatusCode::OK, &json!(2)), "{done}");
+    store.faults().heal();
+    assert_eq!(world.get("/v1/services/shop").await["versions"][1]["share"], "20%");
+    assert_eq!(store.audit(0, 10).await.unwrap().len(), 2);
+    // The health looks at the store, too.
+    store.faults().fail_writes(100, Fault::Before);
+    let (status, _) = world.shift(json!({ "v2": "30%" })).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    store.faults().heal();
+    assert_eq!(world.shift(json!({ "v2": "30%" })).await.1["revision"]["id"], 3);
+}
+
+/// Somebody else may have the name when the process begins; and whatever closes the link, the control plane goes on.
+#[tokio::test]
+async fn a_link_in_one_process_that_is_refused_or_closed_is_opened_again() {
+    let world = world(None).await;
+    world.apply(DOCUMENT).await;
+    let hello = |bits| Hello {
+        protocol: PROTOCOL,
+        node: "local".parse().unwrap(),
+        incarnation: Incarnation::from_bits(bits),
+        region: None,
+        version: String::new(),
+        runs: None,
+    };
+    let (other, _orders) = world.plane.distributor().join(hello(1), "elsewhere").unwrap();
+    let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
+    let (replies, replied) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(serve_in_process(Arc::clone(&world.plane), orders, replied));
+    replies.send(serde_json::to_vec(&Reply::Hello(hello(2))).unwrap()).await.unwrap();
+    world.plane.distributor().leave(&other, "it went");
+    let order = tokio::time::timeout(std::time::Duration::from_secs(20), ordered.recv()).await;
+    assert!(order.unwrap().unwrap().starts_with(b"{\"revision\""));
+}
+
+/// A report that makes no sense must not take the health down with it.
+#[tokio::test]
+async fn an_absurd_report_is_told_and_breaks_nothing() {
+    let world = world(None).await;
+    world.apply(DOCUMENT).await;
+    let hello =
+        json!({ "hello": { "protocol": PROTOCOL, "node": "n", "incarnation": "00000000000000aa", "version": "" } });
+    let Reply::Hello(hello) = serde_json::from_value(hello).unwrap() else { panic!("no hello") };
+    let (link, _orders) = world.plane.distributor().join(hello, "elsewhere").unwrap();
+    let most = u64::MAX;
+    let report = json!({ "report": { "sequence": 1, "pools": [{ "service": "shop", "version": "v1", "region": "default",
+        "classes": [most, most, most, most, most, most], "latency": [[0, most], [1, most]], "latency_sum": most,
+        "endpoints": u32::MAX, "healthy": u32::MAX }] } });
+    world.plane.distributor().hear(&link, &serde_json::from_value(report).unwrap());
+    assert_eq!(world.get("/v1/services/shop").await["versions"][0]["pools"][0]["requests"][1], most);
+    world.get("/api/health").await;
 }
 
 #[tokio::test]
