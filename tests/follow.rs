@@ -219,7 +219,8 @@ fn a_refused_subscription_is_told_once_with_its_reason() {
     stage.proxy.wait_stderr("401 Unauthorized: this token is not known");
     until("some tries", || (stage.control.requests().len() >= 4).then_some(()));
     assert_eq!(stage.proxy.stderr().matches("this token is not known").count(), 1, "{}", stage.proxy.stderr());
-    assert!(stage.proxy.ask("/ready").unwrap().text().contains("this token is not known"));
+    let told = || stage.proxy.ask("/ready")?.text().contains("this token is not known").then_some(());
+    until("/ready tells why", told);
     stage.control.refuse(None);
     stage.control.run(&revision(1, stage.document()));
 }
