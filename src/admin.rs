@@ -93,7 +93,7 @@ impl AdminArgs {
         let (hosts, origins) = (self.admin_host.clone(), self.admin_origin.clone());
         let access = Access::open(self.admin_tokens.as_deref(), hosts, origins);
         access.with_context(|| {
-            let file = self.admin_tokens.as_deref().unwrap_or(Path::new("")).display();
+            let file = self.admin_tokens.as_deref().unwrap_or_else(|| Path::new("")).display();
             format!("cannot use the tokens in {file}")
         })
     }

@@ -53,7 +53,8 @@ fn difference(client: &Client, changed: &Changed) -> Option<Difference> {
 fn lines(changed: &Changed, difference: Option<&Difference>) -> Vec<String> {
     let revision = &changed.revision;
     if !changed.changed {
-        return vec![format!("nothing changed: revision {} is as it is wanted", revision.id)];
+        let why = changed.note.clone().unwrap_or_else(|| format!("revision {} is as it is wanted", revision.id));
+        return vec![format!("nothing changed: {why}")];
     }
     let restores = revision.restores.map(|id| format!(", back to {id}")).unwrap_or_default();
     let head =
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_with_what_it_did() {
-        let mut changed = Changed { changed: true, revision: canned::revision(18, "weights") };
+        let mut changed = Changed { changed: true, revision: canned::revision(18, "weights"), note: None };
         let changes = vec!["version shop/v1: weight 100 -> 95".to_owned(), "version shop/v2: weight 0 -> 5".to_owned()];
         let difference = Difference { from: RevisionId(17), to: RevisionId(18), changes };
         let mut text = lines(&changed, Some(&difference)).join("\n");

@@ -32,6 +32,8 @@ const EXIT_CODES: &str =
 pub(crate) enum Command {
     /// Run the proxy by a document, and follow the document's changes
     Run(run::RunArgs),
+    /// Run a proxy that follows a control plane elsewhere, and serves on without it
+    Proxy(Box<proxy::ProxyArgs>),
     /// Run the control plane alone, for proxies on other machines
     Control(control::ControlArgs),
     /// Make a document what runs
@@ -67,8 +69,6 @@ pub(crate) enum Command {
     Audit(audit::AuditArgs),
     /// Draw a token for the control plane
     Token(token::TokenArgs),
-    /// Run a proxy that follows a control plane elsewhere, and serves on without it
-    Proxy(Box<proxy::ProxyArgs>),
     /// Tell whether a document is sound, or all of its problems
     Check(check::CheckArgs),
     /// Show a document as Sluice reads it

@@ -87,7 +87,9 @@ pub(crate) fn refused(path: &Path, error: OpenError) -> anyhow::Result<Unsound> 
     match error {
         OpenError::Unreadable(why) => Err(unreadable(path, &why)),
         OpenError::Refused { content, problems } => Ok(Unsound { path: path.to_owned(), content, problems }),
-        error => Err(error).context("cannot start the control plane"),
+        error @ (OpenError::Store(_) | OpenError::Failed(_) | OpenError::OtherFile { .. } | OpenError::Admin(..)) => {
+            Err(error).context("cannot start the control plane")
+        }
     }
 }
 

@@ -50,10 +50,10 @@ fn what(data: &Value) -> String {
     let text = |name: &str| inner[name].as_str().map(str::to_owned);
     let parts = [text("node"), text("what"), inner["revision"].as_u64().map(|id| format!("(revision {id})"))];
     let words: Vec<String> = parts.into_iter().flatten().collect();
-    match inner {
-        Value::String(text) => text.clone(),
-        _ if words.is_empty() => inner.to_string(),
-        _ => words.join(" "),
+    match inner.as_str() {
+        Some(text) => text.to_owned(),
+        None if words.is_empty() => inner.to_string(),
+        None => words.join(" "),
     }
 }
 

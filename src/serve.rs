@@ -90,7 +90,7 @@ impl Service {
         let path = options.file.clone().unwrap_or_default();
         let control = match runtime.block_on(Control::open(Options { stands: Some(stands), ..options })) {
             Ok(control) => Half::Open(Box::new(control), runtime),
-            Err(error) if error.is_store_gone() => Half::Gone(error.to_string()),
+            Err(error) if error.is_store_gone() => Half::Gone(format!("{:#}", anyhow::Error::new(error))),
             Err(error) => return refused(&path, error).map(Err),
         };
         Ok(Ok(Self { control, data, document }))
@@ -143,7 +143,11 @@ impl Half {
         let told = Arc::clone(&plane);
         let run = move || {
             runtime.spawn(ring_on_hangup(bell));
-            runtime.spawn(control.run());
+            let running = runtime.spawn(control.run());
+            runtime.spawn(async move {
+                let ended = running.await;
+                tracing::error!(?ended, "the control plane has ended by itself; the proxy serves on");
+            });
             runtime.block_on(serve_in_process(plane, orders, replied));
             // A network file system may keep a look at the file waiting for ever; nobody waits for it.
             runtime.shutdown_background();

@@ -87,7 +87,7 @@ fn nodes(summary: &Summary) -> Cell {
     let others: String =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect();
     let tone = if refused + away > 0 { Tone::Bad } else { Tone::Plain };
-    Cell::new(format!("{applied} of {nodes} run it{others}"), tone)
+    if nodes == 0 { "none yet".into() } else { Cell::new(format!("{applied} of {nodes} run it{others}"), tone) }
 }
 
 #[cfg(test)]

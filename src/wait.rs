@@ -109,10 +109,10 @@ impl Waited {
     pub(crate) fn lines(&self) -> Vec<String> {
         let Applied { nacked, pending, away, .. } = &self.progress.nodes;
         let late = match self.exit {
-            Exit::Undecided => format!(" after {}", duration::write(self.timeout)),
+            Exit::Undecided => format!("after {}: ", duration::write(self.timeout)),
             Exit::Done | Exit::Refused | Exit::Misused | Exit::Unreachable => String::new(),
         };
-        let first = format!("{}{late}", head(&self.progress));
+        let first = format!("{late}{}", head(&self.progress));
         let others = [list(pending, "not yet"), list(away, "not heard from, not waited for")];
         std::iter::once(first).chain(nacked.iter().map(refusal)).chain(others.into_iter().flatten()).collect()
     }

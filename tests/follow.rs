@@ -167,7 +167,7 @@ fn an_address_that_is_free_again_is_found_without_being_told() {
 }
 
 #[test]
-fn an_older_revision_is_ignored_and_one_of_another_store_is_run_and_told() {
+fn an_older_revision_is_refused_and_one_of_another_store_is_run_and_told() {
     let stage = Stage::new();
     stage.control.run(&revision(7, stage.document()));
     stage.control.revise(&revision(6, stage.shifted()));
@@ -195,10 +195,10 @@ fn a_control_plane_that_dies_changes_nothing_and_is_found_again() {
     let hello = stage.control.wait_hello(1);
     assert_eq!(hello.runs.map(|runs| (runs.id.0, runs.digest)), Some((1, first.digest)));
     assert_eq!(hello.incarnation, stage.control.wait_hello(0).incarnation);
-    stage.control.amend(&first, &revision(2, stage.shifted()));
-    stage.control.wait_answer("the base is of the connection before", lost);
-    stage.control.run(&revision(2, stage.shifted()));
-    assert_eq!(stage.answers(), "v2");
+    let second = revision(2, stage.shifted());
+    stage.control.amend(&first, &second);
+    stage.control.wait_ack(second.id.0);
+    assert_eq!(stage.answers(), "v2", "what runs is the base of the first difference");
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn prune(value: &mut Value, schema: &Value, root: &Value) {
             let known = &schema["properties"];
             // A map with keys of a form has that instead of what others may be.
             let patterned = schema["patternProperties"].as_object().and_then(|patterns| patterns.values().next());
-            let others = patterned.unwrap_or(&schema["additionalProperties"]);
+            let others = patterned.unwrap_or_else(|| &schema["additionalProperties"]);
             if *others == Value::Bool(false) {
                 fields.retain(|name, _| known.get(name).is_some());
             }

@@ -48,12 +48,13 @@ async fn dial(place: &Place) -> Result<TcpStream, Lost> {
 
 #[allow(clippy::needless_pass_by_value, reason = "the form that map_err asks for")]
 fn refused(error: io::Error) -> Lost {
-    Lost::Connect(match error.kind() {
-        io::ErrorKind::NotFound => "there is no such socket".to_owned(),
-        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied: it belongs to another user".to_owned(),
-        _ => error.to_string(),
-    })
+    let known = [
+        (io::ErrorKind::NotFound, "there is no such socket"),
+        (io::ErrorKind::ConnectionRefused, "nobody listens there"),
+        (io::ErrorKind::PermissionDenied, "permission denied: it belongs to another user"),
+    ];
+    let words = known.into_iter().find(|(kind, _)| *kind == error.kind());
+    Lost::Connect(words.map_or_else(|| error.to_string(), |(_, words)| words.to_owned()))
 }
 
 async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender, Lost> {

@@ -127,7 +127,8 @@ impl fmt::Display for Unreachable {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refused { code, detail, hint, problems, omitted, .. } = &self.refused;
+        let Refused { code, detail, problems, omitted, .. } = &self.refused;
+        let hint = self.hint();
         if !problems.is_empty() {
             let (name, text) = self.document.as_ref().map_or(("the document", ""), |(name, text)| (name, text));
             f.write_str(report(&self.shown(), *omitted, name, text).trim_end())?;
@@ -141,6 +142,16 @@ impl fmt::Display for Rejection {
 }
 
 impl Rejection {
+    /// What to do, in the words of the command line where those of the API are others.
+    fn hint(&self) -> Option<String> {
+        match (self.refused.code.as_str(), self.refused.head) {
+            ("stale", Some(head)) => {
+                Some(format!("look at what changed (`sluice history`, `sluice diff`), then give --if-revision {head}"))
+            }
+            _ => self.refused.hint.clone(),
+        }
+    }
+
     fn shown(&self) -> Vec<Shown> {
         let position = |line: Option<u32>, column: Option<u32>| Some(Position { line: line?, column: column? });
         let shown = self.refused.problems.iter().map(|problem| Shown {
@@ -181,6 +192,8 @@ mod tests {
             ),
             rejected(json!({ "code": "owned", "detail": format!("{}\n{}", owned("shop"), owned("books")),
                              "hint": "leave these weights as they were, or take them back with --take-weights" })),
+            rejected(json!({ "code": "stale", "detail": "revision 1 was expected, and the head is 2", "head": 2,
+                             "hint": "send the new number in If-Match" })),
             rejected(json!({ "code": "unauthenticated", "detail": "no token was shown" })),
             rejected(json!({ "code": "problems", "detail": "the document has 2 problems", "omitted": 1, "problems": [
                 { "code": "named-by-overlay", "path": "services[0].versions", "line": 2, "column": 5,

@@ -114,7 +114,7 @@ impl Action {
             Self::Override => "override",
             Self::Forget => "forget",
             Self::Apply => "apply",
-            Self::RollBack => "roll_back",
+            Self::RollBack => "roll back",
             Self::Subscribe => "subscribe",
         }
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use sluice_config::wire::Reply;
+use sluice_config::wire::{Hello, Reply, Running};
 use sluice_config::{Environment, Problems};
 use sluice_control_core::file::{Standing, Unreadable};
 use tokio::net::TcpListener;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::admin::{Address, Socket, Tls};
 use crate::api::{self, Access};
 use crate::clock::Clock;
-use crate::distribute::Distributor;
+use crate::distribute::{Distributor, Link};
 use crate::events::Events;
 use crate::file::Eye;
 use crate::judge::Judge;
@@ -108,7 +108,11 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl std::error::Error for OpenError {}
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Store(error) = self { error.source() } else { None }
+    }
+}
 
 impl OpenError {
     /// Whether it is the store alone that cannot be used, and no other process uses it.
@@ -173,7 +177,7 @@ impl Control {
         });
         let judge = Judge::new(options.environment, own.collect());
         let events = Events::default();
-        let distributor = Distributor::new(options.clock.clone(), events.clone());
+        let distributor = Distributor::new(&options.clock, events.clone());
         let equipment = Equipment {
             store: Arc::clone(&store),
             clock: options.clock.clone(),
@@ -206,8 +210,8 @@ impl Control {
         Ok(Self { plane, reconciler, requests, sockets, tls, eye, bell })
     }
 
-    /// Ring it (`notify_one`) and the file is read at once, without the wait for a second equal reading, and the files of
-    /// certificates and tokens are read again.
+    /// Ring it (`notify_one`) and the file is read at once, without the wait for a second equal reading. Certificates and
+    /// tokens are looked at every few seconds in any case.
     #[must_use]
     pub fn bell(&self) -> Arc<Notify> {
         Arc::clone(&self.bell)
@@ -227,7 +231,7 @@ impl Control {
 
     /// Runs until dropped.
     pub async fn run(self) {
-        let Self { plane, reconciler, requests, sockets, tls, eye, bell } = self;
+        let Self { plane, reconciler, requests, sockets, tls, eye, .. } = self;
         let (sender, looks) = mpsc::channel(1);
         let router = api::router(&plane);
         let mut tasks = tokio::task::JoinSet::new();
@@ -242,7 +246,6 @@ impl Control {
         if let Some(eye) = eye {
             tasks.spawn(eye.watch(sender));
         }
-        drop(bell);
         reconciler.run(requests, looks).await;
     }
 }
@@ -271,32 +274,58 @@ async fn reload(plane: Arc<Plane>, tls: Option<Tls>) {
     }
 }
 
+/// How long to wait before a link that was closed, or refused, is tried anew.
+const REJOIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Serves the proxy in this process: the same serialised messages, by two channels. Ends when the proxy's ends are
-/// dropped.
+/// dropped, and only then: a link that the fleet closes is opened again.
 pub async fn serve_in_process(plane: Arc<Plane>, orders: mpsc::Sender<Vec<u8>>, mut replies: mpsc::Receiver<Vec<u8>>) {
-    let hello = match replies.recv().await.map(|bytes| serde_json::from_slice(&bytes)) {
+    let mut hello = match replies.recv().await.map(|bytes| serde_json::from_slice(&bytes)) {
         Some(Ok(Reply::Hello(hello))) => hello,
         Some(_) => return tracing::error!("the proxy in this process does not say who it is"),
         None => return,
     };
-    let (link, mut messages) = match plane.distributor.join(hello, "in process") {
-        Ok(joined) => joined,
-        Err(reason) => return tracing::error!("the proxy in this process is refused: {reason}"),
-    };
+    loop {
+        match plane.distributor.join(hello.clone(), "in process") {
+            Ok((link, messages)) => {
+                let ended = relay(&plane, &link, (messages, &orders), &mut replies, &mut hello).await;
+                plane.distributor.leave(&link, "the link in this process was closed");
+                if ended {
+                    return;
+                }
+            }
+            Err(reason) => tracing::error!("the proxy in this process is not taken in: {reason}"),
+        }
+        tokio::time::sleep(REJOIN).await;
+    }
+}
+
+/// Carries messages both ways until the link is closed, or the proxy has ended: then it is true.
+async fn relay(
+    plane: &Plane,
+    link: &Link,
+    (mut messages, orders): (mpsc::Receiver<Bytes>, &mpsc::Sender<Vec<u8>>),
+    replies: &mut mpsc::Receiver<Vec<u8>>,
+    hello: &mut Hello,
+) -> bool {
     loop {
         tokio::select! {
             message = messages.recv() => match message {
-                Some(message) => if orders.send(Bytes::into(message)).await.is_err() { break },
-                None => break,
+                Some(message) => if orders.send(Bytes::into(message)).await.is_err() { return true },
+                None => return false,
             },
             reply = replies.recv() => match reply.map(|bytes| serde_json::from_slice(&bytes)) {
-                Some(Ok(reply)) => plane.distributor.hear(&link, &reply),
+                Some(Ok(reply)) => {
+                    if let Reply::Ack { id, digest } = reply {
+                        hello.runs = Some(Running { history: plane.store.history(), id, digest });
+                    }
+                    plane.distributor.hear(link, &reply);
+                }
                 Some(Err(error)) => tracing::error!(%error, "the proxy's message is not understood"),
-                None => break,
+                None => return true,
             },
         }
     }
-    plane.distributor.leave(&link, "the proxy has ended");
 }
 
 /// Serves `/live`, `/ready`, `/metrics` and `/api/health` of a control plane that runs without a proxy.

@@ -114,6 +114,9 @@ impl Plane {
 
     /// Whether a document would be applied, and the head that it would follow.
     pub(crate) fn try_apply(&self, text: &str, take_weights: bool) -> Result<(Revision, bool), Refused> {
+        if let Some(file) = &self.file {
+            return Err(WriteError::FileMode(file.load().path.clone()).into());
+        }
         let current = self.current()?;
         let written = self.judge.sent(text)?;
         let changed = match change::apply(Some(&current.head), &written, take_weights, &Environment::empty()) {
@@ -242,23 +245,24 @@ impl Plane {
         self.store.record(event).await.map(drop)
     }
 
-    /// The end of the audit log, or of what is sound of it, and where it is broken.
+    /// The end of the audit log, or of what is sound of it, and where it is broken. What is written meanwhile is not looked at.
     pub(crate) async fn verify_audit(&self) -> Result<(AuditHead, Option<Broken>), StoreError> {
+        let end = self.store.audit_head().await?;
         let mut head = AuditHead::EMPTY;
-        loop {
+        while head.sequence < end.sequence {
             let entries = self.store.audit(head.sequence, PAGE).await?;
-            let is_last = entries.len() < PAGE;
-            match audit::verify(head, &entries) {
-                Ok(next) => head = next,
-                Err(broken) => return Ok((head, Some(broken))),
+            for entry in entries.iter().filter(|entry| entry.sequence <= end.sequence) {
+                match audit::verify(head, [entry]) {
+                    Ok(next) => head = next,
+                    Err(broken) => return Ok((head, Some(broken))),
+                }
             }
-            if is_last {
-                let told = self.store.audit_head().await?;
-                let is_cut = told.sequence > head.sequence;
+            if entries.is_empty() {
                 let broken = Broken { sequence: head.sequence + 1, cause: audit::Cause::Sequence };
-                return Ok((head, is_cut.then_some(broken)));
+                return Ok((head, Some(broken)));
             }
         }
+        Ok((head, None))
     }
 
     /// How the control plane is: its store, its file, its fleet.

@@ -68,10 +68,11 @@ impl Histogram {
         (0_u16..).zip(counts).filter(|(_, count)| *count > 0)
     }
 
-    /// How many times were counted.
+    /// How many times were counted. Counts of others may be absurd, so sums stop at the largest number.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        counts.fold(0, u64::saturating_add)
     }
 
     /// The sum of all times in microseconds, exact. It wraps after 584,000 years of waiting.
@@ -92,8 +93,8 @@ impl Histogram {
 
     /// For each bucket, in order: the largest value in it, in microseconds, and how many values were not above that.
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.buckets.iter().enumerate().scan(0, |below, (at, bucket)| {
-            *below += bucket.load(Ordering::Relaxed);
+        self.buckets.iter().enumerate().scan(0_u64, |below, (at, bucket)| {
+            *below = below.saturating_add(bucket.load(Ordering::Relaxed));
             Some((upper(at), *below))
         })
     }

@@ -1,13 +1,14 @@
 //! Decides what an order from a control plane means for what runs here: a revision to try, an answer, or nothing.
 //!
 //! **A control plane may be behind.** A replica that was away, or a store that was restored, sends what was superseded
-//! long ago. An order that is older than what runs, of the same history, is therefore ignored, and told in the log: the
-//! numbers of one history say which of two changes came later, and going back is a new revision with a new number.
+//! long ago. An order that is older than what runs, of the same history, is therefore refused, and told in the log: the
+//! numbers of one history say which of two changes came later, and going back is a new revision with a new number. It is
+//! not passed over in silence: the control plane would wait for an answer, and nobody there would see that it is behind.
 //! Numbers of another history say nothing, so a revision of another history is run, and told loudly: somebody has
 //! pointed this proxy at another store.
 //!
 //! **A delta is a difference to what was sent before on the same connection**, whether that ran or not, so the last
-//! revision that came is kept beside the one that runs. What a delta makes and is not sound, or not what was announced,
+//! revision that came is kept beside the one that runs; the first on a connection is one to what runs, as the proxy said. What a delta makes and is not sound, or not what was announced,
 //! may be the delta's fault or the revision's. The proxy cannot tell, so it says [`Reply::Lost`] and the whole revision,
 //! which comes then, decides. The obvious other rule, to refuse it, would park a revision for a fault of its transport.
 //!
@@ -18,7 +19,7 @@
 //! # Invariants
 //! - The revision that runs changes only by [`Intake::ran`].
 //! - Of one history, what runs never gets older.
-//! - Every order is answered, but for those that are too old: with one [`Reply`] at once, or by its try.
+//! - Every order is answered: with one [`Reply`] at once, or by its try.
 //! - A repeated try that ends as before is not told again.
 
 use std::sync::Arc;
@@ -55,8 +56,6 @@ pub enum Step {
     Try(Attempt),
     /// Say this.
     Answer(Reply),
-    /// Nothing.
-    Ignore,
 }
 
 /// Why.
@@ -98,9 +97,11 @@ struct Waiting {
 /// What has come, what runs and what waits.
 #[derive(Debug, Clone, Default)]
 pub struct Intake {
-    /// The last that came on this connection.
+    /// The last that came on this connection, or else what runs: what a difference is made to.
     received: Option<Arc<Revision>>,
     runs: Option<Running>,
+    /// The text of what runs.
+    text: Option<Arc<Revision>>,
     waiting: Option<Waiting>,
     parked: Vec<Digest>,
 }
@@ -130,9 +131,9 @@ impl Intake {
         self.waiting.is_some()
     }
 
-    /// A new connection to the control plane: what came on the last one is no base any more.
+    /// A new connection to the control plane: what came on the last one is no base any more, but what runs is.
     pub fn opened(&mut self) {
-        self.received = None;
+        self.received = self.text.clone();
     }
 
     /// Decides on an order. Costs a copy of the document for a delta.
@@ -150,7 +151,7 @@ impl Intake {
 
     fn judge(&mut self, revision: Arc<Revision>, origin: Origin) -> (Step, Reason) {
         if let Some(newer) = self.newer(&revision) {
-            return (Step::Ignore, Reason::Stale(newer));
+            return (Step::Answer(refuse(&revision, vec![behind(newer)], false)), Reason::Stale(newer));
         }
         if self.parked.contains(&revision.digest) {
             return (Step::Answer(refuse(&revision, vec![crashed()], false)), Reason::Parked);
@@ -194,6 +195,7 @@ impl Intake {
     pub fn ran(&mut self, attempt: &Attempt) -> Reply {
         let Revision { history, id, digest, .. } = *attempt.revision;
         self.runs = Some(Running { history, id, digest });
+        self.text = Some(Arc::clone(&attempt.revision));
         self.waiting = None;
         if attempt.origin != Origin::Disk {
             self.parked.clear();
@@ -225,6 +227,12 @@ fn crashed() -> String {
     "this proxy has crashed twice within a minute while it ran this content, and fell back to the revision before; send \
      another content, or stop the proxy in order and start it again to have it tried"
         .to_owned()
+}
+
+fn behind(newer: RevisionId) -> String {
+    format!(
+        "this proxy has revision {newer} of this history already, and does not turn back: is the control plane behind?"
+    )
 }
 
 fn doubled(runs: Running) -> String {

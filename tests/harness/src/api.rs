@@ -391,7 +391,7 @@ impl Answer {
     ///
     /// # Panics
     /// When it made none.
-    #[must_use]
+    #[allow(clippy::must_use_candidate, reason = "that a change was made is often all that is asked")]
     pub fn revision(&self) -> u64 {
         let told = self.json();
         assert_eq!(told["changed"], true, "{}: {told}", self.asked);

@@ -114,7 +114,7 @@ impl Subscriber {
                             self.note(order.len());
                             if !std::mem::replace(&mut told, true) {
                                 // Nobody may wait for it any more.
-                                drop(self.sender.send(()));
+                                let _ = self.sender.send(());
                             }
                         }
                     }

@@ -2,8 +2,9 @@
 //!
 //! Tokens are too long to be guessed; what is limited is the noise: each failure is logged and goes to the audit log. An
 //! address that failed [`PER_ADDRESS`] times must wait, and comes back at that rate a minute. All addresses together
-//! have [`OVERALL`], so that many of them cannot do what one cannot. That second limit would let strangers lock
-//! everybody out, so it does not hold for an address from which a token was right within [`GOOD`]; its own limit does.
+//! have [`OVERALL`], so that many of them cannot do what one cannot. That second limit would let strangers silence the
+//! failures of everybody, so it does not hold for an address from which a token was right within [`GOOD`]; its own limit
+//! does. Neither keeps out whoever shows a right token: that is for the shell to ask first.
 //!
 //! A bucket is kept as the moment at which it is full again (the virtual scheduling form of ITU-T I.371's generic cell
 //! rate algorithm): one number that needs no refilling. An IPv6 address counts with its /64, which is one customer's.

@@ -24,7 +24,7 @@ const SHORTEST: usize = 32;
 /// The most characters of a token.
 const LONGEST: usize = 512;
 /// What automatic decisions are signed with, and therefore no token.
-const RESERVED: [&str; 3] = ["sluice", "file", "unix"];
+const RESERVED: [&str; 5] = ["sluice", "file", "unix", "local", "unknown"];
 
 /// Every token that is known.
 #[derive(Clone)]

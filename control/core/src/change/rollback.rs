@@ -52,6 +52,10 @@ pub fn roll_back(
         overlay,
         digest,
         restores: Some(to.id),
-        parked: file.or(head.revision.parked),
+        parked: match file {
+            // A file that holds what is restored is not in its way.
+            Some(text) => Some(text).filter(|text| *text != Digest::of(to_document.source.as_bytes())),
+            None => head.revision.parked,
+        },
     })
 }

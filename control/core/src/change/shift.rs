@@ -2,7 +2,8 @@
 //!
 //! **The rule.** A version that is named gets exactly what is named. The others keep their ratio among themselves, by what
 //! is live, in what is left; rounding goes to the largest remainders, so that the whole is 100 % to the millionth. A version
-//! without a share gets none by not being named: nobody sends traffic to a version they did not think of.
+//! without a share gets none by not being named: nobody sends traffic to a version they did not think of. Where one version
+//! alone was not named there is nothing to think of, and what is left is its: `v2=0%` takes a whole shift back.
 //!
 //! A shift takes ownership, also where it changes no share: the document of tomorrow then cannot change what was looked at
 //! today.
@@ -136,6 +137,7 @@ fn resolve(
     let parts = match (left, apportion(left, weights)) {
         (0, _) => Vec::new(),
         (_, Some(parts)) => parts,
+        (_, None) if others.len() == 1 => vec![left],
         (_, None) => return Err(nothing_takes(service, left, &others)),
     };
     let rest = others.iter().zip(parts).map(|(version, part)| (version.name.clone(), share(part)));

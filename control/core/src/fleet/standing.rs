@@ -11,7 +11,7 @@ use sluice_config::value::RevisionId;
 use sluice_config::wire::Running;
 
 use super::node::{Node, Refusal};
-use super::{Fleet, Numbered};
+use super::{Fleet, HEARD, Numbered};
 
 /// How a node stands to what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -204,7 +204,7 @@ impl Fleet {
             state: self.state(node, now),
             age_ms: self.age(node, now).map(millis),
             last_heard: node.heard,
-            rival: node.rival.clone(),
+            rival: node.rival.clone().filter(|rival| now.since(rival.at) < HEARD),
         }
     }
 

@@ -3,12 +3,13 @@
 //! They stay answerable under abuse: a bound on connections, a deadline for every head and every handshake, small
 //! buffers. What may be asked on which is decided by the routers that they serve.
 
+mod begun;
 mod tls;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
+use begun::Begun;
 pub use tls::{Tls, TlsError};
 
 use crate::api::Peer;
@@ -145,19 +147,27 @@ impl Drop for Socket {
     }
 }
 
-/// A socket file that an ended process left behind is taken over; one that answers is not.
+/// A socket that an ended process left behind is taken over. One that answers is not, nor anything that is no socket.
 async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if path.exists() && UnixStream::connect(path).await.is_err() {
-        std::fs::remove_file(path)?;
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Ok(_) | Err(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        }
     }
-    // Between the bind and the change of mode somebody could connect, so it is made where nobody can.
+    // Between the bind and the change of mode somebody could connect, so it is made in a folder of its own.
     let aside = path.with_extension(format!("{}.new", std::process::id()));
-    let folder = aside.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::metadata(folder)?;
-    let listener = UnixListener::bind(&aside)?;
-    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::hard_link(&aside, path).inspect_err(|_| drop(std::fs::remove_file(&aside)))?;
-    std::fs::remove_file(&aside)?;
+    std::fs::DirBuilder::new().mode(0o700).create(&aside)?;
+    let listener = place_unix(&aside.join("s"), path);
+    std::fs::remove_dir_all(&aside)?;
+    listener
+}
+
+fn place_unix(aside: &Path, path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(aside)?;
+    std::fs::set_permissions(aside, std::fs::Permissions::from_mode(0o600))?;
+    // Unlike a rename, a link replaces nothing.
+    std::fs::hard_link(aside, path)?;
     Ok(listener)
 }
 
@@ -204,7 +214,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
         .max_header_list_size(HEAD as u32)
         .max_concurrent_streams(64);
     // How a client breaks off, or breaks the rules, is its own affair.
-    let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+    let _ = server.serve_connection(TokioIo::new(Begun::new(stream, HEADER_TIMEOUT)), answer).await;
 }
 
 #[cfg(test)]
@@ -234,5 +244,8 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "left behind");
         drop(Socket::bind(&address, None).await.unwrap());
+        std::fs::write(&path, "a file").unwrap();
+        assert!(Socket::bind(&address, None).await.is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file", "what is no socket is left alone");
     }
 }

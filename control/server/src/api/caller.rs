@@ -168,6 +168,8 @@ fn read(path: &Path) -> Result<String, TokensError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) who: Who,
+    /// The name in the certificate that they showed, if that is how they are known.
+    pub(crate) certified: Option<String>,
 }
 
 impl Caller {
@@ -190,13 +192,33 @@ pub(super) async fn screen(State(plane): State<Arc<Plane>>, request: Request, ne
     match check(&plane.access, &request) {
         Ok(()) => next.run(request).await,
         Err(refused) => {
-            plane.access.denied.fetch_add(1, Ordering::Relaxed);
-            refused.into_response()
+            let peer = request.extensions().get::<Peer>().cloned();
+            let target = format!("{} {}", request.method(), request.uri().path());
+            turn_away(&plane, peer, &target, refused).await
         }
     }
 }
 
+/// Writes down who was refused before anybody asked who they are, as often as failures are written down.
+async fn turn_away(plane: &Plane, peer: Option<Peer>, target: &str, refused: Refused) -> Response {
+    let now = plane.began.elapsed();
+    if let Some(Peer::Tcp { from, .. }) = &peer {
+        let mut attempts = plane.access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Attempt::Wait(_) = attempts.check(from.ip(), now) {
+            plane.access.denied.fetch_add(1, Ordering::Relaxed);
+            return refused.into_response();
+        }
+        attempts.failed(from.ip(), now);
+    }
+    let author: Author = "unknown".parse().expect("a word is an author");
+    let origin = peer.map_or_else(String::new, |peer| peer.origin());
+    deny(plane, &Who { author, origin }, target, refused).await
+}
+
 fn check(access: &Access, request: &Request) -> Result<(), Refused> {
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "several-hosts", "the request has more than one Host"));
+    }
     let listen = match request.extensions().get::<Peer>() {
         Some(Peer::Tcp { at, .. }) => Listen::Tcp(*at),
         Some(Peer::Unix { .. }) | None => Listen::Socket,
@@ -237,7 +259,8 @@ pub(super) async fn admit(State(guard): State<Guard>, mut request: Request, next
     let target = format!("{} {}", request.method(), request.uri().path());
     match identify(&plane, &peer, request.headers()) {
         Ok(identity) if identity.may(action) => {
-            let caller = Caller { who: who(&identity, &peer, request.headers()) };
+            let certified = certified(&peer, request.headers()).map(str::to_owned);
+            let caller = Caller { who: who(&identity, &peer, request.headers()), certified };
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -264,6 +287,8 @@ enum Denial {
     Wait(Duration),
 }
 
+/// Whoever shows a token that is known is let in, however often others behind the same address have failed: one proxy with an
+/// old token must keep neither its neighbours nor an operator out, and a token cannot be guessed at any rate.
 fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Identity, Denial> {
     let local: Author = "local".parse().expect("a word is an author");
     let (door, from) = match peer {
@@ -272,27 +297,38 @@ fn identify(plane: &Plane, peer: &Peer, headers: &HeaderMap) -> Result<Identity,
     };
     if let Peer::Tcp { certificate: Some(name), .. } = peer
         && !headers.contains_key(AUTHORIZATION)
-        && let Ok(name) = name.parse()
+        && let Ok(name) = format!("{name} (certificate)").parse()
     {
         return Ok(Identity { name, role: Role::Node, via: Via::Token });
     }
     let access = &plane.access;
     let now = plane.began.elapsed();
     let tokens = access.tokens.as_ref().map(|file| file.tokens.load());
-    let mut attempts = access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-    if let (Some(from), Some(_)) = (from, &tokens)
-        && let Attempt::Wait(wait) = attempts.check(from, now)
-    {
-        return Err(Denial::Wait(wait));
-    }
     let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
     let found = access::authenticate(&door, tokens.as_ref().map(|tokens| &***tokens), authorization, &local);
-    match (&found, from) {
-        (Ok(Identity { via: Via::Token, .. }), Some(from)) => attempts.succeeded(from, now),
-        (Err(_), Some(from)) => attempts.failed(from, now),
-        (Ok(_) | Err(_), _) => {}
+    let Some(from) = from else { return found.map_err(Denial::Stranger) };
+    let mut attempts = access.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+    match (found, attempts.check(from, now)) {
+        (Ok(identity), _) => {
+            if identity.via == Via::Token {
+                attempts.succeeded(from, now);
+            }
+            Ok(identity)
+        }
+        (Err(_), Attempt::Wait(wait)) => Err(Denial::Wait(wait)),
+        (Err(stranger), Attempt::Allowed) => {
+            attempts.failed(from, now);
+            Err(Denial::Stranger(stranger))
+        }
     }
-    found.map_err(Denial::Stranger)
+}
+
+/// The name in the certificate by which somebody is known: where there is no token.
+fn certified<'a>(peer: &'a Peer, headers: &HeaderMap) -> Option<&'a str> {
+    match peer {
+        Peer::Tcp { certificate, .. } => certificate.as_deref().filter(|_| !headers.contains_key(AUTHORIZATION)),
+        Peer::Unix { .. } => None,
+    }
 }
 
 fn user_of(user: Option<u32>) -> Author {

@@ -88,7 +88,7 @@ async fn get(State(plane): State<Arc<Plane>>, Query(which): Query<Which>) -> Res
     let (_, document) = plane.stored(id).await?;
     Ok(match which.form {
         Form::Source => text(document.source.clone(), YAML, Some(head)),
-        Form::Json => text(document.json.clone(), YAML, Some(head)),
+        Form::Json => text(document.json.clone(), "application/json", Some(head)),
         Form::Effective => text(plane.effective(&document)?, YAML, Some(head)),
     })
 }
@@ -112,13 +112,11 @@ async fn put(
     let text = String::from(sluice_config::decode(&body)?);
     if how.dry_run {
         let (head, changed) = plane.try_apply(&text, how.take_weights)?;
-        return Ok(told_at(Changed { changed, revision: head.clone() }, Some(head.id)).into_response());
+        return Ok(told_at(Changed { changed, revision: head.clone(), note: None }, Some(head.id)).into_response());
     }
     let intent = Intent::Apply { text, take_weights: how.take_weights };
     let done = terms.write(&plane, intent, how.reason, &body).await?;
-    let (changed, revision) = (done.changed, done.revision.as_ref().clone());
-    let id = revision.id;
-    Ok(told_at(Changed { changed, revision }, Some(id)).into_response())
+    Ok(super::services::changed(&done))
 }
 
 #[derive(Debug, Deserialize)]

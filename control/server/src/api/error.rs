@@ -137,9 +137,10 @@ impl From<Problems> for Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        let refused = match &refusal {
-            Refusal::Problems(problems) => Self::problems(problems),
-            _ => Self::new(status(&refusal), refusal.code(), refusal.to_string()),
+        let refused = if let Refusal::Problems(problems) = &refusal {
+            Self::problems(problems)
+        } else {
+            Self::new(status(&refusal), refusal.code(), refusal.to_string())
         };
         let owned = if let Refusal::Owned(owned) = &refusal { owned.clone() } else { Vec::new() };
         Self { hint: Some(refusal.hint()), owned, ..refused }

@@ -155,7 +155,7 @@ fn refusals(operation: &Operation) -> Vec<StatusCode> {
         all.extend([StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]);
     }
     if !matches!(operation.takes, Content::None) {
-        all.push(StatusCode::PAYLOAD_TOO_LARGE);
+        all.extend([StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT]);
     }
     if matches!(operation.takes, Content::Json(_)) {
         all.extend([StatusCode::UNSUPPORTED_MEDIA_TYPE, StatusCode::UNPROCESSABLE_ENTITY]);

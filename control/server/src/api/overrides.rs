@@ -65,7 +65,7 @@ async fn lay(
     terms: Terms,
     Json(order): Json<OverrideRequest>,
 ) -> Result<Response, Refused> {
-    let content = serde_json::to_vec(&order).unwrap_or_default();
+    let content = serde_json::to_vec(&order).expect("an order has text keys only");
     let intent = Intent::Lay { action: order.action, lasts: order.lasts.0 };
     Ok(changed(&terms.write(&plane, intent, Some(order.reason), &content).await?))
 }

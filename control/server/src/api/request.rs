@@ -36,7 +36,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             );
             return Err(refused.hint("send the header Content-Type: application/json"));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
+        let bytes = read(request, state).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| malformed(&error))
     }
 }
@@ -62,7 +62,20 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Refused;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
-        Bytes::from_request(request, state).await.map(Self).map_err(unread)
+        read(request, state).await.map(Self)
+    }
+}
+
+/// For a whole content: a client that sends slowly must not keep its place.
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refused> {
+    match tokio::time::timeout(CONTENT_TIMEOUT, Bytes::from_request(request, state)).await {
+        Ok(read) => read.map_err(unread),
+        Err(_) => {
+            let detail = format!("the content was not sent within {CONTENT_TIMEOUT:?}");
+            Err(Refused::new(StatusCode::REQUEST_TIMEOUT, "too-slow", detail))
+        }
     }
 }
 

@@ -153,7 +153,7 @@ async fn roll_back(
     terms: Terms,
     Json(order): Json<RollBack>,
 ) -> Result<Response, Refused> {
-    let content = serde_json::to_vec(&order).unwrap_or_default();
+    let content = serde_json::to_vec(&order).expect("an order has text keys only");
     let intent = Intent::RollBack { to: order.to, weights: order.weights };
     let done = terms.write(&plane, intent, order.reason, &content).await?;
     Ok(super::services::changed(&done))

@@ -74,7 +74,7 @@ async fn shift(
     terms: Terms,
     Json(order): Json<ShiftRequest>,
 ) -> Result<Response, Refused> {
-    let content = serde_json::to_vec(&order).unwrap_or_default();
+    let content = serde_json::to_vec(&order).expect("an order has text keys only");
     let shift = Shift { service, shares: order.shares, lasts: order.lasts.map(|lasts| lasts.0) };
     Ok(changed(&terms.write(&plane, Intent::Shift(shift), order.reason, &content).await?))
 }
@@ -98,5 +98,5 @@ async fn release(
 pub(super) fn changed(done: &Done) -> Response {
     let revision = done.revision.as_ref().clone();
     let id = revision.id;
-    told_at(Changed { changed: done.changed, revision }, Some(id)).into_response()
+    told_at(Changed { changed: done.changed, revision, note: done.note.clone() }, Some(id)).into_response()
 }

@@ -51,9 +51,15 @@ async fn subscribe(State(plane): State<Arc<Plane>>, caller: Caller, request: Req
         Some(Err(error)) => return Err(unexpected(&format!("the first message is not understood: {error}"))),
         Some(Ok(_)) | None => return Err(unexpected("a proxy first says who it is")),
     };
+    let node = hello.node.clone();
+    if let Some(certified) = caller.certified.filter(|name| *name != node.as_str()) {
+        let detail = format!("the certificate is that of {certified:?}, and the proxy calls itself {node}");
+        return Err(Refused::new(StatusCode::FORBIDDEN, "other-certificate", detail)
+            .hint("give the proxy the name that its certificate has as common name: --node"));
+    }
     let joined = plane.distributor().join(hello, &caller.who.origin);
     let (link, orders) = joined.map_err(|reason| {
-        Refused::new(StatusCode::CONFLICT, "node-not-taken-in", reason.to_string())
+        Refused::new(StatusCode::CONFLICT, "node-not-taken-in", format!("{node} is not taken in: {reason}"))
             .hint("give each proxy a name of its own (--node), and run the same release on all")
     })?;
     tokio::spawn(listen(Arc::clone(plane.distributor()), link, lines));

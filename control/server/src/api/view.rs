@@ -70,6 +70,9 @@ pub struct Changed {
     pub changed: bool,
     /// The revision that it made.
     pub revision: Revision,
+    /// Why nothing changed, and what to do if something should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A page of revisions, newest first.

@@ -11,7 +11,7 @@ use sluice_config::value::Digest;
 use sluice_control_core::change::{self, Refusal, Written};
 use sluice_control_core::file::{Cause, Effect, Facts, FileSource, HeldBack, Reading, Reason, Standing, Unreadable};
 
-use super::{Decided, Reconciler, Who, WriteError};
+use super::{Decided, Reconciler, Source, Who, WriteError};
 use crate::api::view;
 use crate::events::News;
 use crate::file::Look;
@@ -44,8 +44,8 @@ pub(super) struct Watched {
     due: Arc<AtomicBool>,
     standing: Arc<ArcSwap<view::File>>,
     stands: Option<Stands>,
-    /// The digest of the text that was read last.
-    text: Option<Digest>,
+    /// The text that was read last.
+    last: Option<Vec<u8>>,
     /// Why it is not what is live, in words, as long as that is so.
     why: String,
 }
@@ -66,7 +66,7 @@ impl Watched {
             due,
             standing: Arc::new(ArcSwap::from_pointee(file)),
             stands,
-            text: None,
+            last: None,
             why: String::new(),
         }
     }
@@ -76,9 +76,9 @@ impl Watched {
         self.path.clone()
     }
 
-    /// The digest of its present text.
-    pub(super) const fn text(&self) -> Option<Digest> {
-        self.text
+    /// The digest of the text that it held when it was last read.
+    pub(super) fn text(&self) -> Option<Digest> {
+        self.last.as_deref().map(Digest::of)
     }
 
     fn publish(&self, parked: Option<Digest>) {
@@ -93,7 +93,7 @@ impl Watched {
             path: self.path.clone(),
             accepted: standing.accepted && standing.held_back.is_none(),
             standing: words,
-            parked,
+            parked: parked.filter(|parked| self.text() == Some(*parked)),
             refused: standing.refused,
         };
         self.standing.store(Arc::new(file));
@@ -118,7 +118,7 @@ impl Reconciler {
         let (head, same) = match self.head() {
             Some(current) => {
                 let followed = current.head.revision.file.clone();
-                (true, followed.as_ref().is_none_or(|followed| *followed == watched.path))
+                (true, followed.as_ref() == Some(&watched.path))
             }
             None => (false, true),
         };
@@ -127,7 +127,9 @@ impl Reconciler {
             self.must_apply(&watched.path, &content)?;
         }
         self.watched = Some(watched);
-        self.look(Look { content, cause: Cause::Started }).await;
+        // Another file is named by whoever starts this, so nothing that holds automation back holds it back.
+        let cause = if same { Cause::Started } else { Cause::Asked };
+        self.look(Look { content, cause }).await;
         match self.head() {
             Some(_) => Ok(()),
             None => Err(StartError::Store(StoreError::Unavailable("the first document was not stored".to_owned()))),
@@ -163,7 +165,9 @@ impl Reconciler {
             Ok(bytes) => Reading::Bytes(bytes),
             Err(why) => Reading::Unreadable(why),
         };
-        watched.text = look.content.as_ref().ok().map(|bytes| Digest::of(bytes));
+        if let Ok(bytes) = &look.content {
+            watched.last = Some(bytes.clone());
+        }
         let head = self.head();
         let facts = Facts::of(head.as_deref().map(|current| &*current.head), self.now());
         let judge = &self.equipment.judge;
@@ -171,7 +175,7 @@ impl Reconciler {
         self.tell(&mut watched, &reason, look.cause);
         match effect {
             Effect::Keep => {}
-            Effect::Tell(problems) => self.report(&watched, &problems).await,
+            Effect::Tell(problems) => self.report(&mut watched, &problems).await,
             Effect::Propose(written) => self.propose(&mut watched, &written, look.cause).await,
         }
         let head = self.head();
@@ -179,6 +183,14 @@ impl Reconciler {
         watched.due.store(watched.source.is_due(&facts), Ordering::Relaxed);
         watched.publish(facts.parked);
         self.watched = Some(watched);
+    }
+
+    /// Looks at the text that was read last as it stands to what is live now.
+    pub(super) async fn reread(&mut self) {
+        let last = self.watched.as_ref().and_then(|watched| watched.last.clone());
+        if let Some(bytes) = last {
+            self.look(Look { content: Ok(bytes), cause: Cause::Watch }).await;
+        }
     }
 
     fn tell(&self, watched: &mut Watched, reason: &Reason, cause: Cause) {
@@ -197,7 +209,12 @@ impl Reconciler {
     }
 
     /// Tells what is wrong with the file, and writes down that it was refused.
-    async fn report(&self, watched: &Watched, problems: &Problems) {
+    async fn report(&self, watched: &mut Watched, problems: &Problems) {
+        let more = problems.count().saturating_sub(1);
+        let more = if more == 0 { String::new() } else { format!(", and {more} more (`sluice check` shows all)") };
+        if let Some(first) = problems.problems.first() {
+            watched.why = format!("{}: {first}{more}", Reason::Refused);
+        }
         let file = &watched.path;
         problems.problems.iter().for_each(|problem| tracing::error!(file, "{problem}"));
         if problems.omitted > 0 {
@@ -208,7 +225,7 @@ impl Reconciler {
     }
 
     /// Applies what the file holds. While the store fails, the next reading tries again.
-    async fn propose(&mut self, watched: &mut Watched, written: &Written, cause: Cause) {
+    async fn propose(&self, watched: &mut Watched, written: &Written, cause: Cause) {
         let head = self.head();
         let present = head.as_deref().map(|current| &*current.head);
         let proposal = change::apply(present, written, false, self.equipment.judge.environment());
@@ -223,7 +240,7 @@ impl Reconciler {
                     action: "apply",
                     target: watched.path.clone(),
                     once: None,
-                    file: Some(watched.path.clone()),
+                    source: Source::File(watched.path.clone()),
                 };
                 match self.commit(head.as_deref(), decided).await {
                     Ok(done) => Ok(done.revision.id),
@@ -242,7 +259,7 @@ impl Reconciler {
         }
     }
 
-    async fn postpone(&mut self, error: &CommitError) {
+    async fn postpone(&self, error: &CommitError) {
         tracing::error!(%error, "the file's document is not applied yet; it is tried again");
         if let Err(error) = self.refresh().await {
             tracing::error!(%error, "the head cannot be read");

@@ -9,6 +9,7 @@ mod request;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sluice_config::overlay::{Author, Reason};
@@ -124,6 +125,10 @@ pub(crate) struct Reconciler {
     current: watch::Sender<Option<Arc<Current>>>,
     /// In file mode.
     watched: Option<Watched>,
+    /// Whether the store may hold a newer head than the one that is known: an answer was lost.
+    doubt: AtomicBool,
+    /// Whether it was told that what has ended cannot be taken back.
+    late: AtomicBool,
 }
 
 /// A change that was decided on, and who is behind it.
@@ -134,8 +139,18 @@ struct Decided<'a> {
     action: &'static str,
     target: String,
     once: Option<Once>,
-    /// The file that the document came from.
-    file: Option<String>,
+    /// Where the document comes from, if it is another one.
+    source: Source,
+}
+
+/// Where a document comes from.
+enum Source {
+    /// The one that is there stays.
+    Same,
+    /// Somebody sent it.
+    Sent,
+    /// This file holds it.
+    File(String),
 }
 
 impl Reconciler {
@@ -144,7 +159,13 @@ impl Reconciler {
     /// # Errors
     /// When the store cannot be read, or holds a document that is not sound any more.
     pub(crate) async fn open(equipment: Equipment) -> Result<Self, StoreError> {
-        let mut writer = Self { equipment, current: watch::Sender::new(None), watched: None };
+        let writer = Self {
+            equipment,
+            current: watch::Sender::new(None),
+            watched: None,
+            doubt: false.into(),
+            late: false.into(),
+        };
         writer.refresh().await?;
         Ok(writer)
     }
@@ -154,7 +175,7 @@ impl Reconciler {
         self.current.subscribe()
     }
 
-    /// Serves requests and looks at the file until both channels are closed.
+    /// Serves requests and looks at the file until the channel of requests is closed.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut looks: mpsc::Receiver<Look>) {
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -165,7 +186,10 @@ impl Reconciler {
                     None => return,
                 },
                 Some(look) = looks.recv() => self.look(look).await,
-                _ = period.tick() => self.expire().await,
+                _ = period.tick() => {
+                    self.look_again().await;
+                    self.expire().await;
+                }
             }
         }
     }
@@ -179,7 +203,7 @@ impl Reconciler {
     }
 
     /// Takes over what the store holds, if it is not what was known.
-    async fn refresh(&mut self) -> Result<(), StoreError> {
+    async fn refresh(&self) -> Result<(), StoreError> {
         let Some(revision) = self.equipment.store.head().await? else { return Ok(()) };
         if self.head().is_some_and(|current| current.head.revision.id == revision.id) {
             return Ok(());
@@ -217,13 +241,17 @@ impl Reconciler {
     }
 
     /// Stores what was decided on `head`, and lets it run.
-    async fn commit(&mut self, head: Option<&Current>, decided: Decided<'_>) -> Result<Done, CommitError> {
+    async fn commit(&self, head: Option<&Current>, decided: Decided<'_>) -> Result<Done, CommitError> {
         let now = self.now();
-        let Decided { proposal, who, reason, action, target, once, file } = decided;
+        let Decided { proposal, who, reason, action, target, once, source } = decided;
         let before = head.map(|current| current.head.revision.digest);
         let (mut revision, document) =
             proposal.revision(head.map(|current| &*current.head), who.author.clone(), reason.clone(), now);
-        revision.file = file.or_else(|| head.and_then(|current| current.head.revision.file.clone()));
+        match source {
+            Source::Same => {}
+            Source::Sent => revision.file = None,
+            Source::File(file) => revision.file = Some(file),
+        }
         let event = Event {
             at: now,
             author: who.author.clone(),
@@ -239,11 +267,34 @@ impl Reconciler {
         let expected = revision.parent;
         let known = document.clone().map(Arc::new).or_else(|| head.map(|current| Arc::clone(&current.head.document)));
         let change = Change { revision, document, event, once };
-        let revision = self.equipment.store.commit(expected, change).await?;
+        let revision = self.store(expected, change).await?;
         let document = known.expect("the first revision brings its document");
         let current = self.prove(Arc::clone(&revision), document)?;
         self.adopt(current);
-        Ok(Done { revision, changed: true })
+        Ok(Done { revision, changed: true, note: None })
+    }
+
+    /// Commits a change. Where the store failed it may have done it all the same, so it is asked what it holds.
+    async fn store(&self, expected: Option<RevisionId>, change: Change) -> Result<Arc<Revision>, CommitError> {
+        let attempted = change.revision.clone();
+        match self.equipment.store.commit(expected, change).await {
+            Err(CommitError::Store(error)) => match self.equipment.store.get(attempted.id).await {
+                Ok(Some(found)) if *found == attempted => Ok(found),
+                Ok(_) => Err(error.into()),
+                Err(_) => {
+                    self.doubt.store(true, Ordering::Relaxed);
+                    Err(error.into())
+                }
+            },
+            committed => committed,
+        }
+    }
+
+    /// Reads the head again after an answer was lost, until it can be read.
+    async fn look_again(&self) {
+        if self.doubt.load(Ordering::Relaxed) && self.refresh().await.is_ok() {
+            self.doubt.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Writes down what was asked for and not done.
@@ -267,14 +318,15 @@ impl Reconciler {
     }
 
     /// Ends what has come to its end.
-    async fn expire(&mut self) {
+    async fn expire(&self) {
         let now = self.now();
         let Some(current) = self.head() else { return };
         if current.head.revision.overlay.next_end().is_none_or(|end| end > now) {
             return;
         }
         let who = Who::sluice();
-        while let Some(current) = self.head() {
+        for _ in 0..TRIES {
+            let Some(current) = self.head() else { return };
             let Some((proposal, why)) = change::expire(&current.head, now) else { return };
             let decided = Decided {
                 proposal,
@@ -283,16 +335,24 @@ impl Reconciler {
                 action: "expire",
                 target: String::new(),
                 once: None,
-                file: None,
+                source: Source::Same,
             };
             match self.commit(Some(&current), decided).await {
-                Ok(done) => tracing::info!(revision = done.revision.id.0, "{}", done.revision.reason),
+                Ok(done) => {
+                    self.late.store(false, Ordering::Relaxed);
+                    tracing::info!(revision = done.revision.id.0, "{}", done.revision.reason);
+                }
                 Err(CommitError::Conflict(_)) => {
                     if self.refresh().await.is_err() {
                         return;
                     }
                 }
-                Err(error) => return tracing::error!(%error, "what has ended cannot be taken back"),
+                Err(error) => {
+                    if !self.late.swap(true, Ordering::Relaxed) {
+                        tracing::error!(%error, "what has ended cannot be taken back yet; it is tried until it can");
+                    }
+                    return;
+                }
             }
         }
     }

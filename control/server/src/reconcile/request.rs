@@ -11,7 +11,7 @@ use sluice_control_core::change::{self, Proposal, Refusal, Shift};
 use sluice_control_core::revision::{Document, Revision};
 use tokio::sync::oneshot;
 
-use super::{Current, Decided, Reconciler, TRIES, WriteError};
+use super::{Current, Decided, Reconciler, Source, TRIES, WriteError};
 use crate::store::{Answered, CommitError, Once};
 
 /// Who asks, and from where.
@@ -104,11 +104,17 @@ pub(crate) struct Done {
     pub(crate) revision: Arc<Revision>,
     /// Whether something changed.
     pub(crate) changed: bool,
+    /// Why nothing did, and what to do if something should.
+    pub(crate) note: Option<String>,
 }
 
 impl Reconciler {
     pub(super) async fn serve(&mut self, request: Request) {
         let Request { intent, who, reason, expected, once, reply } = request;
+        if reply.is_closed() {
+            // Whoever asked has given up: what they do not wait for must not happen minutes later.
+            return tracing::info!(author = %who.author, action = intent.action(), "nobody waits for it any more");
+        }
         let answer = self.carry_out(&intent, &who, &reason, expected, once).await;
         match &answer {
             Ok(done) if done.changed => {
@@ -122,12 +128,13 @@ impl Reconciler {
                 self.refused(&who, action, intent.target(), Some(reason), error).await;
             }
         }
+        self.reread().await;
         // Whoever asked may have gone away.
         let _ = reply.send(answer);
     }
 
     async fn carry_out(
-        &mut self,
+        &self,
         intent: &Intent,
         who: &Who,
         reason: &Reason,
@@ -146,7 +153,8 @@ impl Reconciler {
             let proposal = match self.decide(head.as_deref(), intent, who, reason).await {
                 Err(WriteError::Refused(refusal)) if matches!(*refusal, Refusal::Unchanged(_)) => {
                     let current = head.ok_or(WriteError::Empty)?;
-                    return Ok(Done { revision: Arc::clone(&current.head.revision), changed: false });
+                    let note = Some(format!("{refusal}; {}", refusal.hint()));
+                    return Ok(Done { revision: Arc::clone(&current.head.revision), changed: false, note });
                 }
                 proposal => proposal?,
             };
@@ -157,7 +165,7 @@ impl Reconciler {
                 action: intent.action(),
                 target: intent.target(),
                 once: once.clone(),
-                file: None,
+                source: if matches!(intent, Intent::Apply { .. }) { Source::Sent } else { Source::Same },
             };
             match self.commit(head.as_deref(), decided).await {
                 Ok(done) => return Ok(done),
@@ -179,7 +187,7 @@ impl Reconciler {
             return Err(WriteError::OtherRequest(key.to_owned()));
         }
         let (revision, _) = self.stored(answered.revision).await?;
-        Ok(Done { revision, changed: true })
+        Ok(Done { revision, changed: true, note: None })
     }
 
     async fn stored(&self, id: RevisionId) -> Result<(Arc<Revision>, Arc<Document>), WriteError> {

@@ -49,9 +49,13 @@ fn a_revision_runs_and_is_acknowledged_once_it_does() {
 }
 
 #[test]
-fn an_older_one_of_the_same_history_is_ignored_and_one_of_another_history_runs() {
+fn an_older_one_of_the_same_history_is_refused_and_one_of_another_history_runs() {
     let mut intake = running(7);
-    assert_eq!(intake.take(whole(1, 6)), (Step::Ignore, Reason::Stale(RevisionId(7))));
+    let (step, reason) = intake.take(whole(1, 6));
+    assert_eq!(reason, Reason::Stale(RevisionId(7)));
+    let Step::Answer(Reply::Nack { id, problems, retries: false, .. }) = step else { panic!("not refused: {step:?}") };
+    assert!(id == RevisionId(6) && problems[0].contains("revision 7"), "{problems:?}");
+    assert_eq!(intake.runs().map(|runs| runs.id), Some(RevisionId(7)));
     let (step, reason) = intake.take(whole(2, 3));
     assert_eq!(reason, Reason::OtherHistory(HistoryId::from_bits(1)));
     let Step::Try(attempt) = step else { panic!("not tried") };

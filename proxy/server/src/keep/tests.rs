@@ -13,7 +13,7 @@ use super::*;
 
 /// A revision whose every part tells its number, so that a mix of two is seen. Some are large: a write has many moments.
 fn revision(id: u64) -> Revision {
-    let document = format!("{id:08} ").repeat(1 + usize::try_from(id % 7).unwrap() * 20_000);
+    let document = format!("{id:08} ").repeat(1 + usize::try_from(id % 5).unwrap() * 100_000);
     let digest = Digest::of(document.as_bytes());
     Revision { history: HistoryId::from_bits(id), id: RevisionId(id), digest, document, overlay: Overlay::default() }
 }
@@ -164,7 +164,7 @@ fn a_kill_at_any_moment_leaves_the_last_acknowledged_write_or_a_later_one() {
         assert!(newest <= acknowledged + 1, "kill {kill} of seed {seed}: {newest} was never written");
     }
     println!("{unfinished} kills were inside a write");
-    assert!(unfinished > 0, "no kill met a write; seed {seed}");
+    assert!(!full || unfinished > 0, "no kill met a write; seed {seed}");
 }
 
 /// Runs the child for a few acknowledged writes and a random time more. Returns the last acknowledged write.
@@ -187,8 +187,9 @@ fn run_and_kill(data: &Path, rng: &mut StdRng) -> u64 {
             wait -= 1;
         }
     }
-    // A moment of the next write, not a wait for anything.
-    let until = std::time::Instant::now() + Duration::from_micros(rng.random_range(0..4_000));
+    // A moment of the next write, not a wait for anything: half of them while its bytes go out, half over all its steps.
+    let longest = if rng.random() { 1_500 } else { 8_000 };
+    let until = std::time::Instant::now() + Duration::from_micros(rng.random_range(0..longest));
     while std::time::Instant::now() < until {}
     child.kill().unwrap();
     child.wait().unwrap();

@@ -185,7 +185,6 @@ impl Follower {
                 }
                 self.answer(&reply).await;
             }
-            Step::Ignore => {}
         }
     }
 
@@ -311,7 +310,7 @@ fn tell_order(id: sluice_config::value::RevisionId, reason: Reason, runs: Option
             tracing::info!(%revision, "a difference to a revision that is not at hand: asking for the whole")
         }
         Reason::Stale(newer) => {
-            tracing::warn!(%revision, %newer, "an order is older than what is here, and is ignored: is the control plane behind?");
+            tracing::warn!(%revision, %newer, "an order is older than what is here, and is refused: is the control plane behind?");
         }
         Reason::OtherHistory(history) => {
             let runs = runs.map(|runs| runs.id.to_string()).unwrap_or_default();

@@ -121,6 +121,13 @@ fn a_shift_that_makes_no_whole_is_refused() {
 }
 
 #[test]
+fn a_whole_shift_is_taken_back_by_naming_one_of_two() {
+    let head = shifted(&begin(&shop(&[("v1", 100), ("v2", 0)])), &[("v2", "100%")], None, START);
+    assert_eq!(live(&shifted(&head, &[("v2", "0%")], None, START)), "v1=100%");
+    assert_eq!(live(&shifted(&head, &[("v2", "10%")], None, START)), "v1=90% v2=10%");
+}
+
+#[test]
 fn what_is_not_there_is_refused_with_what_was_meant() {
     let head = begin(&shop(&[("v1", 100), ("canary", 0)]));
     assert_eq!(refused(&head, &[("canarry", "5%")], None).hint(), "did you mean `canary`?");
