@@ -58,7 +58,7 @@ pub(crate) struct DemoArgs {
         conflicts_with = "fleet"
     )]
     workers: NonZeroUsize,
-    /// Instead of one proxy, a control plane and six proxies in three regions, each a process; takes at least 30s
+    /// Instead of one proxy, a control plane and six proxies in three regions, each a process; takes at least 40s
     #[arg(long)]
     fleet: bool,
     /// Let origins answer late, such as us-east-1/v2=200ms; may be given more than once

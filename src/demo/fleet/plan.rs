@@ -54,18 +54,18 @@ pub(super) const STORY: [Scene; 6] = [
     scene(
         ("steady", "six proxies in three regions run one revision; 5 % of the traffic tries v2"),
         [95, 5],
-        14,
+        12,
         Act::Change,
     ),
-    scene(("shift", "one request to the control plane: v2 gets 25 %"), [75, 25], 14, Act::Change),
-    scene(("control lost", "the control plane is killed: the proxies go on"), [75, 25], 14, Act::KillControl),
+    scene(("shift", "one request to the control plane: v2 gets 25 %"), [75, 25], 12, Act::Change),
+    scene(("control lost", "the control plane is killed: the proxies go on"), [75, 25], 10, Act::KillControl),
     scene(
         ("restarted", "west-b is restarted while there is no control plane: it begins with its last known good"),
         [75, 25],
-        14,
+        10,
         Act::RestartProxy,
     ),
-    scene(("control back", "the control plane is started again, and v2 gets 50 %"), [50, 50], 18, Act::ReturnControl),
+    scene(("control back", "the control plane is started again, and v2 gets 50 %"), [50, 50], 30, Act::ReturnControl),
     scene(
         ("region lost", "all origins of us-west-2 die: its traffic moves, every proxy takes its endpoints out"),
         [50, 50],
