@@ -91,12 +91,11 @@ fn parameter(parameter: &Parameter) -> Value {
 fn content(content: Content, generator: &mut SchemaGenerator) -> Option<Value> {
     match content {
         Content::Json(schema) => Some(json!({ "application/json": { "schema": schema(generator) } })),
-        Content::Document => Some(json!({ YAML: { "schema": { "type": "object" } } })),
-        Content::Text(media_type) => Some(json!({ media_type: { "schema": { "type": "string" } } })),
-        Content::TextOrObject(media_type) => Some(json!({
-            media_type: { "schema": { "type": "string" } },
+        Content::Document => Some(json!({
+            YAML: { "schema": { "type": "object" } },
             "application/json": { "schema": { "type": "object" } },
         })),
+        Content::Text(media_type) => Some(json!({ media_type: { "schema": { "type": "string" } } })),
         Content::None => None,
     }
 }

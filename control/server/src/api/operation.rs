@@ -22,8 +22,6 @@ pub(crate) enum Content {
     Document,
     /// Text of this media type.
     Text(&'static str),
-    /// Text of this media type, or a JSON object.
-    TextOrObject(&'static str),
     /// Nothing.
     None,
 }
