@@ -213,7 +213,9 @@ class Stage:
         if name == "sluice":
             document = self.write("sluice.yaml", SLUICE.format(**where))
             status = f"127.0.0.1:{free_port()}"
-            return [self.sluice, "run", document, "--workers", "1", "--status", status, "--access-log", "off"]
+            data = str(self.folder / "data")
+            return [self.sluice, "run", document, "--workers", "1", "--status", status, "--access-log", "off",
+                    "--data", data, "--admin", f"unix:{data}/admin.sock"]
         raise ValueError(name)
 
     def start(self, name, core, single=False, wrapper=()):
