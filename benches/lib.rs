@@ -48,7 +48,7 @@ impl Times {
         let kept = self.quantile(0.99).zip(goal).map_or_else(String::new, |(worst, goal)| {
             format!(", goal {} {}", milliseconds(goal), if worst <= goal { "kept" } else { "MISSED" })
         });
-        format!("{what:<52} n {:>3}, p50 {:>9}, p99 {:>9}{kept}", self.0.len(), at(0.5), at(0.99))
+        format!("{what:<60} n {:>3}, p50 {:>9}, p99 {:>9}{kept}", self.0.len(), at(0.5), at(0.99))
     }
 }
 

@@ -55,7 +55,9 @@ enum Figure {
 
 fn main() {
     let args = Args::parse();
-    let sluice = args.sluice.to_str().expect("the path of the program is text");
+    // The processes run in folders of their own.
+    let sluice = args.sluice.canonicalize().expect("--sluice leads to the program");
+    let sluice = sluice.to_str().expect("the path of the program is text");
     let wanted = |figure| args.only.is_empty() || args.only.contains(&figure);
     if wanted(Figure::Document) {
         document::measure(sluice, args.routes.get());
