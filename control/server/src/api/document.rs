@@ -111,6 +111,7 @@ async fn put(
 ) -> Result<Response, Refused> {
     let text = String::from(sluice_config::decode(&body)?);
     if how.dry_run {
+        terms.check(plane.head())?;
         let (head, changed) = plane.try_apply(&text, how.take_weights)?;
         return Ok(told_at(Changed { changed, revision: head.clone(), note: None }, Some(head.id)).into_response());
     }

@@ -193,6 +193,15 @@ fn key(value: &http::HeaderValue) -> Result<String, Refused> {
 }
 
 impl Terms {
+    /// Refuses a request that was made for another head than this one.
+    pub(crate) const fn check(&self, head: Option<RevisionId>) -> Result<(), WriteError> {
+        match (self.expected, head) {
+            (Some(expected), Some(head)) if expected.0 == head.0 => Ok(()),
+            (Some(expected), head) => Err(WriteError::Stale { expected, head }),
+            (None, _) => Ok(()),
+        }
+    }
+
     /// Lets the writer do it.
     pub(crate) async fn write(
         self,

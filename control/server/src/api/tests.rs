@@ -334,6 +334,8 @@ async fn a_dry_run_and_a_plan_change_nothing() {
     let other = DOCUMENT.replace("weight: 5,", "weight: 95,");
     let (status, told) = world.send(Request::put("/v1/document?dry_run=true"), &other).await;
     assert_eq!((status, &told["changed"]), (StatusCode::OK, &json!(true)));
+    let stale = Request::put("/v1/document?dry_run=true").header("if-match", "\"7\"");
+    assert_eq!(world.send(stale, &other).await.0, StatusCode::PRECONDITION_FAILED);
     let (status, plan) = world.send(Request::post("/v1/plan"), &other).await;
     let moved = plan["moves"][0]["moved"].as_f64().unwrap_or_default();
     assert!(status == StatusCode::OK && (moved - 0.45).abs() < 1e-6, "{plan}");
