@@ -76,6 +76,7 @@ formats! {
     CookieName = "cookie-name", "the name of a cookie", "x";
     ParameterName = "parameter-name", "the name of a query parameter", "x";
     FieldValue = "field-value", "a value", "x";
+    FilePath = "file-path", "a path such as certs/site.pem", "x";
 }
 
 impl Format {
@@ -98,6 +99,7 @@ impl Format {
             Self::HeaderName | Self::CookieName => check_token(text, self),
             Self::ParameterName => check_parameter(text),
             Self::FieldValue => check_value(text),
+            Self::FilePath => check_file_path(text),
         }
     }
 }
@@ -295,6 +297,21 @@ fn check_parameter(text: &str) -> Result<(), Refusal> {
     Err(refusal.hint("without `&`, `=` and `#`; at most 256 bytes"))
 }
 
+/// A line feed in a path would forge a line of the log.
+fn check_file_path(text: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal::new(Code::BadPath, format!("{} {reason}", quote(text)));
+    if text.is_empty() {
+        return Err(refusal("is not the path of a file"));
+    }
+    if text.len() > limit::FILE_PATH_BYTES {
+        return Err(refusal(&format!("is longer than {} bytes", limit::FILE_PATH_BYTES)));
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(refusal(&format!("has the character {c:?}")).hint("give the file a name without it")),
+        None => Ok(()),
+    }
+}
+
 fn check_value(text: &str) -> Result<(), Refusal> {
     if text.len() > limit::VALUE_BYTES {
         return Err(Refusal::new(Code::BadField, format!("the value has more than {} bytes", limit::VALUE_BYTES)));
@@ -354,9 +371,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in any::<String>(), keyword in 0_usize..16) {
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..17) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
-                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value"];
+                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value", "file-path"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

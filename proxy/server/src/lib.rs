@@ -38,10 +38,12 @@ mod socket;
 mod source;
 mod stage;
 pub mod status;
+mod tls;
 mod upstream;
 mod worker;
 
 pub use health::HealthSource;
 pub use listener::BindError;
 pub use process::{Options, RunError, Source, run};
+pub use tls::unusable_files;
 pub use upstream::DialError;

@@ -37,6 +37,7 @@ use crate::probe::Prober;
 use crate::source::{Feed, Follower, Identity, Parts};
 use crate::stage::Stage;
 use crate::status::{self, StatusSource};
+use crate::tls::Keyring;
 use crate::upstream::{DialError, Dialer};
 use crate::worker::Equipment;
 
@@ -65,6 +66,8 @@ pub struct Options {
     pub health: Option<HealthSource>,
     /// How the file that the revisions come from stands, for the metrics. Absent: there is no such file here.
     pub document: Option<Arc<DocumentSeries>>,
+    /// Where relative paths of files that the document names begin.
+    pub files: PathBuf,
 }
 
 impl fmt::Debug for Options {
@@ -171,7 +174,7 @@ async fn serve(options: Options) -> Result<(), RunError> {
     let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log })?;
     let address = options.status;
     let begun = begin(options, &metrics, crew.commands());
-    let Begun { mut follower, watch, current, _subscriber } = match begun {
+    let Begun { mut follower, watch, current, _subscriber, _keyring } = match begun {
         Ok(begun) => begun,
         Err(error) => {
             crew.leave(NOTHING_TO_DRAIN, &mut signals).await;
@@ -204,14 +207,18 @@ struct Begun {
     current: Arc<ArcSwapOption<Live>>,
     /// Ends with the process.
     _subscriber: Option<AbortOnDropHandle<()>>,
+    /// Ends with the process.
+    _keyring: AbortOnDropHandle<()>,
 }
 
 fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Result<Begun, RunError> {
-    let mut stage = Stage::new(metrics.clone(), workers);
+    let keyring = Arc::new(Keyring::new(options.files, metrics.clone())?);
+    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring));
     stage.listen = options.listen;
     let current = Arc::clone(&stage.current);
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
+    watch.keyring = Some(Arc::clone(&keyring));
     if let Some(document) = options.document {
         metrics.tell_document(Arc::clone(&document));
         watch.document = Some(document);
@@ -242,7 +249,8 @@ fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender
         bell: signal(SignalKind::hangup())?,
     };
     let follower = Follower::new(parts, found, health::now());
-    Ok(Begun { follower, watch, current, _subscriber: subscriber })
+    let following = tokio::spawn(keyring.follow(signal(SignalKind::hangup())?));
+    Ok(Begun { follower, watch, current, _subscriber: subscriber, _keyring: AbortOnDropHandle::new(following) })
 }
 
 /// What comes, and the task that brings it.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::wire::Revision;
-use sluice_config::{Environment, Problems, collide};
+use sluice_config::{Environment, Problems, UnusableFile, collide};
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +20,7 @@ use crate::listener::{self, BindError, Gate, ListenerId};
 use crate::live::{self, Live};
 use crate::metrics::{self, Metrics};
 use crate::probe::Prober;
+use crate::tls::{Keyring, Ring, Terms};
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
@@ -37,6 +38,8 @@ pub(crate) enum Unfit {
     SameAddress(ListenerName, ListenerName, SocketAddr),
     /// A listener's address cannot be used.
     Listener(BindError),
+    /// Files that it names cannot be used. At least one.
+    Files(Vec<UnusableFile>),
 }
 
 impl Unfit {
@@ -45,7 +48,7 @@ impl Unfit {
         match self {
             Self::Document(_) | Self::Digest | Self::Route(_) => Fault::Content,
             Self::SameAddress(..) => Fault::Node,
-            Self::Listener(_) => Fault::Heals,
+            Self::Listener(_) | Self::Files(_) => Fault::Heals,
         }
     }
 
@@ -60,6 +63,7 @@ impl Unfit {
                 }
                 told
             }
+            Self::Files(files) => files.iter().take(TOLD).map(ToString::to_string).collect(),
             Self::Digest | Self::Route(_) | Self::SameAddress(..) | Self::Listener(_) => vec![self.to_string()],
         }
     }
@@ -77,6 +81,7 @@ impl fmt::Display for Unfit {
                  with --listen {other}=ADDRESS"
             ),
             Self::Listener(error) => write!(f, "{error}"),
+            Self::Files(files) => f.write_str(&files.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         }
     }
 }
@@ -88,6 +93,7 @@ impl std::error::Error for Unfit {}
 pub(crate) struct Fit {
     pub(crate) live: Arc<Live>,
     sockets: BTreeMap<ListenerId, Vec<TcpListener>>,
+    ring: Ring,
 }
 
 /// What runs in the process, and the workers that run it.
@@ -100,13 +106,15 @@ pub(crate) struct Stage {
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
+    keyring: Arc<Keyring>,
 }
 
 impl Stage {
     /// Nothing runs yet, on these workers.
-    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Self {
+    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>, keyring: Arc<Keyring>) -> Self {
         let count = workers.len();
-        Self { metrics, current: Arc::default(), workers, count, listen: BTreeMap::new(), gates: BTreeMap::new() }
+        let (listen, gates) = (BTreeMap::new(), BTreeMap::new());
+        Self { metrics, current: Arc::default(), workers, count, listen, gates, keyring }
     }
 
     /// Everything that can fail, before anything changes.
@@ -118,11 +126,12 @@ impl Stage {
             return Err(Unfit::Digest);
         }
         self.place(&mut document)?;
+        let ring = self.keyring.prepare(&document).map_err(Unfit::Files)?;
         let sockets = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
         let live =
             live::compile(revision.id, Arc::new(document), before.as_deref(), &self.metrics).map_err(Unfit::Route)?;
-        Ok(Fit { live: Arc::new(live), sockets })
+        Ok(Fit { live: Arc::new(live), sockets, ring })
     }
 
     /// Gives listeners the addresses that this node was told.
@@ -170,7 +179,8 @@ impl Stage {
         }
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
-        self.open(&fit.live.document, fit.sockets);
+        self.open(&fit.live.document, fit.sockets, &fit.ring);
+        self.hold(&fit.live.document, fit.ring);
         self.close(&fit.live.document).await;
         self.metrics.publish(told(&fit.live));
     }
@@ -189,18 +199,28 @@ impl Stage {
         }
     }
 
-    fn open(&mut self, document: &Validated, mut sockets: BTreeMap<ListenerId, Vec<TcpListener>>) {
+    fn open(&mut self, document: &Validated, mut sockets: BTreeMap<ListenerId, Vec<TcpListener>>, ring: &Ring) {
         for listener in &document.listeners {
-            let id = id(listener);
+            let (id, terms) = (id(listener), ring.terms(&listener.name));
+            if let Some(gate) = self.gates.get(&id) {
+                gate.secure(terms.clone());
+            }
             match sockets.remove(&id) {
-                Some(sockets) => self.open_one(id, &listener.limits, sockets),
+                Some(sockets) => self.open_one(id, &listener.limits, terms, sockets),
                 None => self.limit(&id, &listener.limits),
             }
         }
     }
 
-    fn open_one(&mut self, id: ListenerId, limits: &Limits, sockets: Vec<TcpListener>) {
+    /// Files that change from now on change what these listeners show.
+    fn hold(&self, document: &Validated, ring: Ring) {
+        let of = |name: &ListenerName| document.listeners.iter().find(|listener| listener.name == *name);
+        self.keyring.hold(ring, |name| of(name).and_then(|listener| self.gates.get(&id(listener))).cloned());
+    }
+
+    fn open_one(&mut self, id: ListenerId, limits: &Limits, terms: Option<Arc<Terms>>, sockets: Vec<TcpListener>) {
         let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name)));
+        gate.secure(terms);
         for (worker, socket) in self.workers.iter().zip(sockets) {
             tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), socket));
         }
