@@ -60,6 +60,9 @@ fn listener(listener: &validated::Listener) -> Listener {
             header_timeout: Span(limits.header_timeout),
             keep_alive: Span(limits.keep_alive),
         },
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
     }
 }
 

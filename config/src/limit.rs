@@ -13,6 +13,8 @@ pub const NODES: usize = 2_000_000;
 pub const ALIASES: usize = 10_000;
 /// Listeners. Each has a socket for each worker.
 pub const LISTENERS: usize = 64;
+/// Networks of trusted proxies of one listener. A provider of content delivery has some hundred.
+pub const NETWORKS: usize = 10_000;
 /// Regions. A region set fits into one machine word.
 pub const REGIONS: usize = 64;
 /// Services.

@@ -6,7 +6,7 @@ use super::judge::{Judge, section};
 use crate::problem::Code;
 use crate::schema::listener as written;
 use crate::size::Size;
-use crate::validated::{Limits, Listener};
+use crate::validated::{Limits, Listener, ProxyProtocol};
 
 /// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
@@ -51,7 +51,27 @@ fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener
         header_timeout: limits.header_timeout.0,
         keep_alive: limits.keep_alive.0,
     };
-    Listener { name: listener.name.clone(), address: listener.address.0, limits }
+    check_identity(judge, index, listener);
+    Listener {
+        name: listener.name.clone(),
+        address: listener.address.0,
+        limits,
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
+    }
+}
+
+/// A header of the PROXY protocol from just anybody would let clients choose their address.
+fn check_identity(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) {
+    let list = section("listeners");
+    let nobody = listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty();
+    if nobody && !judge.is_lost(&list, index, "trusted_proxies") {
+        let message = "nobody could connect: the header is taken from `trusted_proxies` only, and there are none";
+        let hint = "name the load balancers that send it: trusted_proxies: [\"10.0.0.0/8\"]";
+        let path = list.item(index).field("proxy_protocol");
+        judge.report(Code::MissingField, path, message, Some(hint.to_owned()));
+    }
 }
 
 /// Whether two sockets cannot listen on both: the same port, and one address that includes the other. `[::]` includes
