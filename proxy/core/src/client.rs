@@ -93,9 +93,9 @@ pub struct Found<'a> {
 pub enum Reason<'a> {
     /// It is the connection's other end: not a trusted one, or one that says nothing of another.
     Peer,
-    /// By X-Forwarded-For.
-    XForwardedFor,
-    /// By this element of Forwarded; nothing when the last one says nothing that can be believed.
+    /// By X-Forwarded-For: its member at this place, counted from the right and from 1; 0 when none is an address.
+    XForwardedFor(usize),
+    /// By this element of Forwarded; nothing when the right-most one says no address.
     Forwarded(Option<Element<'a>>),
 }
 
@@ -108,10 +108,10 @@ pub fn find<'a>(trusted: &Networks, peer: IpAddr, claims: &Claims<'a>) -> Found<
     }
     let mut hops = claims.x_forwarded_for.iter().rev().flat_map(|value| members(value).rev()).peekable();
     if hops.peek().is_some() {
-        let (address, _) = walk(trusted, peer, hops.map(|member| (node(member), ())));
-        return Found { address, reason: Reason::XForwardedFor };
+        let (address, at) = walk(trusted, peer, hops.map(node).zip(1..));
+        return Found { address, reason: Reason::XForwardedFor(at.unwrap_or(0)) };
     }
-    let mut hops = claims.forwarded.iter().rev().flat_map(|value| elements(value)).peekable();
+    let mut hops = elements(&claims.forwarded).peekable();
     if hops.peek().is_none() {
         return Found { address: peer, reason: Reason::Peer };
     }
@@ -185,21 +185,20 @@ impl Element<'_> {
     }
 }
 
-/// The elements of a value of Forwarded from the right, up to the first that is malformed. Empty ones are left out.
-pub fn elements(value: &[u8]) -> impl Iterator<Item = Element<'_>> {
+/// The elements of Forwarded from the right, up to the first that is malformed. Empty ones are left out.
+pub fn elements<'a>(values: &[&'a [u8]]) -> impl Iterator<Item = Element<'a>> {
+    values.iter().rev().flat_map(|value| parts(value)).map_while(element)
+}
+
+/// The parts of one value between commas, from the right, empty ones left out. What a quote was left open in is one part, and no element.
+fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(value);
-    std::iter::from_fn(move || {
-        loop {
-            let (before, last) = split_last(rest.take()?)?;
-            rest = before;
-            let last = last.trim_ascii();
-            if !last.is_empty() {
-                let element = element(last);
-                rest = rest.filter(|_| element.is_some());
-                return element;
-            }
-        }
-    })
+    let parts = std::iter::from_fn(move || {
+        let (before, last) = split_last(rest.take()?).unwrap_or((None, b"="));
+        rest = before;
+        Some(last.trim_ascii())
+    });
+    parts.filter(|part| !part.is_empty())
 }
 
 /// The part behind the last comma that stands in no quoted string as seen from the right, and what is before it.

@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after};
-use crate::client::Client;
 use crate::downstream;
 use crate::listener::Port;
+use crate::proxy_protocol;
 use crate::socket::{self, Io, Reader};
 use crate::worker::Worker;
 
@@ -21,8 +21,8 @@ use crate::worker::Worker;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream, address: SocketAddr) {
-    let client = Client::new(address);
+pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, mut stream: TcpStream, address: SocketAddr) {
+    let Some(client) = proxy_protocol::accept(&port, &mut stream, address).await else { return };
     // A connection without it is slower and still right.
     let _ = stream.set_nodelay(true);
     let (mut reader, writer) = socket::split(stream);

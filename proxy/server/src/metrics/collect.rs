@@ -145,6 +145,9 @@ fn listeners(out: &mut Output, state: &State) {
         let listener = name.as_ref().map_or("", |name| name.as_str());
         out.gauge(&family::CONNECTIONS, &[listener], series.open() as f64);
         out.counter(&family::CONNECTIONS_TOTAL, &[listener], series.total());
+        for (reason, count) in series.rejections() {
+            out.counter(&family::PROXY_PROTOCOL_REJECTED, &[listener, reason], count);
+        }
     }
 }
 

@@ -53,6 +53,7 @@ fn busy() -> Metrics {
     version.chosen(0);
     metrics.tick(start + WINDOW);
     std::mem::forget(metrics.listener(&"web".parse().unwrap()).accepted());
+    metrics.listener(&"web".parse().unwrap()).rejected("missing");
     metrics.upstream().connected(0, Connect::Ok);
     metrics.upstream().idle_changed(0, 3);
     metrics.refused("bad_chunk");
@@ -129,6 +130,7 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_health_transitions_total{service="shop",version="v1",region="west",to="out"}"#, 1.0),
         (r#"sluice_split_observed_ratio{service="shop",version="v1"}"#, 1.0),
         (r#"sluice_connections{listener="web"}"#, 1.0),
+        (r#"sluice_proxy_protocol_rejected_total{listener="web",reason="missing"}"#, 1.0),
         (r#"sluice_upstream_connections{state="idle"}"#, 3.0),
         (r#"sluice_requests_refused_total{reason="bad_chunk"}"#, 1.0),
         ("sluice_document_accepted", 0.0),
