@@ -62,6 +62,9 @@ fn listener(listener: &validated::Listener) -> Listener {
             keep_alive: Span(limits.keep_alive),
         },
         tls: listener.tls.as_ref().map(tls),
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
     }
 }
 

@@ -4,6 +4,7 @@ use crate::address::{Address, AddressError};
 use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
+use crate::network::{Network, NetworkError};
 use crate::problem::{Code, quote};
 use crate::size::{Size, SizeError};
 
@@ -67,6 +68,7 @@ formats! {
     Timeout = "timeout", "a duration such as 5s, or off", "1s";
     Size = "size", "a size such as 32KiB or 1MiB", "1B";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
+    Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
     HostField = "host-field", "a host such as shop.example.com", "x";
     Path = "path", "a path such as /api", "/";
@@ -91,6 +93,7 @@ impl Format {
             Self::Timeout => check_duration(text, true),
             Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
+            Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
             Self::HostField => check_host_field(text),
             Self::Path => check_path(text),
@@ -163,6 +166,24 @@ fn bad_address(text: &str, error: AddressError) -> Refusal {
         }
     };
     let refusal = Refusal::new(Code::BadAddress, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
+fn bad_network(text: &str, error: NetworkError) -> Refusal {
+    let hint = match error {
+        NetworkError::BitsBehind(network) => {
+            let alone = text.split_once('/').map_or(text, |(alone, _)| alone);
+            format!("write {network}, or {alone} for this address alone")
+        }
+        NetworkError::Mapped(network) => format!("write {network}: clients are known by their IPv4 address"),
+        NetworkError::NotAlone => {
+            "names are not looked up, and a network has no port: write 10.0.0.0/8 or ::1".to_owned()
+        }
+        NetworkError::Malformed | NetworkError::Prefix(_) => {
+            "an IP address, and behind a slash how many of its bits count: 10.0.0.0/8, fd00::/8, 192.0.2.7".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadNetwork, format!("{} {error}", quote(text)));
     if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
 }
 
@@ -373,7 +394,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in any::<String>(), keyword in 0_usize..17) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
-                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value", "file-path"];
+                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value", "file-path", "network"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

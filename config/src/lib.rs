@@ -24,6 +24,7 @@ mod format;
 pub mod health;
 pub mod limit;
 pub mod name;
+pub mod network;
 pub mod overlay;
 pub mod problem;
 mod remains;

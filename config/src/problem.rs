@@ -71,6 +71,8 @@ codes! {
     BadSize = "bad-size",
     /// Not an address.
     BadAddress = "bad-address",
+    /// Not a network.
+    BadNetwork = "bad-network",
     /// Not a host pattern.
     BadHost = "bad-host",
     /// Not a path.

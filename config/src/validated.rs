@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{ListenerName, RegionName, ServiceName, VersionName};
+use crate::network::Network;
+pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
 
 /// A proven document with all its defaults.
@@ -41,6 +43,12 @@ pub struct Listener {
     pub limits: Limits,
     /// Absent: clients speak HTTP in the clear.
     pub tls: Option<Tls>,
+    /// Whether each connection begins with a header of the PROXY protocol. Then at least one proxy is trusted. Default off.
+    pub proxy_protocol: ProxyProtocol,
+    /// Whose word is believed about who the client is. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// In which fields origins are told who the client is.
+    pub forwarded: Forwarded,
 }
 
 /// What a listener shows its clients before they speak, and asks of them. Paths are as they were written.
@@ -255,7 +263,7 @@ pub enum StickyKey {
     Header(String),
     /// The value of this cookie.
     Cookie(String),
-    /// The address of the connection's other end, without the port.
+    /// The client's address, without the port: the connection's other end, or whom trusted proxies name.
     ClientAddress,
 }
 

@@ -71,6 +71,19 @@ fn each_limit_holds_exactly() {
 }
 
 #[test]
+fn trusted_networks_have_a_limit() {
+    let network = |n: usize| format!("10.0.{}.{}, ", n / 256, n % 256);
+    let list = |count: usize| (0..count).map(network).collect::<String>();
+    let text = |count| {
+        let identity = format!("- {{name: l0, trusted_proxies: [{}], ", list(count));
+        document(&SMALL).replacen("- {name: l0, ", &identity, 1)
+    };
+    assert!(validate(&text(limit::NETWORKS)).is_ok());
+    let problems = validate(&text(limit::NETWORKS + 1)).unwrap_err();
+    assert_eq!(problems.problems[0].code, Code::OverLimit, "{problems}");
+}
+
+#[test]
 fn routes_have_a_limit() {
     let text = document(&Sizes { routes: 0, ..SMALL }).replace("routes:\n", "routes: [");
     let text = text + &"{service: s0},".repeat(limit::ROUTES + 1) + "]";

@@ -6,8 +6,8 @@ use super::Noun;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, HealthCheck, HostMatch, Listener, Match, PathMatch, Region, Role, Route, Service, Split, StickyKey,
-    Tls, Validated, ValueMatch, Version,
+    Capability, Forwarded, HealthCheck, HostMatch, Listener, Match, PathMatch, ProxyProtocol, Region, Role, Route,
+    Service, Split, StickyKey, Tls, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -38,6 +38,7 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
 
 fn listener(listener: &Listener) -> Thing {
     let limits = &listener.limits;
+    let networks: Vec<_> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
     let mut fields = vec![
         ("address", listener.address.to_string()),
         ("limits.connections", limits.connections.to_string()),
@@ -45,6 +46,9 @@ fn listener(listener: &Listener) -> Thing {
         ("limits.header_count", limits.header_count.to_string()),
         ("limits.header_timeout", write(limits.header_timeout)),
         ("limits.keep_alive", write(limits.keep_alive)),
+        ("proxy_protocol", proxy_protocol(listener.proxy_protocol).to_owned()),
+        ("trusted_proxies", format!("[{}]", networks.join(", "))),
+        ("forwarded", forwarded(listener.forwarded).to_owned()),
     ];
     fields.extend(listener.tls.iter().flat_map(tls));
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
@@ -65,6 +69,21 @@ fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
         fields.push(("tls.client_auth.mode", auth.mode.as_str().to_owned()));
     }
     fields
+}
+
+const fn proxy_protocol(written: ProxyProtocol) -> &'static str {
+    match written {
+        ProxyProtocol::Off => "off",
+        ProxyProtocol::Required => "required",
+    }
+}
+
+const fn forwarded(written: Forwarded) -> &'static str {
+    match written {
+        Forwarded::XForwarded => "x_forwarded",
+        Forwarded::Rfc7239 => "rfc7239",
+        Forwarded::Both => "both",
+    }
 }
 
 fn region(region: &Region) -> Thing {

@@ -8,6 +8,7 @@ pub(crate) mod document;
 pub(crate) mod drain;
 pub(crate) mod endpoint;
 pub(crate) mod health_check;
+pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod region;
 pub(crate) mod route;

@@ -7,7 +7,7 @@ use crate::problem::{Code, quote};
 use crate::schema::listener as written;
 use crate::schema::tls as written_tls;
 use crate::size::Size;
-use crate::validated::{Certificate, ClientAuth, Limits, Listener, Tls};
+use crate::validated::{Certificate, ClientAuth, Limits, Listener, ProxyProtocol, Tls};
 
 /// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
@@ -53,7 +53,16 @@ fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener
         keep_alive: limits.keep_alive.0,
     };
     let tls = listener.tls.as_ref().map(|tls| resolve_tls(judge, index, tls));
-    Listener { name: listener.name.clone(), address: listener.address.0, limits, tls }
+    check_identity(judge, index, listener);
+    Listener {
+        name: listener.name.clone(),
+        address: listener.address.0,
+        limits,
+        tls,
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
+    }
 }
 
 fn resolve_tls(judge: &mut Judge<'_>, index: usize, tls: &written_tls::Tls) -> Tls {
@@ -75,6 +84,18 @@ fn resolve_tls(judge: &mut Judge<'_>, index: usize, tls: &written_tls::Tls) -> T
         http2: tls.http2,
         handshake_timeout: tls.handshake_timeout.0,
         host_mismatch: tls.host_mismatch,
+    }
+}
+
+/// A header of the PROXY protocol from just anybody would let clients choose their address.
+fn check_identity(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) {
+    let list = section("listeners");
+    let nobody = listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty();
+    if nobody && !judge.is_lost(&list, index, "trusted_proxies") {
+        let message = "nobody could connect: the header is taken from `trusted_proxies` only, and there are none";
+        let hint = "name the load balancers that send it: trusted_proxies: [\"10.0.0.0/8\"]";
+        let path = list.item(index).field("proxy_protocol");
+        judge.report(Code::MissingField, path, message, Some(hint.to_owned()));
     }
 }
 

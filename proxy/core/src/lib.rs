@@ -4,7 +4,7 @@
 //! Nothing here does I/O, reads a clock or draws chance: `now` and the random source are arguments, and each answer
 //! carries its reason as data. A decision can therefore be property-tested, simulated and replayed.
 //!
-//! A request meets the modules in this order: [`route`] finds the service, [`sticky`] what identifies the user,
+//! A request meets the modules in this order: [`client`] says whose it is, [`route`] finds the service, [`sticky`] what identifies the user,
 //! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
 //! [`outcome`] says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times.
 //! [`endpoint`] and [`health`] hold what outlives a revision.
@@ -39,6 +39,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backoff;
+pub mod client;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;

@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::downstream;
 use crate::listener::Port;
 use crate::message::Refused;
+use crate::proxy_protocol;
 use crate::socket::{self, Io, Reader, Writer};
 use crate::tls::{self, Session, Terms};
 use crate::worker::Worker;
@@ -25,8 +26,8 @@ use crate::worker::Worker;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream, address: SocketAddr) {
-    let client = Client::new(address);
+pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, mut stream: TcpStream, address: SocketAddr) {
+    let Some(client) = proxy_protocol::accept(&port, &mut stream, address).await else { return };
     // A connection without it is slower and still right.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = socket::split(stream);
@@ -67,12 +68,12 @@ type Secured<S> = TlsStream<Prefixed<S>>;
 async fn serve_secured<S: Io + 'static>(
     worker: Rc<Worker>,
     port: Rc<Port>,
-    client: Client,
+    mut client: Client,
     io: Secured<S>,
     session: Session,
 ) {
     let protocol = session.protocol;
-    let client = Client { tls: Some(Rc::new(session)), ..client };
+    client.tls = Some(Rc::new(session));
     match protocol {
         tls::Protocol::H2 => downstream::h2::serve(worker, port, Rc::new(client), io).await,
         tls::Protocol::H1 => downstream::h1::serve(&worker, &port, &client, socket::split(io)).await,

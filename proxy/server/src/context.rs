@@ -1,10 +1,10 @@
 //! What is known of one request while it is served, and the one place that records how it ended: dropped at whatever
 //! point, it counts and logs the request exactly once.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use rand::Rng;
 use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
 use sluice_proxy_core::select::Choice;
 use tokio::time::Instant;
@@ -15,6 +15,8 @@ use crate::log::{Entry, Fault, Level, Tls};
 use crate::message::{Known, Refused, RequestHead, Version};
 use crate::relay::Progress;
 use crate::reply::{self, Own};
+use crate::request_id::RequestId;
+use crate::said::Said;
 use crate::worker::{Running, Worker};
 
 /// One request.
@@ -27,7 +29,9 @@ pub(crate) struct Record<'a> {
     pub(crate) progress: Progress,
     pub(crate) started: Instant,
     pub(crate) attempts: u32,
-    id: [u8; 32],
+    pub(crate) id: RequestId,
+    /// By the trusted proxy that sent it, if one did.
+    pub(crate) said: Option<Box<Said>>,
     route: Option<usize>,
     choice: Option<Choice>,
     /// The status of a reply of our own.
@@ -40,6 +44,9 @@ pub(crate) struct Record<'a> {
 impl<'a> Record<'a> {
     pub(crate) fn begin(worker: &'a Rc<Worker>, client: &'a Client, head: &'a mut RequestHead) -> Self {
         let started = Instant::now();
+        let trusted = client.trusted();
+        let taken = trusted.as_ref().and_then(|_| RequestId::take(&head.fields));
+        let said = trusted.map(|identity| Box::new(Said::of(&head.fields, client, &identity)));
         Self {
             worker,
             running: worker.running(),
@@ -48,7 +55,8 @@ impl<'a> Record<'a> {
             progress: Progress::new(started),
             started,
             attempts: 0,
-            id: request_id(&mut *worker.rng.borrow_mut()),
+            id: taken.unwrap_or_else(|| RequestId::make(&mut *worker.rng.borrow_mut())),
+            said,
             route: None,
             choice: None,
             replied: None,
@@ -57,8 +65,9 @@ impl<'a> Record<'a> {
         }
     }
 
-    pub(crate) const fn id(&self) -> [u8; 32] {
-        self.id
+    /// Who the client is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.said.as_ref().map_or_else(|| self.client.address.ip(), |said| said.address)
     }
 
     /// The request takes this route.
@@ -117,8 +126,8 @@ impl<'a> Record<'a> {
             timestamp: SystemTime::now(),
             level: if plain && self.attempts < 2 { Level::Info } else { level(judged) },
             message: "request",
-            request_id: &self.id,
-            ip_address: &self.client.ip,
+            request_id: self.id.as_ref(),
+            ip_address: self.said.as_ref().map_or(&self.client.ip, |said| &said.ip),
             method: self.head.method.as_str().as_bytes(),
             host: self.head.authority().as_bytes(),
             path: self.head.path().as_bytes(),
@@ -187,7 +196,7 @@ impl Drop for Record<'_> {
 /// came from. `waited`: since its first byte.
 pub(crate) fn refuse(worker: &Worker, client: &Client, version: Version, refused: Refused, waited: Duration) -> Own {
     worker.metrics.refused(refused.reason);
-    let id = request_id(&mut *worker.rng.borrow_mut());
+    let id = RequestId::make(&mut *worker.rng.borrow_mut());
     let own = reply::refusal(&refused, &id);
     if worker.log.is_on() {
         log_refusal(worker, client, version, &refused, &id, waited, own.body.len() as u64);
@@ -200,7 +209,7 @@ fn log_refusal(
     client: &Client,
     version: Version,
     refused: &Refused,
-    id: &[u8; 32],
+    id: &RequestId,
     waited: Duration,
     bytes_out: u64,
 ) {
@@ -208,7 +217,7 @@ fn log_refusal(
         timestamp: SystemTime::now(),
         level: Level::Warn,
         message: "request refused",
-        request_id: id,
+        request_id: id.as_ref(),
         ip_address: &client.ip,
         method: b"",
         host: b"",
@@ -251,11 +260,4 @@ const fn level(judged: &Judgement) -> Level {
         Outcome::OriginFault | Outcome::OurFault => Level::Error,
         Outcome::Success | Outcome::ClientFault | Outcome::Cancelled => Level::Warn,
     }
-}
-
-/// 128 random bits in hexadecimal digits.
-fn request_id(rng: &mut impl Rng) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bits = [rng.next_u64(), rng.next_u64()];
-    std::array::from_fn(|at| DIGITS[(bits[at / 16] >> (4 * (at % 16)) & 15) as usize])
 }

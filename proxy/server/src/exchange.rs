@@ -98,7 +98,7 @@ async fn proxy<S: Source, R: Reply>(
         idle: service.timeouts.idle,
     };
     let sticky = sticky_key(service, record);
-    filter::prepare_request(record.head, record.client, record.id());
+    filter::prepare_request(record.head, record.client, record.said.as_deref(), &record.id);
     let mut tried = Tried::default();
     loop {
         let choice = choose(running, route, record, sticky.as_deref(), &tried)?;
@@ -289,7 +289,7 @@ async fn conclude<S: Source, R: Reply>(
         Ok(Relayed::Switched) => Next::Over,
         Ok(Relayed::Whole) => after_answer(record),
         Err(_) if answered.is_some() => Next::Cut,
-        Err(ending) => match reply::failure(ending, &record.id()) {
+        Err(ending) => match reply::failure(ending, &record.id, &record.head.fields) {
             Some(own) => send_own(own, record, down).await,
             None => Next::Cut,
         },
@@ -329,7 +329,7 @@ fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
         StickyKey::Header(name) => fields.get_named(name).map(<[u8]>::to_vec),
         StickyKey::Cookie(name) => sticky::cookie(fields.all(Known::Cookie), name).map(<[u8]>::to_vec),
         StickyKey::ClientAddress => {
-            let (bytes, length) = sticky::address(record.client.address.ip());
+            let (bytes, length) = sticky::address(record.address());
             Some(bytes[..length].to_vec())
         }
     }

@@ -1,7 +1,7 @@
 //! The data plane: the only crate that knows sockets, HTTP/2 and pingora.
 //!
 //! A request's way is one straight function in `exchange`; what stands around it:
-//! `house` is a thread that serves, `accept` takes connections in, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
+//! `house` is a thread that serves, `accept` takes connections in, `proxy_protocol` and `said` tell whose they are, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
 //! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives (from
 //! `control` or from what was kept by `keep`), `stage` is how it comes to run, `worker` is what the requests of one thread share. Decisions are made in `sluice-proxy-core` only.
 
@@ -28,9 +28,12 @@ pub mod message;
 pub mod metrics;
 pub mod probe;
 mod process;
+pub mod proxy_protocol;
 mod relay;
 mod reply;
 mod report;
+mod request_id;
+mod said;
 mod side;
 #[cfg(test)]
 mod sizes;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_config::Validated;
+use sluice_config::name::ListenerName;
 use sluice_config::validated::{self, Capability, Region, Timeouts};
 use sluice_config::value::RevisionId;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
@@ -12,6 +13,7 @@ use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
 
+use crate::client::Identity;
 use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
 use crate::probe::Target;
 use crate::upstream::Peer;
@@ -26,6 +28,8 @@ pub struct Live {
     pub(crate) services: Vec<ServiceEntry>,
     /// For requests that no route matches.
     pub(crate) unrouted: Arc<RequestSeries>,
+    /// For each listener.
+    pub(crate) identities: BTreeMap<ListenerName, Arc<Identity>>,
     pub(crate) registry: Registry,
     peers: BTreeMap<EndpointId, Arc<Peer>>,
 }
@@ -100,6 +104,7 @@ pub fn compile(
         routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
         services,
         unrouted: metrics.requests(&RequestKey::default()),
+        identities: document.listeners.iter().map(|one| (one.name.clone(), Arc::new(one.into()))).collect(),
         registry,
         peers,
         document,

@@ -5,13 +5,15 @@ mod forwarded;
 
 use crate::client::Client;
 use crate::message::{Known, RequestHead, ResponseHead, strip_hop_by_hop};
+use crate::request_id::RequestId;
+use crate::said::Said;
 
-/// Makes a client's head into one that an origin may see.
-pub(crate) fn prepare_request(head: &mut RequestHead, client: &Client, request_id: [u8; 32]) {
+/// Makes a client's head into one that an origin may see. `said`: by a trusted proxy.
+pub(crate) fn prepare_request(head: &mut RequestHead, client: &Client, said: Option<&Said>, id: &RequestId) {
     strip_hop_by_hop(&mut head.fields, head.upgrade);
-    forwarded::set(head, client);
+    forwarded::set(head, client, said);
     certificate::set(head, client);
-    head.fields.set_known(Known::XRequestId, request_id);
+    head.fields.set_known(Known::XRequestId, id);
 }
 
 /// Makes an origin's head into one that a client may see.

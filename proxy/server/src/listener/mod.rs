@@ -20,6 +20,8 @@ pub(crate) use bind::{bind, is_taken};
 pub(crate) use seats::Seat;
 use seats::Seats;
 
+use crate::client::Identity;
+use crate::live::Live;
 use crate::metrics::ListenerSeries;
 use crate::tls::Terms;
 
@@ -102,6 +104,7 @@ impl Drop for Admission {
 pub(crate) struct Port {
     pub(crate) gate: Arc<Gate>,
     limits: RefCell<Rc<Limits>>,
+    identity: RefCell<Arc<Identity>>,
     leaving: Cell<Option<Leaving>>,
     complained: Cell<Option<Instant>>,
     seats: Seats,
@@ -118,6 +121,7 @@ impl Port {
         Self {
             gate,
             limits: RefCell::new(Rc::new(limits.clone())),
+            identity: RefCell::default(),
             leaving: Cell::new(None),
             complained: Cell::new(None),
             seats: Seats::default(),
@@ -131,6 +135,28 @@ impl Port {
 
     pub(crate) fn limit(&self, limits: &Limits) {
         *self.limits.borrow_mut() = Rc::new(limits.clone());
+    }
+
+    /// Whom it believes about who its clients are.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.borrow())
+    }
+
+    /// Whether this is what it believes now.
+    pub(crate) fn has_identity(&self, identity: &Arc<Identity>) -> bool {
+        Arc::ptr_eq(&self.identity.borrow(), identity)
+    }
+
+    /// From now on as this revision says. What a listener that it does not name believed last holds for the rest of its
+    /// connections.
+    pub(crate) fn identify(&self, live: &Live) {
+        if let Some(identity) = live.identities.get(&self.gate.id.name) {
+            self.believe(Arc::clone(identity));
+        }
+    }
+
+    pub(crate) fn believe(&self, identity: Arc<Identity>) {
+        *self.identity.borrow_mut() = identity;
     }
 
     /// No more connections are accepted, and those there are end with the request they carry.

@@ -148,6 +148,9 @@ fn listeners(out: &mut Output, state: &State) {
         for (result, count) in series.handshakes() {
             out.counter(&family::TLS_HANDSHAKES, &[listener, result], count);
         }
+        for (reason, count) in series.rejections() {
+            out.counter(&family::PROXY_PROTOCOL_REJECTED, &[listener, reason], count);
+        }
     }
     for expiry in &state.certificates {
         let labels = [expiry.listener.as_str(), &expiry.certificate];

@@ -63,6 +63,8 @@ families! {
         "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
     PROBES: COUNTER "sluice_probes_total" ["service", "version", "region", "result"]
         "Health probes by what they found.";
+    PROXY_PROTOCOL_REJECTED: COUNTER "sluice_proxy_protocol_rejected_total" ["listener", "reason"]
+        "Connections closed because no PROXY protocol header came from a trusted proxy, by what was wrong.";
     REQUEST_DURATION: HISTOGRAM "sluice_request_duration_seconds" ["service", "version", "region"]
         "Time from a request's head to its end, without tunnels. Bounds are within 1/32 of what they say.";
     REQUESTS: COUNTER "sluice_requests_total" ["route", "service", "version", "region", "class"]

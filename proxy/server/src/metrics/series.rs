@@ -257,6 +257,7 @@ pub struct ListenerSeries {
     open: AtomicI64,
     accepted: AtomicU64,
     handshakes: Tally,
+    rejected: Tally,
 }
 
 impl ListenerSeries {
@@ -275,6 +276,15 @@ impl ListenerSeries {
         self.accepted.fetch_add(1, Relaxed);
         self.open.fetch_add(1, Relaxed);
         OpenConnection(Arc::clone(self))
+    }
+
+    /// A connection was closed for want of a good PROXY protocol header. `reason` is a stable name.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.add(reason);
+    }
+
+    pub(super) fn rejections(&self) -> Vec<(&'static str, u64)> {
+        self.rejected.read()
     }
 
     /// Connections open now.

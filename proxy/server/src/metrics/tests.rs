@@ -54,6 +54,7 @@ fn busy() -> Metrics {
     metrics.tick(start + WINDOW);
     let listener = metrics.listener(&"web".parse().unwrap());
     listener.shook("ok");
+    listener.rejected("missing");
     std::mem::forget(listener.accepted());
     let certificate = "certs/site.pem".to_owned();
     metrics.tell_certificates(vec![Expiry { listener: "web".parse().unwrap(), certificate, at: 1_700_000_002 }]);
@@ -134,6 +135,7 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_health_transitions_total{service="shop",version="v1",region="west",to="out"}"#, 1.0),
         (r#"sluice_split_observed_ratio{service="shop",version="v1"}"#, 1.0),
         (r#"sluice_connections{listener="web"}"#, 1.0),
+        (r#"sluice_proxy_protocol_rejected_total{listener="web",reason="missing"}"#, 1.0),
         (r#"sluice_upstream_connections{state="idle"}"#, 3.0),
         (r#"sluice_requests_refused_total{reason="bad_chunk"}"#, 1.0),
         (r#"sluice_tls_handshakes_total{listener="web",result="ok"}"#, 1.0),
