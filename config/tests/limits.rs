@@ -84,6 +84,23 @@ fn trusted_networks_have_a_limit() {
 }
 
 #[test]
+fn certificates_have_a_limit_over_all_listeners() {
+    let listener = |name: &str, port, count| {
+        let pair = |n| format!("{{cert: {name}{n}.pem, key: a.key}}");
+        let pairs: Vec<_> = (0..count).map(pair).collect();
+        format!("- {{name: {name}, address: '127.0.0.1:{port}', tls: {{certificates: [{}]}}}}\n", pairs.join(","))
+    };
+    let with = |more| {
+        let listeners =
+            format!("listeners:\n{}{}", listener("x", 81, 1), listener("y", 82, limit::CERTIFICATES - 1 + more));
+        document(&SMALL).replace("listeners:\n", &listeners)
+    };
+    assert!(validate(&with(0)).is_ok());
+    let problems = validate(&with(1)).unwrap_err();
+    assert_eq!(problems.problems[0].message, "there are 1001 certificates; 1000 are the most");
+}
+
+#[test]
 fn routes_have_a_limit() {
     let text = document(&Sizes { routes: 0, ..SMALL }).replace("routes:\n", "routes: [");
     let text = text + &"{service: s0},".repeat(limit::ROUTES + 1) + "]";

@@ -159,7 +159,10 @@ impl From<io::Error> for RunError {
 /// When the process cannot begin, and nothing is served then; or when a worker has ended by itself.
 pub fn run(options: Options) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(options))
+    let ended = LocalSet::new().block_on(&runtime, serve(options));
+    // A network file system may keep a look at a certificate waiting for ever; nobody waits for it.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(options: Options) -> Result<(), RunError> {
