@@ -49,5 +49,8 @@ pub use schema::json_schema;
 pub use suggestion::nearest;
 pub use timestamp::Timestamp;
 pub use tree::Environment;
-pub use validate::{Dangling, Source, collide, decode, lay, path_regex, read, read_pair, refuse_endpoints, validate};
+pub use validate::{
+    Dangling, Source, UnusableFile, collide, decode, lay, path_regex, read, read_pair, refuse_endpoints, refuse_files,
+    validate,
+};
 pub use validated::Validated;

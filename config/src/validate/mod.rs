@@ -8,6 +8,7 @@
 //! Linear in the size of the document, except for the handful of listeners, which are compared pair by pair.
 
 mod cover;
+mod files;
 mod judge;
 mod limits;
 mod listeners;
@@ -18,6 +19,7 @@ mod regions;
 mod routes;
 mod services;
 
+pub use files::{UnusableFile, refuse_files};
 pub use listeners::collide;
 pub use overlay::{Dangling, lay};
 pub use own::refuse_endpoints;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,13 +12,13 @@ use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::wire::Revision;
-use sluice_config::{Environment, Problems, collide};
+use sluice_config::{Environment, Problems, UnusableFile, collide};
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
-use crate::live::{self, Live};
+use crate::live::{self, Live, Uncompiled};
 use crate::metrics::{self, Metrics};
 use crate::probe::Prober;
 
@@ -33,6 +34,8 @@ pub(crate) enum Unfit {
     Digest,
     /// A route cannot be compiled.
     Route(sluice_proxy_core::route::BadRegex),
+    /// Files that the document names cannot be used.
+    Files(Vec<UnusableFile>),
     /// With the addresses that this node was told, two listeners are on one.
     SameAddress(ListenerName, ListenerName, SocketAddr),
     /// A listener's address cannot be used.
@@ -45,7 +48,7 @@ impl Unfit {
         match self {
             Self::Document(_) | Self::Digest | Self::Route(_) => Fault::Content,
             Self::SameAddress(..) => Fault::Node,
-            Self::Listener(_) => Fault::Heals,
+            Self::Files(_) | Self::Listener(_) => Fault::Heals,
         }
     }
 
@@ -60,6 +63,7 @@ impl Unfit {
                 }
                 told
             }
+            Self::Files(files) => files.iter().map(ToString::to_string).collect(),
             Self::Digest | Self::Route(_) | Self::SameAddress(..) | Self::Listener(_) => vec![self.to_string()],
         }
     }
@@ -71,6 +75,7 @@ impl fmt::Display for Unfit {
             Self::Document(problems) => write!(f, "{problems}"),
             Self::Digest => f.write_str("the content does not have the announced digest"),
             Self::Route(error) => write!(f, "{error}"),
+            Self::Files(_) => f.write_str(&self.problems().join("\n")),
             Self::SameAddress(one, other, address) => write!(
                 f,
                 "the listeners {one} and {other} are both on {address} of this node; give one of them another address \
@@ -99,14 +104,26 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Where relative paths in the document begin.
+    pub(crate) folder: PathBuf,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
+}
+
+impl From<Uncompiled> for Unfit {
+    fn from(why: Uncompiled) -> Self {
+        match why {
+            Uncompiled::Route(error) => Self::Route(error),
+            Uncompiled::Files(files) => Self::Files(files),
+        }
+    }
 }
 
 impl Stage {
     /// Nothing runs yet, on these workers.
     pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Self {
         let count = workers.len();
-        Self { metrics, current: Arc::default(), workers, count, listen: BTreeMap::new(), gates: BTreeMap::new() }
+        let (listen, gates) = (BTreeMap::new(), BTreeMap::new());
+        Self { metrics, current: Arc::default(), workers, count, listen, folder: PathBuf::new(), gates }
     }
 
     /// Everything that can fail, before anything changes.
@@ -120,8 +137,8 @@ impl Stage {
         self.place(&mut document)?;
         let sockets = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
-        let live =
-            live::compile(revision.id, Arc::new(document), before.as_deref(), &self.metrics).map_err(Unfit::Route)?;
+        let (document, before) = (Arc::new(document), before.as_deref());
+        let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
         Ok(Fit { live: Arc::new(live), sockets })
     }
 

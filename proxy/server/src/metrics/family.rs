@@ -85,6 +85,8 @@ families! {
         "The share of choices that the version got in the last whole window of 30 s; absent when the service had none.";
     UPSTREAM_CONNECTIONS: GAUGE "sluice_upstream_connections" ["state"]
         "Connections to endpoints by state.";
+    UPSTREAM_OPEN: GAUGE "sluice_upstream_connections_open" ["protocol"]
+        "Connections to endpoints open now, by what is spoken on them.";
     UPSTREAM_CONNECTS: COUNTER "sluice_upstream_connects_total" ["result"]
         "Dials of endpoints by their end.";
 }
