@@ -49,6 +49,9 @@ pub(crate) struct ProxyArgs {
     /// Where each request is told in a line of JSON: `stdout`, `off` or a file
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     access_log: AccessLog,
+    /// Where relative paths of files that the document names, such as certificates, begin [default: the working folder]
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -120,6 +123,7 @@ pub(crate) fn run(args: ProxyArgs, color: Color) -> anyhow::Result<Exit> {
         listen,
         health: None,
         document: None,
+        files: args.files.unwrap_or_default(),
     })?;
     Ok(Exit::Done)
 }

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::control::{refused, ring_on_hangup};
-use crate::document::Unsound;
+use crate::document::{Unsound, folder_of};
 
 /// Messages that may wait. The control plane keeps only the newest revision that was not taken yet, so more room would serve
 /// nobody.
@@ -64,6 +64,8 @@ pub(crate) struct Service {
     control: Half,
     data: PathBuf,
     document: Arc<DocumentSeries>,
+    /// The folder of the document's file.
+    files: PathBuf,
 }
 
 /// The control plane's half.
@@ -93,7 +95,8 @@ impl Service {
             Err(error) if error.is_store_gone() => Half::Gone(format!("{:#}", anyhow::Error::new(error))),
             Err(error) => return refused(&path, error).map(Err),
         };
-        Ok(Ok(Self { control, data, document }))
+        let files = folder_of(&path).to_owned();
+        Ok(Ok(Self { control, data, document, files }))
     }
 
     /// Serves until the process is told to leave and every request under way has ended.
@@ -101,7 +104,7 @@ impl Service {
     /// # Errors
     /// An address cannot be bound, the access log not be opened, or a thread not be started.
     pub(crate) fn run(self, workers: NonZeroUsize, status: SocketAddr, access_log: &AccessLog) -> anyhow::Result<()> {
-        let Self { control, data, document } = self;
+        let Self { control, data, document, files } = self;
         let gone = if let Half::Gone(why) = &control { Some(why.clone()) } else { None };
         let (source, health) = control.start().context("cannot start the control plane")?;
         let ran = sluice_proxy::run(sluice_proxy::Options {
@@ -115,6 +118,7 @@ impl Service {
             listen: BTreeMap::new(),
             health: Some(health),
             document: Some(document),
+            files,
         });
         match gone {
             Some(why) => ran.context(why),

@@ -17,6 +17,7 @@ use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
 use crate::schema::service::Service;
 use crate::schema::split::{Split, StickyKey};
 use crate::schema::timeouts::Timeouts;
+use crate::schema::tls::{Certificate, ClientAuth, Tls};
 use crate::schema::version::Version;
 use crate::size::Size;
 use crate::tree::escape_references;
@@ -61,6 +62,21 @@ fn listener(listener: &validated::Listener) -> Listener {
             header_timeout: Span(limits.header_timeout),
             keep_alive: Span(limits.keep_alive),
         },
+        tls: listener.tls.as_ref().map(tls),
+    }
+}
+
+fn tls(tls: &validated::Tls) -> Tls {
+    let pair = |pair: &validated::Certificate| Certificate { cert: pair.cert.clone(), key: pair.key.clone() };
+    let client_auth = |auth: &validated::ClientAuth| ClientAuth { ca: auth.ca.clone(), mode: auth.mode };
+    Tls {
+        certificates: tls.certificates.iter().map(pair).collect(),
+        require_sni: tls.require_sni,
+        min_version: tls.min_version,
+        client_auth: tls.client_auth.as_ref().map(client_auth),
+        http2: tls.http2,
+        handshake_timeout: Span(tls.handshake_timeout),
+        host_mismatch: tls.host_mismatch,
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Validated {
     pub digest: Digest,
 }
 
-/// An address that accepts connections (HTTP/1.1 and, by its preface, HTTP/2 without TLS).
+/// An address that accepts connections: HTTP/1.1 and HTTP/2, with TLS or without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listener {
     /// Unique.
@@ -39,6 +39,112 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What a client may use up.
     pub limits: Limits,
+    /// Absent: clients speak HTTP in the clear.
+    pub tls: Option<Tls>,
+}
+
+/// What a listener shows its clients before they speak, and asks of them. Paths are as they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tls {
+    /// At least one, no two the same. The first is shown for names that none holds.
+    pub certificates: Vec<Certificate>,
+    /// Whether a client must ask for a name that a certificate holds. Default false.
+    pub require_sni: bool,
+    /// The oldest version that is spoken. Default 1.2.
+    pub min_version: TlsVersion,
+    /// Absent: clients are not asked for a certificate.
+    pub client_auth: Option<ClientAuth>,
+    /// Whether HTTP/2 is offered. Default true.
+    pub http2: bool,
+    /// For the whole handshake, from the connection's start. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// What becomes of a request for a host that the handshake does not cover. Default: it is refused.
+    pub host_mismatch: HostMismatch,
+}
+
+/// The files of a certificate, PEM.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Certificate {
+    /// The certificate, and its chain behind it.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClientAuth {
+    /// The file of what clients' certificates are signed by, PEM.
+    pub ca: String,
+    /// Whether a client may show none. Default: it may not.
+    pub mode: ClientAuthMode,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+impl TlsVersion {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        }
+    }
+}
+
+/// Whether a client may show no certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMode {
+    /// The handshake fails without one.
+    #[default]
+    Required,
+    /// It may.
+    Optional,
+}
+
+impl ClientAuthMode {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+}
+
+/// What becomes of a request for a host that the handshake does not cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostMismatch {
+    /// It is answered with 421.
+    #[default]
+    Refuse,
+    /// It is routed as any other.
+    Allow,
+}
+
+impl HostMismatch {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Allow => "allow",
+        }
+    }
 }
 
 /// What one listener's clients may use up.

@@ -7,7 +7,7 @@ use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
     Capability, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch, Protocol, Region, Role, Route, Service,
-    Split, StickyKey, Validated, ValueMatch, Version,
+    Split, StickyKey, Tls, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -38,7 +38,7 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
 
 fn listener(listener: &Listener) -> Thing {
     let limits = &listener.limits;
-    let fields = vec![
+    let mut fields = vec![
         ("address", listener.address.to_string()),
         ("limits.connections", limits.connections.to_string()),
         ("limits.header_bytes", Size::bytes(limits.header_bytes.into()).to_string()),
@@ -46,7 +46,25 @@ fn listener(listener: &Listener) -> Thing {
         ("limits.header_timeout", write(limits.header_timeout)),
         ("limits.keep_alive", write(limits.keep_alive)),
     ];
+    fields.extend(listener.tls.iter().flat_map(tls));
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
+}
+
+fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
+    let pairs = tls.certificates.iter().map(|pair| format!("{} with {}", pair.cert, pair.key)).collect::<Vec<_>>();
+    let mut fields = vec![
+        ("tls.certificates", format!("[{}]", pairs.join(", "))),
+        ("tls.require_sni", tls.require_sni.to_string()),
+        ("tls.min_version", tls.min_version.as_str().to_owned()),
+        ("tls.http2", tls.http2.to_string()),
+        ("tls.handshake_timeout", write(tls.handshake_timeout)),
+        ("tls.host_mismatch", tls.host_mismatch.as_str().to_owned()),
+    ];
+    if let Some(auth) = &tls.client_auth {
+        fields.push(("tls.client_auth.ca", auth.ca.clone()));
+        fields.push(("tls.client_auth.mode", auth.mode.as_str().to_owned()));
+    }
+    fields
 }
 
 fn region(region: &Region) -> Thing {
@@ -92,7 +110,7 @@ fn service_alone(service: &Service) -> Thing {
     if service.protocol == Protocol::Http2 {
         fields.push(("connections.streams", service.connections.streams.to_string()));
     }
-    fields.extend(service.tls.iter().flat_map(tls));
+    fields.extend(service.tls.iter().flat_map(origin_tls));
     fields.extend(service.health_check.iter().flat_map(health_check));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
 }
@@ -104,7 +122,7 @@ const fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-fn tls(tls: &OriginTls) -> Vec<(&'static str, String)> {
+fn origin_tls(tls: &OriginTls) -> Vec<(&'static str, String)> {
     let mut fields = vec![("tls.server_name", tls.server_name.clone())];
     fields.extend(tls.ca.iter().map(|path| ("tls.ca", path.clone())));
     if let Some(pair) = &tls.client_certificate {

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::duration::Span;
 use crate::name::ListenerName;
+use crate::schema::tls::Tls;
 use crate::size::Size;
 
-/// An address that accepts connections (HTTP/1.1 and, by its preface, HTTP/2 without TLS).
+/// An address that accepts connections: HTTP/1.1 and HTTP/2, with TLS or without.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
@@ -19,6 +20,9 @@ pub(crate) struct Listener {
     /// What a client may use up.
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// Default: none; clients speak HTTP in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<Tls>,
 }
 
 /// What one listener's clients may use up.

@@ -15,6 +15,7 @@ pub(crate) mod route;
 pub(crate) mod service;
 pub(crate) mod split;
 pub(crate) mod timeouts;
+pub(crate) mod tls;
 pub(crate) mod version;
 
 pub(crate) use document::Document;

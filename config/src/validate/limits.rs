@@ -11,6 +11,9 @@ use crate::schema::service::Service;
 pub(super) fn check(judge: &mut Judge<'_>, document: &Document) -> bool {
     let before = judge.problems.count();
     at_most(judge, section("listeners"), "listeners", document.listeners.len(), limit::LISTENERS);
+    let certificates = document.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = certificates.map(|tls| tls.certificates.len()).sum();
+    at_most(judge, section("listeners"), "certificates", certificates, limit::CERTIFICATES);
     at_most(judge, section("regions"), "regions", document.regions.len(), limit::REGIONS);
     at_most(judge, section("services"), "services", document.services.len(), limit::SERVICES);
     at_most(judge, section("routes"), "routes", document.routes.len(), limit::ROUTES);

@@ -48,6 +48,8 @@ pub enum Ending {
     ClientFault,
     /// The client's head or body did not arrive in time.
     ClientTimeout,
+    /// The client's connection was made for another host.
+    Misdirected,
     /// No route matches.
     NoRoute,
     /// No endpoint is eligible.
@@ -102,7 +104,7 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
@@ -124,6 +126,7 @@ impl Ending {
         Self::ClientGone,
         Self::ClientFault,
         Self::ClientTimeout,
+        Self::Misdirected,
         Self::NoRoute,
         Self::NoEndpoint,
         Self::Draining,
@@ -153,6 +156,7 @@ impl Ending {
             Self::ClientGone => row(Cancelled, None, "client_gone"),
             Self::ClientFault => row(ClientFault, Some(400), "client_fault"),
             Self::ClientTimeout => row(ClientFault, Some(408), "client_timeout"),
+            Self::Misdirected => row(ClientFault, Some(421), "misdirected"),
             Self::NoRoute => row(ClientFault, Some(404), "no_route"),
             Self::NoEndpoint => row(OriginFault, Some(503), "no_endpoint"),
             Self::Draining => row(OurFault, Some(503), "draining"),
@@ -186,6 +190,7 @@ impl Ending {
             Self::ClientGone => "the client left before the answer was whole",
             Self::ClientFault => "the body of the request is malformed",
             Self::ClientTimeout => "the client moved no byte within the idle timeout",
+            Self::Misdirected => "the client's TLS connection was made for another host",
             Self::NoRoute => "no route matches the request",
             Self::NoEndpoint => "no endpoint may take the request",
             Self::Draining => "the process left before the exchange was over",

@@ -148,6 +148,7 @@ impl Attempt {
             | Ending::ClientGone
             | Ending::ClientFault
             | Ending::ClientTimeout
+            | Ending::Misdirected
             | Ending::NoRoute
             | Ending::NoEndpoint
             | Ending::Draining

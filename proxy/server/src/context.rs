@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::log::{Entry, Fault, Level};
+use crate::log::{Entry, Fault, Level, Tls};
 use crate::message::{Known, Refused, RequestHead, Version};
 use crate::relay::Progress;
 use crate::reply::{self, Own};
@@ -124,6 +124,7 @@ impl<'a> Record<'a> {
             path: self.head.path().as_bytes(),
             query: self.head.query().map(str::as_bytes),
             protocol: self.head.version.as_str(),
+            tls: session(self.client),
             status,
             bytes_in: self.progress.bytes_in.get(),
             bytes_out: self.progress.bytes_out.get(),
@@ -214,6 +215,7 @@ fn log_refusal(
         path: b"",
         query: None,
         protocol: version.as_str(),
+        tls: session(client),
         status: Some(refused.status),
         bytes_in: 0,
         bytes_out,
@@ -233,6 +235,15 @@ fn log_refusal(
         user_agent: None,
         revision: worker.running().live.id.0,
     });
+}
+
+fn session(client: &Client) -> Option<Tls<'_>> {
+    client.tls.as_ref().map(|session| Tls {
+        version: session.version,
+        cipher: session.cipher,
+        server_name: session.server_name.as_deref(),
+        resumed: session.resumed,
+    })
 }
 
 const fn level(judged: &Judgement) -> Level {

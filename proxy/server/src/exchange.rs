@@ -60,7 +60,9 @@ pub(crate) async fn exchange<S: Source, R: Reply>(
 ) -> Next {
     let mut record = Record::begin(worker, client, head);
     let running = Rc::clone(&record.running);
+    let misdirected = client.misdirects(record.head.host());
     let ended = match find_route(&running, record.head) {
+        _ if misdirected => Err(Ending::Misdirected),
         Some(route) => {
             record.routed(route);
             proxy(&running, &running.live.routes[route], &mut record, down).await

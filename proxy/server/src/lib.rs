@@ -39,9 +39,11 @@ mod socket;
 mod source;
 mod stage;
 pub mod status;
+mod tls;
 mod upstream;
 mod worker;
 
+pub use files::unusable_files;
 pub use health::HealthSource;
 pub use listener::BindError;
 pub use process::{Options, RunError, Source, run};

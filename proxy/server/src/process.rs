@@ -37,6 +37,7 @@ use crate::probe::Prober;
 use crate::source::{Feed, Follower, Identity, Parts};
 use crate::stage::Stage;
 use crate::status::{self, StatusSource};
+use crate::tls::Keyring;
 use crate::upstream::Dialer;
 use crate::worker::Equipment;
 
@@ -64,12 +65,12 @@ pub struct Options {
     pub region: Option<RegionName>,
     /// Where this proxy binds a listener in place of the document's address.
     pub listen: BTreeMap<ListenerName, SocketAddr>,
-    /// Where relative paths in the document begin.
-    pub files: PathBuf,
     /// Health of what else runs in this process.
     pub health: Option<HealthSource>,
     /// How the file that the revisions come from stands, for the metrics. Absent: there is no such file here.
     pub document: Option<Arc<DocumentSeries>>,
+    /// Where relative paths of files that the document names begin.
+    pub files: PathBuf,
 }
 
 impl fmt::Debug for Options {
@@ -174,7 +175,7 @@ async fn serve(options: Options) -> Result<(), RunError> {
     let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log })?;
     let address = options.status;
     let begun = begin(options, &metrics, crew.commands());
-    let Begun { mut follower, watch, current, _subscriber } = match begun {
+    let Begun { mut follower, watch, current, _subscriber, _keyring } = match begun {
         Ok(begun) => begun,
         Err(error) => {
             crew.leave(NOTHING_TO_DRAIN, &mut signals).await;
@@ -208,15 +209,19 @@ struct Begun {
     current: Arc<ArcSwapOption<Live>>,
     /// Ends with the process.
     _subscriber: Option<AbortOnDropHandle<()>>,
+    /// Ends with the process.
+    _keyring: AbortOnDropHandle<()>,
 }
 
 fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Result<Begun, RunError> {
-    let mut stage = Stage::new(metrics.clone(), workers);
+    let keyring = Arc::new(Keyring::new(options.files.clone(), metrics.clone())?);
+    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring));
     stage.listen = options.listen;
     stage.folder = options.files;
     let current = Arc::clone(&stage.current);
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
+    watch.keyring = Some(Arc::clone(&keyring));
     if let Some(document) = options.document {
         metrics.tell_document(Arc::clone(&document));
         watch.document = Some(document);
@@ -247,7 +252,8 @@ fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender
         bell: signal(SignalKind::hangup())?,
     };
     let follower = Follower::new(parts, found, health::now());
-    Ok(Begun { follower, watch, current, _subscriber: subscriber })
+    let following = tokio::spawn(keyring.follow(signal(SignalKind::hangup())?));
+    Ok(Begun { follower, watch, current, _subscriber: subscriber, _keyring: AbortOnDropHandle::new(following) })
 }
 
 /// What comes, and the task that brings it.

@@ -21,6 +21,7 @@ use crate::listener::{self, BindError, Gate, ListenerId};
 use crate::live::{self, Live, Uncompiled};
 use crate::metrics::{self, Metrics};
 use crate::probe::Prober;
+use crate::tls::{Keyring, Ring, Terms};
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
@@ -34,12 +35,12 @@ pub(crate) enum Unfit {
     Digest,
     /// A route cannot be compiled.
     Route(sluice_proxy_core::route::BadRegex),
-    /// Files that the document names cannot be used.
-    Files(Vec<UnusableFile>),
     /// With the addresses that this node was told, two listeners are on one.
     SameAddress(ListenerName, ListenerName, SocketAddr),
     /// A listener's address cannot be used.
     Listener(BindError),
+    /// Files that it names cannot be used. At least one.
+    Files(Vec<UnusableFile>),
 }
 
 impl Unfit {
@@ -48,7 +49,7 @@ impl Unfit {
         match self {
             Self::Document(_) | Self::Digest | Self::Route(_) => Fault::Content,
             Self::SameAddress(..) => Fault::Node,
-            Self::Files(_) | Self::Listener(_) => Fault::Heals,
+            Self::Listener(_) | Self::Files(_) => Fault::Heals,
         }
     }
 
@@ -63,7 +64,7 @@ impl Unfit {
                 }
                 told
             }
-            Self::Files(files) => files.iter().map(ToString::to_string).collect(),
+            Self::Files(files) => files.iter().take(TOLD).map(ToString::to_string).collect(),
             Self::Digest | Self::Route(_) | Self::SameAddress(..) | Self::Listener(_) => vec![self.to_string()],
         }
     }
@@ -75,13 +76,13 @@ impl fmt::Display for Unfit {
             Self::Document(problems) => write!(f, "{problems}"),
             Self::Digest => f.write_str("the content does not have the announced digest"),
             Self::Route(error) => write!(f, "{error}"),
-            Self::Files(_) => f.write_str(&self.problems().join("\n")),
             Self::SameAddress(one, other, address) => write!(
                 f,
                 "the listeners {one} and {other} are both on {address} of this node; give one of them another address \
                  with --listen {other}=ADDRESS"
             ),
             Self::Listener(error) => write!(f, "{error}"),
+            Self::Files(files) => f.write_str(&files.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         }
     }
 }
@@ -93,6 +94,7 @@ impl std::error::Error for Unfit {}
 pub(crate) struct Fit {
     pub(crate) live: Arc<Live>,
     sockets: BTreeMap<ListenerId, Vec<TcpListener>>,
+    ring: Ring,
 }
 
 /// What runs in the process, and the workers that run it.
@@ -107,6 +109,7 @@ pub(crate) struct Stage {
     /// Where relative paths in the document begin.
     pub(crate) folder: PathBuf,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
+    keyring: Arc<Keyring>,
 }
 
 impl From<Uncompiled> for Unfit {
@@ -120,10 +123,11 @@ impl From<Uncompiled> for Unfit {
 
 impl Stage {
     /// Nothing runs yet, on these workers.
-    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Self {
+    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>, keyring: Arc<Keyring>) -> Self {
         let count = workers.len();
         let (listen, gates) = (BTreeMap::new(), BTreeMap::new());
-        Self { metrics, current: Arc::default(), workers, count, listen, folder: PathBuf::new(), gates }
+        let folder = PathBuf::new();
+        Self { metrics, current: Arc::default(), workers, count, listen, folder, gates, keyring }
     }
 
     /// Everything that can fail, before anything changes.
@@ -135,11 +139,12 @@ impl Stage {
             return Err(Unfit::Digest);
         }
         self.place(&mut document)?;
+        let ring = self.keyring.prepare(&document).map_err(Unfit::Files)?;
         let sockets = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
         let (document, before) = (Arc::new(document), before.as_deref());
         let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
-        Ok(Fit { live: Arc::new(live), sockets })
+        Ok(Fit { live: Arc::new(live), sockets, ring })
     }
 
     /// Gives listeners the addresses that this node was told.
@@ -187,7 +192,8 @@ impl Stage {
         }
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
-        self.open(&fit.live.document, fit.sockets);
+        self.open(&fit.live.document, fit.sockets, &fit.ring);
+        self.hold(&fit.live.document, fit.ring);
         self.close(&fit.live.document).await;
         self.metrics.publish(told(&fit.live));
     }
@@ -206,18 +212,28 @@ impl Stage {
         }
     }
 
-    fn open(&mut self, document: &Validated, mut sockets: BTreeMap<ListenerId, Vec<TcpListener>>) {
+    fn open(&mut self, document: &Validated, mut sockets: BTreeMap<ListenerId, Vec<TcpListener>>, ring: &Ring) {
         for listener in &document.listeners {
-            let id = id(listener);
+            let (id, terms) = (id(listener), ring.terms(&listener.name));
+            if let Some(gate) = self.gates.get(&id) {
+                gate.secure(terms.clone());
+            }
             match sockets.remove(&id) {
-                Some(sockets) => self.open_one(id, &listener.limits, sockets),
+                Some(sockets) => self.open_one(id, &listener.limits, terms, sockets),
                 None => self.limit(&id, &listener.limits),
             }
         }
     }
 
-    fn open_one(&mut self, id: ListenerId, limits: &Limits, sockets: Vec<TcpListener>) {
+    /// Files that change from now on change what these listeners show.
+    fn hold(&self, document: &Validated, ring: Ring) {
+        let of = |name: &ListenerName| document.listeners.iter().find(|listener| listener.name == *name);
+        self.keyring.hold(ring, |name| of(name).and_then(|listener| self.gates.get(&id(listener))).cloned());
+    }
+
+    fn open_one(&mut self, id: ListenerId, limits: &Limits, terms: Option<Arc<Terms>>, sockets: Vec<TcpListener>) {
         let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name)));
+        gate.secure(terms);
         for (worker, socket) in self.workers.iter().zip(sockets) {
             tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), socket));
         }

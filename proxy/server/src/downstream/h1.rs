@@ -41,10 +41,7 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
         match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
             Await::Request => {}
             Await::Refused(refused, waited) => {
-                reply.request = Request::default();
-                let own = context::refuse(worker, client, Version::Http11, refused, waited);
-                // What follows it is not understood either, so the connection closes whether or not the reply is taken.
-                let _ = alarm.bound(after(Instant::now(), Some(LAST_READS)), own.send(&mut reply)).await;
+                answer_refused(worker, client, refused, waited, &mut reply, &mut alarm).await;
                 break;
             }
             Await::Over => return,
@@ -63,6 +60,35 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
         }
     }
     close(source.reader, reply.writer, &mut alarm).await;
+}
+
+/// Answers what is no request at all, and closes.
+pub(crate) async fn refuse<S: Io>(
+    worker: &Rc<Worker>,
+    port: &Rc<Port>,
+    client: &Client,
+    ends: (Reader<S>, Writer<S>),
+    refused: Refused,
+) {
+    let (reader, writer) = ends;
+    let mut alarm = Alarm::new(Instant::now());
+    let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
+    answer_refused(worker, client, refused, Duration::ZERO, &mut reply, &mut alarm).await;
+    close(reader, reply.writer, &mut alarm).await;
+}
+
+async fn answer_refused<S: Io>(
+    worker: &Rc<Worker>,
+    client: &Client,
+    refused: Refused,
+    waited: Duration,
+    reply: &mut ClientWriter<S>,
+    alarm: &mut Alarm,
+) {
+    reply.request = Request::default();
+    let own = context::refuse(worker, client, Version::Http11, refused, waited);
+    // What follows it is not understood either, so the connection closes whether or not the reply is taken.
+    let _ = alarm.bound(after(Instant::now(), Some(LAST_READS)), own.send(reply)).await;
 }
 
 /// What a waiting connection got.

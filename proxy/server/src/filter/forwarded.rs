@@ -12,7 +12,7 @@ pub(super) fn set(head: &mut RequestHead, client: &Client) {
     head.fields.remove(Known::Forwarded);
     head.fields.remove(Known::XRealIp);
     head.fields.push_known(Known::XForwardedFor, &client.ip);
-    head.fields.push_known(Known::XForwardedProto, "http");
+    head.fields.push_known(Known::XForwardedProto, client.scheme());
     if !head.authority().is_empty() {
         let host = head.authority().to_owned();
         head.fields.push_known(Known::XForwardedHost, host);

@@ -1,5 +1,6 @@
 //! What is done to heads on their way through.
 
+mod certificate;
 mod forwarded;
 
 use crate::client::Client;
@@ -9,6 +10,7 @@ use crate::message::{Known, RequestHead, ResponseHead, strip_hop_by_hop};
 pub(crate) fn prepare_request(head: &mut RequestHead, client: &Client, request_id: [u8; 32]) {
     strip_hop_by_hop(&mut head.fields, head.upgrade);
     forwarded::set(head, client);
+    certificate::set(head, client);
     head.fields.set_known(Known::XRequestId, request_id);
 }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
 use sluice_config::validated::Limits;
 use tokio::sync::Notify;
@@ -20,6 +21,7 @@ pub(crate) use seats::Seat;
 use seats::Seats;
 
 use crate::metrics::ListenerSeries;
+use crate::tls::Terms;
 
 /// Between two complaints of one port.
 const COMPLAINTS: std::time::Duration = std::time::Duration::from_secs(10);
@@ -38,12 +40,24 @@ pub(crate) struct Gate {
     open: AtomicU32,
     most: AtomicU32,
     freed: Notify,
+    tls: ArcSwapOption<Terms>,
     pub(crate) series: Arc<ListenerSeries>,
 }
 
 impl Gate {
     pub(crate) fn new(id: ListenerId, limits: &Limits, series: Arc<ListenerSeries>) -> Self {
-        Self { id, open: AtomicU32::new(0), most: AtomicU32::new(limits.connections), freed: Notify::new(), series }
+        let (open, most, freed) = (AtomicU32::new(0), AtomicU32::new(limits.connections), Notify::new());
+        Self { id, open, most, freed, tls: ArcSwapOption::empty(), series }
+    }
+
+    /// From now on connections begin with a handshake on these terms, or speak in the clear.
+    pub(crate) fn secure(&self, terms: Option<Arc<Terms>>) {
+        self.tls.store(terms);
+    }
+
+    /// How a connection that comes now begins.
+    pub(crate) fn tls(&self) -> Option<Arc<Terms>> {
+        self.tls.load_full()
     }
 
     /// From now on at most this many connections; those above it stay.

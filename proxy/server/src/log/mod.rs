@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-pub use self::line::{Entry, Fault, Level};
+pub use self::line::{Entry, Fault, Level, Tls};
 
 /// What one buffer may hold before lines are lost: some 10,000 lines. A worker has two.
 const BUFFER_LIMIT: usize = 4 << 20;
@@ -261,6 +261,7 @@ mod tests {
             host: b"shop",
             path,
             query: None,
+            tls: None,
             protocol: "HTTP/1.1",
             status: Some(200),
             bytes_in: 0,

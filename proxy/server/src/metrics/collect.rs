@@ -145,6 +145,13 @@ fn listeners(out: &mut Output, state: &State) {
         let listener = name.as_ref().map_or("", |name| name.as_str());
         out.gauge(&family::CONNECTIONS, &[listener], series.open() as f64);
         out.counter(&family::CONNECTIONS_TOTAL, &[listener], series.total());
+        for (result, count) in series.handshakes() {
+            out.counter(&family::TLS_HANDSHAKES, &[listener, result], count);
+        }
+    }
+    for expiry in &state.certificates {
+        let labels = [expiry.listener.as_str(), &expiry.certificate];
+        out.gauge(&family::CERTIFICATE_EXPIRY, &labels, expiry.at as f64);
     }
 }
 
@@ -183,6 +190,9 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     }
     let texts = document.map_or(0, |document| document.refused());
     out.counter(&family::REVISIONS_REFUSED, &[], texts + shared.revisions_refused.load(Relaxed));
+    for (result, count) in ["ok", "refused"].iter().zip(&shared.certificates_read) {
+        out.counter(&family::CERTIFICATE_RELOADS, &[result], count.load(Relaxed));
+    }
     let lost = shared.log_dropped.get().map_or(0, |lost| lost.load(Relaxed));
     out.counter(&family::ACCESS_LOG_DROPPED, &[], lost);
 }

@@ -29,6 +29,10 @@ families! {
         "Access log lines that were lost because writing them would have blocked, or failed.";
     BUILD_INFO: GAUGE "sluice_build_info" ["version"]
         "Always 1; the version of the program is its label.";
+    CERTIFICATE_EXPIRY: GAUGE "sluice_certificate_expiry_timestamp_seconds" ["listener", "certificate"]
+        "When a certificate that the listener shows ends, in seconds since 1970, by the path of its file.";
+    CERTIFICATE_RELOADS: COUNTER "sluice_certificate_reloads_total" ["result"]
+        "Certificates and authorities whose files have changed, by whether they were taken (ok) or refused, when what was read before is served on.";
     CONNECTIONS: GAUGE "sluice_connections" ["listener"]
         "Client connections open now.";
     CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]
@@ -83,6 +87,8 @@ families! {
         "The share of choices that the version's weight asks for.";
     SPLIT_OBSERVED: GAUGE "sluice_split_observed_ratio" ["service", "version"]
         "The share of choices that the version got in the last whole window of 30 s; absent when the service had none.";
+    TLS_HANDSHAKES: COUNTER "sluice_tls_handshakes_total" ["listener", "result"]
+        "TLS handshakes with clients by their end.";
     UPSTREAM_CONNECTIONS: GAUGE "sluice_upstream_connections" ["state"]
         "Connections to endpoints by state.";
     UPSTREAM_OPEN: GAUGE "sluice_upstream_connections_open" ["protocol"]

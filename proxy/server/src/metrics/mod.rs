@@ -120,6 +120,17 @@ pub struct Running {
     pub endpoints: Vec<Arc<Endpoint>>,
 }
 
+/// The end of a certificate that a listener shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// Of the document.
+    pub listener: ListenerName,
+    /// The path of its file, as the document has it.
+    pub certificate: String,
+    /// In seconds since 1970.
+    pub at: i64,
+}
+
 /// Everything that is counted. Clones are the same metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -139,6 +150,8 @@ struct Shared {
     control: OnceLock<Arc<ControlSeries>>,
     keep: OnceLock<Arc<KeepSeries>>,
     log_dropped: OnceLock<Arc<AtomicU64>>,
+    /// Taken, and refused.
+    certificates_read: [AtomicU64; 2],
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +164,7 @@ struct State {
     running: Option<Running>,
     /// Of the running revision's endpoints, how many are told.
     endpoints: usize,
+    certificates: Vec<Expiry>,
     series_refused: u64,
     window: Option<Instant>,
     retired: Retired,
@@ -171,6 +185,7 @@ impl Metrics {
             control: OnceLock::new(),
             keep: OnceLock::new(),
             log_dropped: OnceLock::new(),
+            certificates_read: Default::default(),
         });
         let registry = Registry::new();
         let own = registry.register(Box::new(Collector::new(Arc::clone(&shared))));
@@ -275,6 +290,20 @@ impl Metrics {
         self.shared.state().publish(running, self.shared.budget);
     }
 
+    /// Tells these certificates in place of the last ones.
+    pub fn tell_certificates(&self, all: Vec<Expiry>) {
+        let mut state = self.shared.state();
+        state.certificates.clear();
+        let room = self.shared.budget.saturating_sub(state.reserved());
+        state.series_refused += all.len().saturating_sub(room) as u64;
+        state.certificates.extend(all.into_iter().take(room));
+    }
+
+    /// Counts a certificate or an authority whose files have changed: whether it was taken, or refused.
+    pub fn certificate_read(&self, taken: bool) {
+        self.shared.certificates_read[usize::from(!taken)].fetch_add(1, Relaxed);
+    }
+
     /// To be called about once a second: ends windows of splits and forgets series that nobody holds.
     pub fn tick(&self, now: Instant) {
         self.shared.state().tick(now);
@@ -331,6 +360,7 @@ impl State {
             + self.versions.len() * VERSION_LINES
             + self.listeners.len() * LISTENER_LINES
             + self.endpoints * ENDPOINT_LINES
+            + self.certificates.len()
     }
 
     fn publish(&mut self, running: Running, budget: usize) {

@@ -257,9 +257,19 @@ impl Share {
 pub struct ListenerSeries {
     open: AtomicI64,
     accepted: AtomicU64,
+    handshakes: Tally,
 }
 
 impl ListenerSeries {
+    /// Counts a TLS handshake by the stable name of its end.
+    pub fn shook(&self, end: &'static str) {
+        self.handshakes.add(end);
+    }
+
+    pub(super) fn handshakes(&self) -> Vec<(&'static str, u64)> {
+        self.handshakes.read()
+    }
+
     /// Counts a connection as accepted, and as open until the guard is dropped.
     #[must_use]
     pub fn accepted(self: &Arc<Self>) -> OpenConnection {

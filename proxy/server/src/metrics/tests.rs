@@ -52,7 +52,12 @@ fn busy() -> Metrics {
     metrics.tick(start);
     version.chosen(0);
     metrics.tick(start + WINDOW);
-    std::mem::forget(metrics.listener(&"web".parse().unwrap()).accepted());
+    let listener = metrics.listener(&"web".parse().unwrap());
+    listener.shook("ok");
+    std::mem::forget(listener.accepted());
+    let certificate = "certs/site.pem".to_owned();
+    metrics.tell_certificates(vec![Expiry { listener: "web".parse().unwrap(), certificate, at: 1_700_000_002 }]);
+    metrics.certificate_read(false);
     metrics.upstream().connected(0, Connect::Ok);
     metrics.upstream().idle_changed(0, 3);
     metrics.refused("bad_chunk");
@@ -131,6 +136,12 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_connections{listener="web"}"#, 1.0),
         (r#"sluice_upstream_connections{state="idle"}"#, 3.0),
         (r#"sluice_requests_refused_total{reason="bad_chunk"}"#, 1.0),
+        (r#"sluice_tls_handshakes_total{listener="web",result="ok"}"#, 1.0),
+        (
+            r#"sluice_certificate_expiry_timestamp_seconds{listener="web",certificate="certs/site.pem"}"#,
+            1_700_000_002.0,
+        ),
+        (r#"sluice_certificate_reloads_total{result="refused"}"#, 1.0),
         ("sluice_document_accepted", 0.0),
         ("sluice_revisions_refused_total", 3.0),
         ("sluice_revision", 7.0),

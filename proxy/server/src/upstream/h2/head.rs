@@ -4,8 +4,7 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use h2::ext::Protocol;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -123,7 +122,7 @@ impl Asked {
 
 /// What proves to a client that its key was read (RFC 6455, section 4.2.2).
 fn answer(key: &[u8]) -> String {
-    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, WEBSOCKET].concat()))
+    BASE64.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, WEBSOCKET].concat()).as_ref())
 }
 
 /// Takes an interim answer.
