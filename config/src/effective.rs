@@ -11,6 +11,7 @@ use crate::schema::drain::Drain;
 use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
 use crate::schema::health_check::{HealthCheck, HttpProbe};
 use crate::schema::listener::{Limits, Listener};
+use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
 use crate::schema::region::Region;
 use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
 use crate::schema::service::Service;
@@ -20,7 +21,7 @@ use crate::schema::tls::{Certificate, ClientAuth, Tls};
 use crate::schema::version::Version;
 use crate::size::Size;
 use crate::tree::escape_references;
-use crate::validated::{self, Capability, HostMatch, PathMatch, Validated};
+use crate::validated::{self, Capability, HostMatch, PathMatch, Protocol, Validated};
 use crate::value::Digest;
 
 /// The document as an operator would write it who trusts no default. It validates to the same digest, in any environment.
@@ -97,6 +98,9 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
     Service {
         name: service.name.clone(),
         split: split(&service.split),
+        protocol: service.protocol,
+        tls: service.tls.as_ref().map(origin_tls),
+        connections: connections(service),
         health_check: service.health_check.as_ref().map(health_check),
         timeouts: Timeouts {
             connect: Span(timeouts.connect),
@@ -107,6 +111,25 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
         },
         versions: Some(service.versions.iter().map(|one| version(one, regions)).collect()),
         endpoints: None,
+    }
+}
+
+fn origin_tls(tls: &validated::OriginTls) -> OriginTls {
+    let pair =
+        |pair: &validated::ClientCertificate| ClientCertificate { cert: pair.cert.clone(), key: pair.key.clone() };
+    OriginTls {
+        server_name: tls.server_name.clone(),
+        ca: tls.ca.clone(),
+        client_certificate: tls.client_certificate.as_ref().map(pair),
+    }
+}
+
+fn connections(service: &validated::Service) -> Connections {
+    let connections = &service.connections;
+    Connections {
+        idle: connections.idle,
+        idle_timeout: Span(connections.idle_timeout),
+        streams: (service.protocol == Protocol::Http2).then_some(connections.streams),
     }
 }
 

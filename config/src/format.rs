@@ -71,6 +71,7 @@ formats! {
     Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
     HostField = "host-field", "a host such as shop.example.com", "x";
+    ServerName = "server-name", "a host such as shop.internal, or an IP address", "x";
     Path = "path", "a path such as /api", "/";
     RequestTarget = "request-target", "a path such as /healthz", "/";
     Method = "method", "a method such as GET", "GET";
@@ -96,6 +97,7 @@ impl Format {
             Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
             Self::HostField => check_host_field(text),
+            Self::ServerName => check_server_name(text),
             Self::Path => check_path(text),
             Self::RequestTarget => check_target(text),
             Self::Method => check_method(text),
@@ -244,6 +246,26 @@ fn check_host_field(text: &str) -> Result<(), Refusal> {
     check_host(name)
 }
 
+/// A name that a certificate can be for.
+fn check_server_name(text: &str) -> Result<(), Refusal> {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    if text.starts_with("*.") {
+        let refusal = Refusal::new(Code::BadHost, format!("{} is a pattern, not a host", quote(text)));
+        return Err(refusal.hint("write the one name that the endpoints' certificates are for"));
+    }
+    if text.starts_with('[') {
+        let refusal = Refusal::new(Code::BadHost, format!("{} is not a host", quote(text)));
+        return Err(refusal.hint("write an IPv6 address without brackets"));
+    }
+    if text.contains(':') && !text.contains('/') {
+        let refusal = Refusal::new(Code::BadHost, format!("{} is not a host: it has a port", quote(text)));
+        return Err(refusal.hint("certificates are for names, not for ports: leave the port out"));
+    }
+    check_host(text)
+}
+
 fn check_path(text: &str) -> Result<(), Refusal> {
     if let Some(mark) = text.chars().find(|c| matches!(c, '?' | '#')) {
         let refusal = Refusal::new(Code::BadPath, format!("{} has {mark:?}, which ends a path", quote(text)));
@@ -366,6 +388,18 @@ mod tests {
     }
 
     #[test]
+    fn server_names_and_files() {
+        for good in ["a", "shop.internal", "10.0.0.1", "::1", "2001:db8::1"] {
+            assert_eq!(Format::ServerName.check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "*.internal", "a:443", "[::1]", "https://a", "a/b", "a..b", "a b"] {
+            assert!(Format::ServerName.check(bad).is_err(), "{bad}");
+        }
+        assert!(Format::FilePath.check("certs/ca.pem").is_ok() && Format::FilePath.check("/a b/ä.pem").is_ok());
+        assert!(Format::FilePath.check("").is_err() && Format::FilePath.check("a\0b").is_err());
+    }
+
+    #[test]
     fn paths() {
         for good in ["/", "/api", "/api/", "/a%20b", "/a/.well-known", "/a/...", "//"] {
             assert_eq!(Format::Path.check(good), Ok(()), "{good}");
@@ -392,9 +426,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in any::<String>(), keyword in 0_usize..17) {
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..19) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
-                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value", "file-path", "network"];
+                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value",
+                "server-name", "file-path", "network"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

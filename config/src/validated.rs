@@ -237,12 +237,60 @@ pub struct Service {
     pub name: ServiceName,
     /// How a request is given a version.
     pub split: Split,
+    /// What endpoints speak.
+    pub protocol: Protocol,
+    /// Absent: endpoints are spoken to in the clear.
+    pub tls: Option<OriginTls>,
+    /// Connections to endpoints.
+    pub connections: Connections,
     /// Absent: every endpoint counts as verified.
     pub health_check: Option<HealthCheck>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// At least one, with at least one weight above 0.
     pub versions: Vec<Version>,
+}
+
+/// What endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    Http2,
+}
+
+/// TLS towards endpoints. Their certificates are always verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OriginTls {
+    /// The host or IP address that every endpoint's certificate must be for; it is sent as SNI, too.
+    pub server_name: String,
+    /// A PEM file with the authorities that sign the endpoints' certificates; absent: those that the system trusts.
+    pub ca: Option<String>,
+    /// What is shown to endpoints that ask for a certificate.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A certificate that is shown to endpoints, and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClientCertificate {
+    /// A PEM file with the certificate and its chain.
+    pub cert: String,
+    /// A PEM file with its key.
+    pub key: String,
+}
+
+/// Connections to endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Connections {
+    /// The most that wait for their next request, for each endpoint and worker. Default 256.
+    pub idle: u32,
+    /// How long one may wait. Default 50 s.
+    pub idle_timeout: Duration,
+    /// The most requests at once on one connection of HTTP/2. Default 100.
+    pub streams: u32,
 }
 
 /// How a request is given a version.

@@ -6,8 +6,8 @@ use super::Noun;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, Forwarded, HealthCheck, HostMatch, Listener, Match, PathMatch, ProxyProtocol, Region, Role, Route,
-    Service, Split, StickyKey, Tls, Validated, ValueMatch, Version,
+    Capability, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch, Protocol, ProxyProtocol,
+    Region, Role, Route, Service, Split, StickyKey, Tls, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -117,14 +117,38 @@ fn service_alone(service: &Service) -> Thing {
     let optional = |timeout: Option<Duration>| timeout.map_or_else(|| "off".to_owned(), write);
     let mut fields = vec![
         ("split", split(&service.split)),
+        ("protocol", protocol(service.protocol).to_owned()),
+        ("connections.idle", service.connections.idle.to_string()),
+        ("connections.idle_timeout", write(service.connections.idle_timeout)),
         ("timeouts.connect", write(timeouts.connect)),
         ("timeouts.per_try", optional(timeouts.per_try)),
         ("timeouts.idle", optional(timeouts.idle)),
         ("timeouts.total", optional(timeouts.total)),
         ("timeouts.tunnel_idle", optional(timeouts.tunnel_idle)),
     ];
+    if service.protocol == Protocol::Http2 {
+        fields.push(("connections.streams", service.connections.streams.to_string()));
+    }
+    fields.extend(service.tls.iter().flat_map(origin_tls));
     fields.extend(service.health_check.iter().flat_map(health_check));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
+}
+
+const fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 => "http1",
+        Protocol::Http2 => "http2",
+    }
+}
+
+fn origin_tls(tls: &OriginTls) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("tls.server_name", tls.server_name.clone())];
+    fields.extend(tls.ca.iter().map(|path| ("tls.ca", path.clone())));
+    if let Some(pair) = &tls.client_certificate {
+        fields.push(("tls.client_certificate.cert", pair.cert.clone()));
+        fields.push(("tls.client_certificate.key", pair.key.clone()));
+    }
+    fields
 }
 
 fn split(split: &Split) -> String {

@@ -19,6 +19,13 @@ pub enum Ending {
     ConnectFailed,
     /// No connection within the connect timeout.
     ConnectTimeout,
+    /// The endpoint's TLS handshake failed: its certificate is not the one that is asked for, or it does not speak the
+    /// protocol that it should.
+    ConnectTls,
+    /// The origin refused the request on an open connection before it looked at it.
+    StreamRefused,
+    /// The origin's protocol carries no tunnel.
+    NoTunnel,
     /// The origin ended a fresh connection before the head of its answer was whole.
     ResetBeforeHead,
     /// The origin had closed a kept connection: reused, it ended before a byte of an answer.
@@ -97,7 +104,7 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
@@ -105,6 +112,9 @@ impl Ending {
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::ConnectTls,
+        Self::StreamRefused,
+        Self::NoTunnel,
         Self::ResetBeforeHead,
         Self::StalePooled,
         Self::BadHead,
@@ -132,6 +142,9 @@ impl Ending {
             Self::ConnectRefused => row(OriginFault, Some(502), "connect_refused"),
             Self::ConnectFailed => row(OriginFault, Some(502), "connect_failed"),
             Self::ConnectTimeout => row(OriginFault, Some(504), "connect_timeout"),
+            Self::ConnectTls => row(OriginFault, Some(502), "connect_tls"),
+            Self::StreamRefused => row(OriginFault, Some(503), "stream_refused"),
+            Self::NoTunnel => row(OriginFault, Some(502), "no_tunnel"),
             Self::ResetBeforeHead => row(OriginFault, Some(502), "reset_before_head"),
             Self::StalePooled => row(OriginFault, Some(502), "stale_pooled"),
             Self::BadHead => row(OriginFault, Some(502), "bad_head"),
@@ -163,6 +176,9 @@ impl Ending {
             Self::ConnectRefused => "nobody listens at the endpoint",
             Self::ConnectFailed => "no connection to the endpoint could be made",
             Self::ConnectTimeout => "no connection to the endpoint within the connect timeout",
+            Self::ConnectTls => "the TLS handshake with the endpoint failed",
+            Self::StreamRefused => "the origin refused the request before it looked at it",
+            Self::NoTunnel => "the origin's HTTP/2 carries no tunnel such as a WebSocket",
             Self::ResetBeforeHead => "the origin ended its connection before the head of an answer",
             Self::StalePooled => "the origin had closed the connection that was kept for reuse",
             Self::BadHead => "the head of the origin's answer is malformed",

@@ -132,10 +132,13 @@ impl Attempt {
     #[must_use]
     pub fn judge(&self) -> Answer {
         match self.ending {
-            Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout => self.again(Again::NotSent, true),
+            Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout | Ending::ConnectTls => {
+                self.again(Again::NotSent, true)
+            }
             Ending::StalePooled => self.judge_stale(),
-            Ending::ResetBeforeHead => self.judge_reset(),
+            Ending::ResetBeforeHead | Ending::StreamRefused => self.judge_reset(),
             Ending::Status(_)
+            | Ending::NoTunnel
             | Ending::BadHead
             | Ending::BadBody
             | Ending::PerTryTimeout

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_config::validated::StickyKey;
+use sluice_config::validated::{Protocol, StickyKey};
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{Answer, Attempt, Body, Repeatable};
@@ -20,12 +20,11 @@ use crate::context::Record;
 use crate::filter;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::message::{Known, RequestHead};
-use crate::metrics::Connect;
 use crate::relay::{self, Deadlines, Ends, Relayed};
 use crate::reply;
-use crate::side::{Reply, Source};
+use crate::side::{Reply, Sink, Source};
 use crate::socket;
-use crate::upstream::{Connection, OriginReader, OriginWriter, Peer};
+use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
 use crate::worker::{Running, Worker};
 
 /// How long a reply of our own may take to be sent.
@@ -156,12 +155,11 @@ fn may_try_again(
     choice: &Choice,
     tried: &mut Tried,
 ) -> bool {
-    let dialled = matches!(ending, Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout);
     let attempt = Attempt {
         ending,
         attempts: record.attempts - u32::from(tried.stale),
         repeatable: Repeatable::of(record.head.method.as_str()),
-        sent: !dialled,
+        sent: record.progress.sent.get(),
         body: match (record.head.framing.is_empty(), record.progress.bytes_in.get()) {
             (true, _) => Body::None,
             (false, 0) if !record.progress.request_whole.get() => Body::Whole,
@@ -195,6 +193,26 @@ async fn attempt<S: Source, R: Reply>(
 ) -> Result<Relayed, Ending> {
     let peer = service.peer(&choice.spot);
     let _flight = peer.endpoint.begin();
+    record.progress.sent.set(false);
+    if !fresh && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
+        // So that the ends of kept connections are seen that have come and were not looked at yet: this request could not
+        // be sent again.
+        tokio::task::yield_now().await;
+    }
+    match peer.reach.protocol {
+        Protocol::Http1 => over_h1(service, peer, fresh, deadlines, record, down).await,
+        Protocol::Http2 => Box::pin(over_h2(service, peer, deadlines, record, down)).await,
+    }
+}
+
+async fn over_h1<S: Source, R: Reply>(
+    service: &ServiceEntry,
+    peer: &Arc<Peer>,
+    fresh: bool,
+    deadlines: &Deadlines,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Relayed, Ending> {
     let kept = if fresh { None } else { record.worker.pool.take(peer) };
     let connection = match kept {
         Some(connection) => connection,
@@ -208,9 +226,40 @@ async fn attempt<S: Source, R: Reply>(
     record.progress.begin_attempt();
     let relayed = relay::relay(&mut ends, &mut head, &record.progress, deadlines, down.alarm).await;
     record.worker.return_head(head);
+    record.progress.sent.set(upstream.sent());
     match relayed? {
         Relayed::Whole => keep(peer, answer, upstream, record),
-        Relayed::Switched => Box::pin(tunnel(service, answer, upstream, record, down)).await?,
+        Relayed::Switched => {
+            answer.switch_to_raw();
+            upstream.switch_to_raw();
+            Box::pin(tunnel(service, &mut answer, &mut upstream, record, down)).await?;
+        }
+    }
+    relayed
+}
+
+async fn over_h2<S: Source, R: Reply>(
+    service: &ServiceEntry,
+    peer: &Arc<Peer>,
+    deadlines: &Deadlines,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Relayed, Ending> {
+    let limit = service.timeouts.connect;
+    let slot = record.worker.pool.slot(peer, &record.worker.connector, limit);
+    let slot = while_connecting(slot, service, deadlines, down).await?;
+    let (mut answer, mut upstream) = h2::begin(slot, peer, record.head)?;
+    let mut head = record.worker.spare_head();
+    let mut ends =
+        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
+    record.progress.begin_attempt();
+    let relayed = relay::relay(&mut ends, &mut head, &record.progress, deadlines, down.alarm).await;
+    record.worker.return_head(head);
+    record.progress.sent.set(!answer.untouched());
+    if relayed? == Relayed::Switched {
+        answer.switch_to_raw();
+        upstream.switch_to_raw();
+        tunnel(service, &mut answer, &mut upstream, record, down).await?;
     }
     relayed
 }
@@ -223,23 +272,24 @@ async fn dial<S: Source, R: Reply>(
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Connection, Ending> {
-    let connect = after(Instant::now(), Some(service.timeouts.connect));
-    let deadline = nearer(connect, deadlines.total);
-    let late = if deadline == connect { Ending::ConnectTimeout } else { Ending::TotalTimeout };
-    let dialled = relay::while_client_stays(down.source, down.reply, record.worker.dialer.dial(peer));
-    let dialled = down.alarm.bound(deadline, dialled).await.unwrap_or(Err(late));
-    record.worker.metrics.upstream().connected(record.worker.index, connect_end(&dialled));
+    let connector = &record.worker.connector;
+    let dialled = while_connecting(connector.connect(peer), service, deadlines, down).await;
+    connector.count(&dialled);
     let (reader, writer) = socket::split(dialled?);
     Ok(Connection { reader, writer, reused: false })
 }
 
-const fn connect_end<T>(dialled: &Result<T, Ending>) -> Connect {
-    match dialled {
-        Ok(_) => Connect::Ok,
-        Err(Ending::ConnectRefused) => Connect::Refused,
-        Err(Ending::ConnectTimeout) => Connect::Timeout,
-        Err(_) => Connect::Failed,
-    }
+async fn while_connecting<S: Source, R: Reply, T>(
+    connecting: impl Future<Output = Result<T, Ending>>,
+    service: &ServiceEntry,
+    deadlines: &Deadlines,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<T, Ending> {
+    let connect = after(Instant::now(), Some(service.timeouts.connect));
+    let deadline = nearer(connect, deadlines.total);
+    let late = if deadline == connect { Ending::ConnectTimeout } else { Ending::TotalTimeout };
+    let connecting = relay::while_client_stays(down.source, down.reply, connecting);
+    down.alarm.bound(deadline, connecting).await.unwrap_or(Err(late))
 }
 
 /// Keeps the connection for another exchange if both directions of this one are wholly over.
@@ -253,18 +303,16 @@ fn keep(peer: &Arc<Peer>, answer: OriginReader, upstream: OriginWriter, record: 
     }
 }
 
-async fn tunnel<S: Source, R: Reply>(
+/// Both sides have switched to raw bytes but the client's reading half.
+async fn tunnel<S: Source, R: Reply, A: Source, U: Sink>(
     service: &ServiceEntry,
-    mut answer: OriginReader,
-    mut upstream: OriginWriter,
+    answer: &mut A,
+    upstream: &mut U,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<(), Ending> {
     down.source.switch_to_raw();
-    answer.switch_to_raw();
-    upstream.switch_to_raw();
-    let mut ends =
-        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
+    let mut ends = Ends { source: &mut *down.source, reply: &mut *down.reply, answer, upstream };
     match relay::tunnel(&mut ends, &record.progress, service.timeouts.tunnel_idle, down.alarm).await {
         // Nobody is at fault for having nothing more to say.
         Err(Ending::IdleTimeout) => Ok(()),

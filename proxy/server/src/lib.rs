@@ -15,6 +15,7 @@ mod context;
 pub mod control;
 mod downstream;
 mod exchange;
+mod files;
 mod filter;
 mod framed;
 pub mod h1;
@@ -45,8 +46,7 @@ mod tls;
 mod upstream;
 mod worker;
 
+pub use files::unusable_files;
 pub use health::HealthSource;
 pub use listener::BindError;
 pub use process::{Options, RunError, Source, run};
-pub use tls::unusable_files;
-pub use upstream::DialError;

@@ -38,11 +38,14 @@ use crate::source::{Feed, Follower, Identity, Parts};
 use crate::stage::Stage;
 use crate::status::{self, StatusSource};
 use crate::tls::Keyring;
-use crate::upstream::{DialError, Dialer};
+use crate::upstream::Dialer;
 use crate::worker::Equipment;
 
 /// How often gauges over a window are turned.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often files that the document names are looked at.
+const REFRESH: Duration = Duration::from_secs(5);
 
 /// How to run.
 pub struct Options {
@@ -106,8 +109,6 @@ pub enum RunError {
     Status(SocketAddr, io::Error),
     /// The access log cannot be opened.
     AccessLog(log::Target, io::Error),
-    /// Nothing can be dialled.
-    Dial(DialError),
     /// Another process keeps its revisions in this folder.
     Data(PathBuf),
     /// A worker has ended by itself; the log says why. The others were left to end with what they carried.
@@ -131,7 +132,6 @@ impl fmt::Display for RunError {
             Self::AccessLog(log::Target::Off | log::Target::Stdout, error) => {
                 write!(f, "cannot start the access log: {error}")
             }
-            Self::Dial(error) => write!(f, "{error}"),
             Self::Data(path) => {
                 let path = path.display();
                 write!(f, "another process uses {path}; stop it, or give this one a folder of its own with --data")
@@ -168,12 +168,13 @@ pub fn run(options: Options) -> Result<(), RunError> {
 async fn serve(options: Options) -> Result<(), RunError> {
     let workers = options.workers.get();
     let metrics = Metrics::new(workers, SERIES_BUDGET);
-    let dialer = Arc::new(Dialer::new().map_err(RunError::Dial)?);
+    let dialer = Arc::new(Dialer::new()?);
     let status = TcpListener::bind(options.status).await.map_err(|error| RunError::Status(options.status, error))?;
     let (log, _guard) = AccessLog::open(options.access_log.clone())
         .map_err(|error| RunError::AccessLog(options.access_log.clone(), error))?;
     metrics.count_lost_lines(log.lost());
     let mut signals = Signals::install()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log })?;
     let address = options.status;
     let begun = begin(options, &metrics, crew.commands());
@@ -192,6 +193,7 @@ async fn serve(options: Options) -> Result<(), RunError> {
         () = crew.lost() => Err(RunError::Worker),
         Err(why) = follower.run() => Err(RunError::Revision(why)),
         () = tick(&metrics, &watch) => Ok(()),
+        () = refresh(&current, &mut hangup) => Ok(()),
         () = signals.leave() => Ok(()),
     };
     state.leaving.store(true, Ordering::Relaxed);
@@ -215,9 +217,10 @@ struct Begun {
 }
 
 fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Result<Begun, RunError> {
-    let keyring = Arc::new(Keyring::new(options.files, metrics.clone())?);
+    let keyring = Arc::new(Keyring::new(options.files.clone(), metrics.clone())?);
     let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring));
     stage.listen = options.listen;
+    stage.folder = options.files;
     let current = Arc::clone(&stage.current);
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
@@ -303,6 +306,21 @@ async fn tick(metrics: &Metrics, watch: &Watch) {
     loop {
         metrics.tick(tick.tick().await.into_std());
         watch.tick();
+    }
+}
+
+/// Looks again at the files that the revision that runs names, by a period and when an operator asks.
+async fn refresh(current: &ArcSwapOption<Live>, hangup: &mut Signal) {
+    let mut period = tokio::time::interval(REFRESH);
+    loop {
+        tokio::select! {
+            _ = period.tick() => {}
+            _ = hangup.recv() => {}
+        }
+        if let Some(live) = current.load_full() {
+            // A network file system may keep it waiting for ever; nobody else waits for it.
+            let _ = tokio::task::spawn_blocking(move || live.refresh_files()).await;
+        }
     }
 }
 

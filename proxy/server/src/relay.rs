@@ -35,6 +35,8 @@ pub(crate) struct Progress {
     pub(crate) bytes_in: Cell<u64>,
     /// Bytes of body given to the client.
     pub(crate) bytes_out: Cell<u64>,
+    /// A byte of the request has left for the origin in the last attempt.
+    pub(crate) sent: Cell<bool>,
     /// The request's body has been read to its end.
     pub(crate) request_whole: Cell<bool>,
     /// The head of the answer, its status, has been passed to the client.
@@ -59,6 +61,7 @@ impl Progress {
         Self {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            sent: Cell::new(false),
             request_whole: Cell::new(false),
             answered: Cell::new(None),
             asked: Cell::new(None),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
-use crate::live::{self, Live};
+use crate::live::{self, Live, Uncompiled};
 use crate::metrics::{self, Metrics};
 use crate::probe::Prober;
 use crate::tls::{Keyring, Ring, Terms};
@@ -105,8 +106,19 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Where relative paths in the document begin.
+    pub(crate) folder: PathBuf,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
     keyring: Arc<Keyring>,
+}
+
+impl From<Uncompiled> for Unfit {
+    fn from(why: Uncompiled) -> Self {
+        match why {
+            Uncompiled::Route(error) => Self::Route(error),
+            Uncompiled::Files(files) => Self::Files(files),
+        }
+    }
 }
 
 impl Stage {
@@ -114,7 +126,8 @@ impl Stage {
     pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>, keyring: Arc<Keyring>) -> Self {
         let count = workers.len();
         let (listen, gates) = (BTreeMap::new(), BTreeMap::new());
-        Self { metrics, current: Arc::default(), workers, count, listen, gates, keyring }
+        let folder = PathBuf::new();
+        Self { metrics, current: Arc::default(), workers, count, listen, folder, gates, keyring }
     }
 
     /// Everything that can fail, before anything changes.
@@ -129,8 +142,8 @@ impl Stage {
         let ring = self.keyring.prepare(&document).map_err(Unfit::Files)?;
         let sockets = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
-        let live =
-            live::compile(revision.id, Arc::new(document), before.as_deref(), &self.metrics).map_err(Unfit::Route)?;
+        let (document, before) = (Arc::new(document), before.as_deref());
+        let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
         Ok(Fit { live: Arc::new(live), sockets, ring })
     }
 

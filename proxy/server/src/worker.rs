@@ -15,7 +15,7 @@ use crate::live::Live;
 use crate::log::AccessLog;
 use crate::message::ResponseHead;
 use crate::metrics::Metrics;
-use crate::upstream::{Dialer, Pool};
+use crate::upstream::{Connector, Dialer, Pool};
 
 /// Heads that wait to be used again.
 const SPARE_HEADS: usize = 64;
@@ -32,7 +32,7 @@ pub(crate) struct Equipment {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) index: usize,
-    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) connector: Connector,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
     pub(crate) pool: Pool,
@@ -98,7 +98,7 @@ impl Worker {
         let running = Running::new(live, None, &mut rng);
         Self {
             index,
-            dialer: equipment.dialer,
+            connector: Connector { dialer: equipment.dialer, worker: index, series: equipment.metrics.upstream() },
             pool: Pool::new(index, equipment.metrics.upstream()),
             metrics: equipment.metrics,
             log: equipment.log,

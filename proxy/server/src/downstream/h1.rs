@@ -16,7 +16,7 @@ use crate::exchange::{self, Downstream, Next};
 use crate::framed;
 use crate::h1::{self, BodyReader, HeadLimits, Persistence, Refused};
 use crate::listener::Port;
-use crate::message::{Fields, Frame, Framing, Method, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, Frame, Framing, Known, Method, RequestHead, ResponseHead, Version};
 use crate::side::{Reply, Sink, Source};
 use crate::socket::{Io, Reader, Writer};
 use crate::worker::Worker;
@@ -205,6 +205,8 @@ impl<S: Io> ClientWriter<S> {
     /// An answer of unknown length is chunked; a client of HTTP/1.0 is told its end by the end of the connection.
     fn frame_answer(&mut self, head: &ResponseHead, bodyless: bool) -> Framing {
         match head.framing {
+            // An origin of HTTP/2 ends an answer in its head. HTTP/1.1 must be told, or its client waits for more.
+            Framing::None if bodyless && !self.request.head_only && may_have_body(head) => Framing::Length(0),
             _ if bodyless || self.request.head_only => Framing::None,
             Framing::Length(length) => Framing::Length(length),
             _ if head.status == 101 => Framing::UntilClose,
@@ -236,6 +238,11 @@ impl<S: Io> ClientWriter<S> {
             (_, true, false) => Persistence::Implied,
         }
     }
+}
+
+/// Whether a body would follow this head of an answer if nothing else were said.
+const fn may_have_body(head: &ResponseHead) -> bool {
+    !matches!(head.status, 100..=199 | 204 | 304) && !head.fields.has(Known::ContentLength)
 }
 
 impl<S: Io> Sink for ClientWriter<S> {

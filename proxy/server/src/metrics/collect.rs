@@ -178,6 +178,9 @@ fn endpoint(out: &mut Output, endpoint: &Endpoint) {
 fn process_wide(out: &mut Output, shared: &Shared) {
     out.gauge(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     out.gauge(&family::UPSTREAM_CONNECTIONS, &["idle"], shared.upstream.idle() as f64);
+    for (protocol, open) in shared.upstream.open() {
+        out.gauge(&family::UPSTREAM_OPEN, &[protocol], open as f64);
+    }
     for (result, count) in shared.upstream.connects() {
         out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
     }

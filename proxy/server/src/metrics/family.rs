@@ -93,6 +93,8 @@ families! {
         "TLS handshakes with clients by their end.";
     UPSTREAM_CONNECTIONS: GAUGE "sluice_upstream_connections" ["state"]
         "Connections to endpoints by state.";
+    UPSTREAM_OPEN: GAUGE "sluice_upstream_connections_open" ["protocol"]
+        "Connections to endpoints open now, by what is spoken on them.";
     UPSTREAM_CONNECTS: COUNTER "sluice_upstream_connects_total" ["result"]
         "Dials of endpoints by their end.";
 }

@@ -30,8 +30,8 @@ use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
 
 pub use self::outside::{ControlSeries, KeepSeries};
 pub use self::series::{
-    Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, PoolSeries, RequestSeries, ServiceSeries,
-    UpstreamSeries, VersionSeries,
+    Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, OpenUpstream, PoolSeries, RequestSeries,
+    ServiceSeries, UpstreamSeries, VersionSeries,
 };
 
 use self::collect::Collector;

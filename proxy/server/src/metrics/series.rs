@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use sluice_config::validated::Protocol;
 use sluice_proxy_core::health::{Standing, Verdict};
 use sluice_proxy_core::histogram::Histogram;
 
@@ -312,7 +313,26 @@ impl Drop for OpenConnection {
 #[derive(Debug)]
 pub struct UpstreamSeries {
     idle: Sharded<AtomicI64>,
+    /// By protocol, in the order of [`Protocol`].
+    open: Sharded<[AtomicI64; PROTOCOLS.len()]>,
     connects: Sharded<[AtomicU64; CONNECTS.len()]>,
+}
+
+/// The values of the label `protocol`, in the order of [`Protocol`].
+const PROTOCOLS: [&str; 2] = ["http1", "http2"];
+
+/// An open connection to an endpoint, counted until it is dropped.
+#[derive(Debug)]
+pub struct OpenUpstream {
+    series: Arc<UpstreamSeries>,
+    worker: usize,
+    protocol: Protocol,
+}
+
+impl Drop for OpenUpstream {
+    fn drop(&mut self) {
+        self.series.open.of(self.worker)[self.protocol as usize].fetch_sub(1, Relaxed);
+    }
 }
 
 /// How a dial ended.
@@ -324,21 +344,34 @@ pub enum Connect {
     Refused,
     /// Not within the connect timeout.
     Timeout,
+    /// The TLS handshake failed.
+    Tls,
     /// Anything else.
     Failed,
 }
 
 /// The values of the label `result`, in the order of [`Connect`].
-const CONNECTS: [&str; 4] = ["ok", "refused", "timeout", "failed"];
+const CONNECTS: [&str; 5] = ["ok", "refused", "timeout", "tls", "failed"];
 
 impl UpstreamSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { idle: Sharded::new(workers), connects: Sharded::new(workers) }
+        Self { idle: Sharded::new(workers), open: Sharded::new(workers), connects: Sharded::new(workers) }
     }
 
     /// Counts a dial by its end.
     pub fn connected(&self, worker: usize, end: Connect) {
         self.connects.of(worker)[end as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection for as long as what is returned lives.
+    pub fn opened(self: &Arc<Self>, worker: usize, protocol: Protocol) -> OpenUpstream {
+        self.open.of(worker)[protocol as usize].fetch_add(1, Relaxed);
+        OpenUpstream { series: Arc::clone(self), worker, protocol }
+    }
+
+    pub(super) fn open(&self) -> [(&'static str, i64); PROTOCOLS.len()] {
+        let sum = |protocol: usize| self.open.iter().map(|part| part[protocol].load(Relaxed)).sum();
+        std::array::from_fn(|protocol| (PROTOCOLS[protocol], sum(protocol)))
     }
 
     /// Counts connections that became idle (above 0) or were taken, closed or lost (below).
@@ -399,9 +432,11 @@ mod tests {
     #[test]
     fn every_end_of_a_dial_has_its_name() {
         let upstream = UpstreamSeries::new(1);
-        for (end, times) in [(Connect::Ok, 4), (Connect::Refused, 3), (Connect::Timeout, 2), (Connect::Failed, 1)] {
+        let ends =
+            [(Connect::Ok, 5), (Connect::Refused, 4), (Connect::Timeout, 3), (Connect::Tls, 2), (Connect::Failed, 1)];
+        for (end, times) in ends {
             (0..times).for_each(|worker| upstream.connected(worker, end));
         }
-        assert_eq!(upstream.connects(), [("ok", 4), ("refused", 3), ("timeout", 2), ("failed", 1)]);
+        assert_eq!(upstream.connects(), [("ok", 5), ("refused", 4), ("timeout", 3), ("tls", 2), ("failed", 1)]);
     }
 }

@@ -263,7 +263,7 @@ fn unusable(listener: usize, at: &problem::Path, fault: Fault) -> UnusableFile {
 
 /// What is wrong with the files that a sound document names, where relative paths begin at `folder`. Blocks.
 #[must_use]
-pub fn unusable_files(document: &Validated, folder: &Path) -> Vec<UnusableFile> {
+pub(crate) fn unusable_files(document: &Validated, folder: &Path) -> Vec<UnusableFile> {
     let provider = ring::default_provider();
     let reader = Reader { folder, provider: &provider };
     Ring::gather_all(&Ring::default(), &reader, document).err().unwrap_or_default()

@@ -24,6 +24,6 @@ mod stamp;
 mod terms;
 
 pub(crate) use handshake::{Protocol, Session, shake};
-pub use keyring::unusable_files;
+pub(crate) use keyring::unusable_files;
 pub(crate) use keyring::{Keyring, Ring};
 pub(crate) use terms::Terms;
