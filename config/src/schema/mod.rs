@@ -10,6 +10,7 @@ pub(crate) mod endpoint;
 pub(crate) mod health_check;
 pub(crate) mod listener;
 pub(crate) mod region;
+pub(crate) mod retries;
 pub(crate) mod route;
 pub(crate) mod service;
 pub(crate) mod split;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Capabilities, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool, Region, Role, Route, Service,
-    Split, Timeouts, ValueMatch, Version,
+    Capabilities, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool, Region, Retries, Role, Route,
+    Service, Split, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -75,6 +75,7 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
             total: None,
             tunnel_idle: None,
         },
+        retries: Retries::default(),
         versions,
     }
 }

@@ -29,8 +29,10 @@ pub mod metrics;
 pub mod probe;
 mod process;
 mod relay;
+mod replay;
 mod reply;
 mod report;
+mod retry;
 mod side;
 #[cfg(test)]
 mod sizes;

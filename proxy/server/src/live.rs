@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sluice_config::Validated;
-use sluice_config::validated::{self, Capability, Region, Timeouts};
+use sluice_config::name::ServiceName;
+use sluice_config::validated::{self, Capability, Region, Retries, Timeouts};
 use sluice_config::value::RevisionId;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
+use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
@@ -56,6 +59,9 @@ impl RouteEntry {
 pub(crate) struct ServiceEntry {
     pub(crate) core: Service,
     pub(crate) timeouts: Timeouts,
+    pub(crate) retries: Retries,
+    /// What may always be sent again, over all workers and over revisions.
+    pub(crate) floor: Arc<Floor>,
     pub(crate) series: Arc<ServiceSeries>,
     pub(crate) versions: Vec<Arc<VersionSeries>>,
     /// For each region and version, by the pool's order.
@@ -91,9 +97,13 @@ pub fn compile(
     let known = before.map_or(&empty, |live| &live.registry);
     let registry = known.carry(service::identities(&regions, &document.services));
     let peers = carry_peers(&registry, before);
-    let services = document.services.iter();
-    let services: Vec<ServiceEntry> =
-        services.map(|service| compile_service(&regions, service, &registry, &peers, metrics)).collect();
+    let floors: BTreeMap<&ServiceName, &Arc<Floor>> =
+        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.floor)).collect();
+    let services = document.services.iter().map(|service| {
+        let floor = floors.get(&service.name).map_or_else(|| Arc::new(Floor::new(Instant::now())), |it| Arc::clone(it));
+        compile_service(&regions, service, floor, &registry, &peers, metrics)
+    });
+    let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
         id,
         table,
@@ -135,6 +145,7 @@ fn carry_peers(registry: &Registry, before: Option<&Live>) -> BTreeMap<EndpointI
 fn compile_service(
     regions: &Arc<[Region]>,
     service: &validated::Service,
+    floor: Arc<Floor>,
     registry: &Registry,
     peers: &BTreeMap<EndpointId, Arc<Peer>>,
     metrics: &Metrics,
@@ -148,6 +159,8 @@ fn compile_service(
     ServiceEntry {
         peers: pools.map(pool).collect(),
         timeouts: service.timeouts.clone(),
+        retries: service.retries.clone(),
+        floor,
         series: metrics.service(&service.name),
         versions: service.versions.iter().map(|version| metrics.version(&service.name, &version.name)).collect(),
         core,

@@ -42,7 +42,7 @@ pub(crate) fn split<S: Io>(io: S) -> (Reader<S>, Writer<S>) {
     let io = Rc::new(RefCell::new(io));
     (
         Reader { io: Rc::clone(&io), buffer: BytesMut::new(), ended: false },
-        Writer { io, waiting: Vec::new(), torn: false },
+        Writer { io, waiting: Vec::new(), torn: false, sent: false },
     )
 }
 
@@ -123,6 +123,8 @@ pub(crate) struct Writer<S> {
     pub(crate) waiting: Vec<u8>,
     /// A write was given up half way: what has left is not known, so nothing may follow it.
     torn: bool,
+    /// A byte was taken by the stream since [`Writer::begin`].
+    sent: bool,
 }
 
 impl<S: Io> Writer<S> {
@@ -135,6 +137,16 @@ impl<S: Io> Writer<S> {
         let sent = self.send_both(&data).await;
         self.relax();
         sent
+    }
+
+    /// A message begins: what was sent before it is of no interest any more.
+    pub(crate) const fn begin(&mut self) {
+        self.sent = false;
+    }
+
+    /// Whether a byte of the message may have left.
+    pub(crate) const fn has_sent(&self) -> bool {
+        self.sent
     }
 
     /// Whether nothing waits.
@@ -175,6 +187,7 @@ impl<S: Io> Writer<S> {
             if sent == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            self.sent = true;
             let of_first = sent.min(first.len());
             first = &first[of_first..];
             second = &second[sent - of_first..];

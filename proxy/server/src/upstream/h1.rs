@@ -112,6 +112,7 @@ pub(crate) struct OriginWriter {
 impl OriginWriter {
     /// Begins the request; nothing is sent before `flush` or `end`.
     pub(crate) fn new(mut writer: Writer<Stream>, request: &RequestHead) -> Self {
+        writer.begin();
         let persistence = if request.upgrade { Persistence::Upgrade } else { Persistence::Implied };
         let line = (&request.method, request.target(), request.authority());
         h1::write_request(&mut writer.waiting, line, &request.fields, request.framing, persistence);
