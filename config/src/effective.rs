@@ -13,12 +13,14 @@ use crate::schema::health_check::{HealthCheck, HttpProbe};
 use crate::schema::listener::{Limits, Listener};
 use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
 use crate::schema::region::Region;
+use crate::schema::retries::Retries;
 use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
 use crate::schema::service::Service;
 use crate::schema::split::{Split, StickyKey};
 use crate::schema::timeouts::Timeouts;
 use crate::schema::tls::{Certificate, ClientAuth, Tls};
 use crate::schema::version::Version;
+use crate::share::Share;
 use crate::size::Size;
 use crate::tree::escape_references;
 use crate::validated::{self, Capability, HostMatch, PathMatch, Protocol, Validated};
@@ -109,6 +111,7 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
             total: Timeout(timeouts.total),
             tunnel_idle: Timeout(timeouts.tunnel_idle),
         },
+        retries: Retries::from(&service.retries),
         versions: Some(service.versions.iter().map(|one| version(one, regions)).collect()),
         endpoints: None,
     }
@@ -263,8 +266,9 @@ fn scalar(text: &str) -> String {
     let starts_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
     let is_word = WORDS.contains(&text.to_ascii_lowercase().as_str());
-    let is_duration = crate::duration::parse(text).is_ok() || text.parse::<Size>().is_ok();
-    if (starts_plain && is_plain && !is_word) || is_duration { text.to_owned() } else { Json::from(text).to_string() }
+    let has_unit =
+        crate::duration::parse(text).is_ok() || text.parse::<Size>().is_ok() || text.parse::<Share>().is_ok();
+    if (starts_plain && is_plain && !is_word) || has_unit { text.to_owned() } else { Json::from(text).to_string() }
 }
 
 fn indent(yaml: &mut String, depth: usize) {

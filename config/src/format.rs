@@ -6,6 +6,7 @@ use crate::limit;
 use crate::name;
 use crate::network::{Network, NetworkError};
 use crate::problem::{Code, quote};
+use crate::share::{Share, ShareError};
 use crate::size::{Size, SizeError};
 
 /// Why a text was refused, before it is known where it stands.
@@ -67,6 +68,7 @@ formats! {
     DurationOrZero = "duration-or-zero", "a duration such as 0s or 1s", "0s";
     Timeout = "timeout", "a duration such as 5s, or off", "1s";
     Size = "size", "a size such as 32KiB or 1MiB", "1B";
+    Share = "share", "a share such as 20%", "1%";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
     Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
@@ -93,6 +95,7 @@ impl Format {
             Self::Timeout if text == "off" => Ok(()),
             Self::Timeout => check_duration(text, true),
             Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
+            Self::Share => text.parse::<Share>().map(drop).map_err(|error| bad_share(text, error)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
             Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
@@ -155,6 +158,17 @@ fn bad_duration(text: &str, error: DurationError) -> Refusal {
 fn bad_size(text: &str, error: SizeError) -> Refusal {
     Refusal::new(Code::BadSize, format!("{} {error}", quote(text)))
         .hint("digits and a unit, B, KiB, MiB, GiB, KB, MB or GB: 32KiB")
+}
+
+fn bad_share(text: &str, error: ShareError) -> Refusal {
+    let hint = match error {
+        ShareError::NoSign => format!("write the sign: {text}%"),
+        ShareError::Malformed | ShareError::TooLarge | ShareError::TooFine => {
+            "digits and a percent sign, 0% to 100%: 20%".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadShare, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
 }
 
 fn bad_address(text: &str, error: AddressError) -> Refusal {
@@ -426,10 +440,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in any::<String>(), keyword in 0_usize..19) {
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..20) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
                 "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value",
-                "server-name", "file-path", "network"];
+                "server-name", "file-path", "network", "share"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

@@ -69,6 +69,8 @@ codes! {
     BadDuration = "bad-duration",
     /// Not a size.
     BadSize = "bad-size",
+    /// Not a share of a whole.
+    BadShare = "bad-share",
     /// Not an address.
     BadAddress = "bad-address",
     /// Not a network.

@@ -197,6 +197,7 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
         (Value::Integer(number), Some(Some(Format::Size)), _) => {
             Some(format!("write the unit: {number}B or {number}KiB"))
         }
+        (Value::Integer(number), Some(Some(Format::Share)), _) => Some(format!("write the sign: {number}%")),
         (
             Value::Integer(_) | Value::Float(_),
             Some(Some(Format::FieldValue) | None | Some(Format::Name | Format::RouteName)),

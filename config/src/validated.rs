@@ -3,6 +3,8 @@
 //! Only [`validate`](crate::validate) makes a [`Validated`]. None of its structures can be read from text, so nothing that
 //! was not proven can stand here. Indices are into the lists of the same [`Validated`].
 
+mod retries;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use crate::name::{ListenerName, RegionName, ServiceName, VersionName};
 use crate::network::Network;
 pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
+
+pub use retries::{GrpcStatus, Retries, RetryBackoff, RetryBudget, RetryCause};
 
 /// A proven document with all its defaults.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -247,6 +251,8 @@ pub struct Service {
     pub health_check: Option<HealthCheck>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// What is tried again.
+    pub retries: Retries,
     /// At least one, with at least one weight above 0.
     pub versions: Vec<Version>,
 }

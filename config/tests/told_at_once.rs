@@ -24,7 +24,12 @@ fn good() -> Value {
         ],
         "services": [
             {
-                "name": "shop", "split": "random", "timeouts": { "connect": "1s" },
+                "name": "shop", "split": "random", "timeouts": { "connect": "1s", "per_try": "9s" },
+                "retries": {
+                    "attempts": 2, "causes": ["reset", "timeout"], "statuses": [502, 503], "grpc_statuses": ["internal"],
+                    "backoff": { "base": "10ms", "max": "1s" }, "budget": { "ratio": "10%", "min_per_second": 1 },
+                    "max_retry_after": "2s", "body": "1KiB",
+                },
                 "health_check": { "http": { "path": "/h", "host": "a" }, "interval": "2s", "timeout": "1s" },
                 "versions": [
                     { "name": "v1", "weight": 1, "endpoints": { "us": ["10.0.0.1:80", "10.0.0.2:80"] } },
@@ -52,6 +57,9 @@ const RECORDS: &[&str] = &[
     "/regions/1",
     "/services/0",
     "/services/0/timeouts",
+    "/services/0/retries",
+    "/services/0/retries/backoff",
+    "/services/0/retries/budget",
     "/services/0/health_check",
     "/services/0/health_check/http",
     "/services/0/versions/0",
@@ -88,6 +96,9 @@ const MEANINGS: &[(&str, &str, Code, &str)] = &[
     ("/services/0/versions/1/name", "\"v1\"", Code::DuplicateName, "services[0].versions[1].name"),
     ("/services/0/versions/0/weight", "0", Code::AllWeightsZero, "services[0].versions"),
     ("/services/0/versions/1/endpoints/us/0/weight", "0", Code::AllWeightsZero, "services[0].versions[1].endpoints.us"),
+    ("/services/0/retries/backoff/base", "\"2s\"", Code::Conflict, "services[0].retries.backoff.base"),
+    ("/services/0/retries/statuses/0", "430", Code::OutOfRange, "services[0].retries.statuses[0]"),
+    ("/services/0/timeouts/per_try", "\"off\"", Code::Conflict, "services[0].retries.causes[1]"),
     ("/services/0/health_check/timeout", "\"3s\"", Code::TimeoutAboveInterval, "services[0].health_check.timeout"),
     (
         "/services/0/versions/0/endpoints/us/1",

@@ -7,7 +7,7 @@ use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
     Capability, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch, Protocol, ProxyProtocol,
-    Region, Role, Route, Service, Split, StickyKey, Tls, Validated, ValueMatch, Version,
+    Region, Retries, Role, Route, Service, Split, StickyKey, Tls, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -130,6 +130,7 @@ fn service_alone(service: &Service) -> Thing {
         fields.push(("connections.streams", service.connections.streams.to_string()));
     }
     fields.extend(service.tls.iter().flat_map(origin_tls));
+    fields.extend(retries(&service.retries));
     fields.extend(service.health_check.iter().flat_map(health_check));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
 }
@@ -149,6 +150,24 @@ fn origin_tls(tls: &OriginTls) -> Vec<(&'static str, String)> {
         fields.push(("tls.client_certificate.key", pair.key.clone()));
     }
     fields
+}
+
+fn retries(retries: &Retries) -> [(&'static str, String); 10] {
+    let causes: Vec<_> = retries.causes.iter().map(|cause| cause.as_str()).collect();
+    let statuses: Vec<_> = retries.statuses.iter().map(ToString::to_string).collect();
+    let grpc: Vec<_> = retries.grpc_statuses.iter().map(|status| status.as_str()).collect();
+    [
+        ("retries.attempts", retries.attempts.to_string()),
+        ("retries.causes", list(&causes)),
+        ("retries.statuses", format!("[{}]", statuses.join(", "))),
+        ("retries.grpc_statuses", list(&grpc)),
+        ("retries.backoff.base", write(retries.backoff.base)),
+        ("retries.backoff.max", write(retries.backoff.max)),
+        ("retries.max_retry_after", write(retries.max_retry_after)),
+        ("retries.budget.ratio", retries.budget.ratio.to_string()),
+        ("retries.budget.min_per_second", retries.budget.min_per_second.to_string()),
+        ("retries.body", Size::bytes(retries.body.into()).to_string()),
+    ]
 }
 
 fn split(split: &Split) -> String {

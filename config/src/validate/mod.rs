@@ -16,6 +16,7 @@ mod overlay;
 mod own;
 mod regex;
 mod regions;
+mod retries;
 mod routes;
 mod services;
 

@@ -36,8 +36,8 @@ pub(crate) struct Record<'a> {
     choice: Option<Choice>,
     /// The status of a reply of our own.
     replied: Option<u16>,
-    /// How the first attempt failed that was followed by another.
-    first_failure: Option<Ending>,
+    /// What ended the first attempt that was followed by another.
+    first_failure: Option<&'static str>,
     ending: Option<Ending>,
 }
 
@@ -81,9 +81,9 @@ impl<'a> Record<'a> {
         self.attempts += 1;
     }
 
-    /// An attempt failed and another follows.
-    pub(crate) fn retried(&mut self, ending: Ending) {
-        self.first_failure.get_or_insert(ending);
+    /// An attempt was ended by this and another follows.
+    pub(crate) fn retried(&mut self, cause: &'static str) {
+        self.first_failure.get_or_insert(cause);
     }
 
     /// The client was given a reply of our own.
@@ -149,7 +149,7 @@ impl<'a> Record<'a> {
             attempts: self.attempts,
             outcome: judged.outcome.as_str(),
             fault: (!plain).then_some(Fault { name: judged.reason, message }),
-            first_error: self.first_failure.map(|ending| ending.judge().reason),
+            first_error: self.first_failure,
             user_agent: self.head.fields.get(Known::UserAgent),
             revision: self.running.live.id.0,
         });

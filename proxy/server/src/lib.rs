@@ -31,9 +31,11 @@ pub mod probe;
 mod process;
 pub mod proxy_protocol;
 mod relay;
+mod replay;
 mod reply;
 mod report;
 mod request_id;
+mod retry;
 mod said;
 mod side;
 #[cfg(test)]

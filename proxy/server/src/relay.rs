@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sluice_proxy_core::outcome::Ending;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, after, nearer};
 use crate::filter;
 use crate::message::{Frame, Framing, ResponseHead};
+use crate::replay::{Kept, Replay};
+use crate::retry::Verdict;
 use crate::side::{Answer, Reply, Sink, Source};
 
 /// How long the parts of one attempt may take.
@@ -28,6 +30,9 @@ pub(crate) struct Deadlines {
     pub(crate) idle: Option<Duration>,
 }
 
+/// How much of an answer that nobody wants is read, so that its connection can be kept.
+const AT_HAND: usize = 16 * 1024;
+
 /// How far an exchange has come. Both directions write to it.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -35,10 +40,14 @@ pub(crate) struct Progress {
     pub(crate) bytes_in: Cell<u64>,
     /// Bytes of body given to the client.
     pub(crate) bytes_out: Cell<u64>,
-    /// A byte of the request has left for the origin in the last attempt.
-    pub(crate) sent: Cell<bool>,
     /// The request's body has been read to its end.
     pub(crate) request_whole: Cell<bool>,
+    /// What is kept of the request's body for another attempt.
+    pub(crate) body: Kept,
+    /// The request's body has been given to the origin of this attempt to its end.
+    pub(crate) sent_whole: Cell<bool>,
+    /// Bytes of body that this attempt has taken, kept ones too.
+    taken: Cell<u64>,
     /// The head of the answer, its status, has been passed to the client.
     pub(crate) answered: Cell<Option<u16>>,
     /// Since when the origin owes a head.
@@ -61,8 +70,10 @@ impl Progress {
         Self {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
-            sent: Cell::new(false),
             request_whole: Cell::new(false),
+            body: Kept::default(),
+            sent_whole: Cell::new(false),
+            taken: Cell::new(0),
             answered: Cell::new(None),
             asked: Cell::new(None),
             moved: Cell::new(now),
@@ -80,6 +91,13 @@ impl Progress {
         self.begun.set(now);
         self.moved.set(now);
         self.asked.set(None);
+        self.sent_whole.set(false);
+        self.taken.set(0);
+        self.body.rewind();
+        // The attempt before may have been given up in the middle of a wait.
+        self.client_sends.set(false);
+        self.client_takes.set(false);
+        self.origin_takes.set(false);
     }
 
     fn answer(&self, status: u16) {
@@ -87,10 +105,12 @@ impl Progress {
         self.answered.set(Some(status));
         self.waited.set(Some(now - self.begun.get()));
         self.moved.set(now);
+        self.body.release();
     }
 
     fn took(&self, bytes: usize) {
-        self.bytes_in.set(self.bytes_in.get() + bytes as u64);
+        self.taken.set(self.taken.get() + bytes as u64);
+        self.bytes_in.set(self.bytes_in.get().max(self.taken.get()));
         self.moved.set(Instant::now());
     }
 
@@ -101,6 +121,7 @@ impl Progress {
 
     fn sent_all(&self) {
         self.request_whole.set(true);
+        self.sent_whole.set(true);
         let now = Instant::now();
         self.moved.set(now);
         self.asked.set(Some(now));
@@ -139,6 +160,8 @@ pub(crate) enum Relayed {
     Whole,
     /// The origin switched protocols; what follows is raw bytes.
     Switched,
+    /// The answer is not to be passed on, and nothing of it was.
+    Refused,
 }
 
 /// The four ends of an exchange.
@@ -154,12 +177,14 @@ pub(crate) struct Ends<'a, S, R, A, U> {
 pub(crate) async fn relay<S: Source, R: Reply, A: Answer, U: Sink>(
     ends: &mut Ends<'_, S, R, A, U>,
     head: &mut ResponseHead,
+    verdict: Option<&Verdict<'_>>,
     progress: &Progress,
     limits: &Deadlines,
     alarm: &mut Alarm,
 ) -> Result<Relayed, Ending> {
-    let mut up = pin!(send_request(ends.source, ends.upstream, progress));
-    let mut down = pin!(pass_answer(ends.answer, ends.reply, head, progress));
+    let mut source = Replay { source: &mut *ends.source, kept: &progress.body };
+    let mut up = pin!(send_request(&mut source, ends.upstream, progress));
+    let mut down = pin!(pass_answer(ends.answer, ends.reply, head, verdict, progress));
     poll_fn(|cx| {
         let client = up.as_mut().poll(cx);
         if let Poll::Ready(relayed) = down.as_mut().poll(cx) {
@@ -211,6 +236,7 @@ async fn pass_answer<A: Answer, R: Reply>(
     answer: &mut A,
     reply: &mut R,
     head: &mut ResponseHead,
+    verdict: Option<&Verdict<'_>>,
     progress: &Progress,
 ) -> Result<Relayed, Ending> {
     loop {
@@ -221,6 +247,9 @@ async fn pass_answer<A: Answer, R: Reply>(
         }
         progress.gave(0);
         reply.info(head).await?;
+    }
+    if head.status != 101 && verdict.is_some_and(|verdict| verdict.refuses(head)) {
+        return Ok(Relayed::Refused);
     }
     progress.answer(head.status);
     if head.status == 101 {
@@ -249,6 +278,19 @@ async fn pass_body<S: Source, K: Sink>(source: &mut S, sink: &mut K, progress: &
             Frame::End => return sink.end(None).await,
         }
         progress.client_takes.set(false);
+    }
+}
+
+/// Takes the rest of a body that nobody wants, if it is short and has come already.
+pub(crate) fn is_at_hand<S: Source>(source: &mut S) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut left = AT_HAND;
+    loop {
+        match pin!(source.frame()).poll(&mut cx) {
+            Poll::Ready(Ok(Frame::Data(data))) if data.len() <= left => left -= data.len(),
+            Poll::Ready(Ok(Frame::End | Frame::Trailers(_))) => return true,
+            Poll::Ready(Ok(Frame::Data(_)) | Err(_)) | Poll::Pending => return false,
+        }
     }
 }
 

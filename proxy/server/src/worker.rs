@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use sluice_config::name::ServiceName;
+use sluice_proxy_core::retry::Budget;
 use sluice_proxy_core::select::Selector;
 use tokio::time::Instant;
 
-use crate::live::Live;
+use crate::live::{Live, ServiceEntry};
 use crate::log::AccessLog;
 use crate::message::ResponseHead;
 use crate::metrics::Metrics;
@@ -48,29 +50,32 @@ pub(crate) struct Running {
     pub(crate) live: Arc<Live>,
     /// For each service.
     pub(crate) selectors: Vec<RefCell<Selector>>,
+    /// For each service: what of its requests may be sent again.
+    pub(crate) budgets: Vec<RefCell<Budget>>,
 }
 
 impl Running {
     fn new(live: Arc<Live>, before: Option<&Self>, rng: &mut SmallRng) -> Self {
         let known: BTreeMap<_, _> = before.map(|before| before.by_name().collect()).unwrap_or_default();
-        let selectors = live.services.iter().map(|service| {
-            RefCell::new(match known.get(service.core.name()) {
-                Some((old, selector)) => selector.borrow().carry(&old.core, &service.core, rng),
-                None => Selector::new(&service.core, rng),
-            })
-        });
-        Self { selectors: selectors.collect(), live }
+        let now = Instant::now().into_std();
+        let (mut selectors, mut budgets) = (Vec::new(), Vec::new());
+        for service in &live.services {
+            let (selector, budget) = match known.get(service.core.name()) {
+                Some((old, selector, budget)) => {
+                    (selector.borrow().carry(&old.core, &service.core, rng), budget.borrow().clone())
+                }
+                None => (Selector::new(&service.core, rng), Budget::new(now)),
+            };
+            selectors.push(RefCell::new(selector));
+            budgets.push(RefCell::new(budget));
+        }
+        Self { selectors, budgets, live }
     }
 
-    fn by_name(
-        &self,
-    ) -> impl Iterator<Item = (&sluice_config::name::ServiceName, (&crate::live::ServiceEntry, &RefCell<Selector>))>
-    {
-        self.live
-            .services
-            .iter()
-            .zip(&self.selectors)
-            .map(|(service, selector)| (service.core.name(), (service, selector)))
+    fn by_name(&self) -> impl Iterator<Item = (&ServiceName, (&ServiceEntry, &RefCell<Selector>, &RefCell<Budget>))> {
+        let states = self.selectors.iter().zip(&self.budgets);
+        let services = self.live.services.iter().zip(states);
+        services.map(|(service, (selector, budget))| (service.core.name(), (service, selector, budget)))
     }
 }
 

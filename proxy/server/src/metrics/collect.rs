@@ -117,6 +117,9 @@ fn services(out: &mut Output, state: &State) {
         for (reason, count) in series.retries() {
             out.counter(&family::RETRIES, &[service, reason], count);
         }
+        for (reason, count) in series.retries_refused() {
+            out.counter(&family::RETRIES_REFUSED, &[service, reason], count);
+        }
     }
 }
 

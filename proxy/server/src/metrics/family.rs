@@ -75,6 +75,8 @@ families! {
         "Requests refused before they had a route: malformed, too large, too slow.";
     RETRIES: COUNTER "sluice_retries_total" ["service", "reason"]
         "Further attempts by what ended the attempt before.";
+    RETRIES_REFUSED: COUNTER "sluice_retries_refused_total" ["service", "reason"]
+        "Attempts that ended with what the service tries again after, and that no other followed, by why.";
     REVISION: GAUGE "sluice_revision" []
         "The number of the revision that runs.";
     REVISION_APPLIED: GAUGE "sluice_revision_applied_timestamp_seconds" []

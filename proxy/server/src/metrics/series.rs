@@ -139,11 +139,17 @@ pub struct ServiceSeries {
     in_flight: Sharded<AtomicI64>,
     failures: Tally,
     retries: Tally,
+    retries_refused: Tally,
 }
 
 impl ServiceSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { in_flight: Sharded::new(workers), failures: Tally::default(), retries: Tally::default() }
+        Self {
+            in_flight: Sharded::new(workers),
+            failures: Tally::default(),
+            retries: Tally::default(),
+            retries_refused: Tally::default(),
+        }
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -164,12 +170,21 @@ impl ServiceSeries {
         self.retries.add(reason);
     }
 
+    /// Counts an attempt that was not followed by another, by the stable name of the reason.
+    pub fn retry_refused(&self, reason: &'static str) {
+        self.retries_refused.add(reason);
+    }
+
     pub(super) fn in_flight(&self) -> i64 {
         self.in_flight.sum()
     }
 
     pub(super) fn failures(&self) -> Vec<(&'static str, u64)> {
         self.failures.read()
+    }
+
+    pub(super) fn retries_refused(&self) -> Vec<(&'static str, u64)> {
+        self.retries_refused.read()
     }
 
     pub(super) fn retries(&self) -> Vec<(&'static str, u64)> {

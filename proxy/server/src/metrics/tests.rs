@@ -47,6 +47,7 @@ fn busy() -> Metrics {
     std::mem::forget(service.begin(0));
     service.failed("connect_refused");
     service.retried("reset_before_head");
+    service.retry_refused("budget_spent");
     let version = metrics.version(&"shop".parse().unwrap(), &"v1".parse().unwrap());
     let start = Instant::now();
     metrics.tick(start);
@@ -131,6 +132,7 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_requests_in_flight{service="shop"}"#, 1.0),
         (r#"sluice_failures_total{service="shop",reason="connect_refused"}"#, 1.0),
         (r#"sluice_retries_total{service="shop",reason="reset_before_head"}"#, 1.0),
+        (r#"sluice_retries_refused_total{service="shop",reason="budget_spent"}"#, 1.0),
         (r#"sluice_probes_total{service="shop",version="v1",region="west",result="status"}"#, 1.0),
         (r#"sluice_health_transitions_total{service="shop",version="v1",region="west",to="out"}"#, 1.0),
         (r#"sluice_split_observed_ratio{service="shop",version="v1"}"#, 1.0),
