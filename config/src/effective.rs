@@ -11,6 +11,7 @@ use crate::schema::drain::Drain;
 use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
 use crate::schema::health_check::{HealthCheck, HttpProbe};
 use crate::schema::listener::{Limits, Listener};
+use crate::schema::paths::Paths;
 use crate::schema::region::Region;
 use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
 use crate::schema::service::Service;
@@ -59,6 +60,11 @@ fn listener(listener: &validated::Listener) -> Listener {
             header_count: limits.header_count,
             header_timeout: Span(limits.header_timeout),
             keep_alive: Span(limits.keep_alive),
+        },
+        paths: Paths {
+            dot_segments: listener.paths.dot_segments,
+            encoded_slashes: listener.paths.encoded_slashes,
+            merge_slashes: listener.paths.merge_slashes,
         },
     }
 }

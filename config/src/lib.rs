@@ -25,6 +25,7 @@ pub mod health;
 pub mod limit;
 pub mod name;
 pub mod overlay;
+pub mod path;
 pub mod problem;
 mod remains;
 pub mod report;

@@ -6,8 +6,8 @@ use super::Noun;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, HealthCheck, HostMatch, Listener, Match, PathMatch, Region, Role, Route, Service, Split, StickyKey,
-    Validated, ValueMatch, Version,
+    Capability, DotSegments, EncodedSlashes, HealthCheck, HostMatch, Listener, Match, PathMatch, Region, Role, Route,
+    Service, Split, StickyKey, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -45,8 +45,26 @@ fn listener(listener: &Listener) -> Thing {
         ("limits.header_count", limits.header_count.to_string()),
         ("limits.header_timeout", write(limits.header_timeout)),
         ("limits.keep_alive", write(limits.keep_alive)),
+        ("paths.dot_segments", dot_segments(listener.paths.dot_segments).to_owned()),
+        ("paths.encoded_slashes", encoded_slashes(listener.paths.encoded_slashes).to_owned()),
+        ("paths.merge_slashes", listener.paths.merge_slashes.to_string()),
     ];
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
+}
+
+const fn dot_segments(policy: DotSegments) -> &'static str {
+    match policy {
+        DotSegments::Resolve => "resolve",
+        DotSegments::Refuse => "refuse",
+    }
+}
+
+const fn encoded_slashes(policy: EncodedSlashes) -> &'static str {
+    match policy {
+        EncodedSlashes::Keep => "keep",
+        EncodedSlashes::Refuse => "refuse",
+        EncodedSlashes::Decode => "decode",
+    }
 }
 
 fn region(region: &Region) -> Thing {

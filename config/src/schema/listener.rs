@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::duration::Span;
 use crate::name::ListenerName;
+use crate::schema::paths::Paths;
 use crate::size::Size;
 
 /// An address that accepts connections (HTTP/1.1 and, by its preface, HTTP/2 without TLS).
@@ -19,6 +20,9 @@ pub(crate) struct Listener {
     /// What a client may use up.
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// What becomes of a request's path before it is routed. What is routed is what the origin gets.
+    #[serde(default)]
+    pub(crate) paths: Paths,
 }
 
 /// What one listener's clients may use up.

@@ -6,7 +6,7 @@ use super::judge::{Judge, section};
 use crate::problem::Code;
 use crate::schema::listener as written;
 use crate::size::Size;
-use crate::validated::{Limits, Listener};
+use crate::validated::{Limits, Listener, Paths};
 
 /// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
@@ -51,7 +51,12 @@ fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener
         header_timeout: limits.header_timeout.0,
         keep_alive: limits.keep_alive.0,
     };
-    Listener { name: listener.name.clone(), address: listener.address.0, limits }
+    let paths = Paths {
+        dot_segments: listener.paths.dot_segments,
+        encoded_slashes: listener.paths.encoded_slashes,
+        merge_slashes: listener.paths.merge_slashes,
+    };
+    Listener { name: listener.name.clone(), address: listener.address.0, limits, paths }
 }
 
 /// Whether two sockets cannot listen on both: the same port, and one address that includes the other. `[::]` includes

@@ -96,7 +96,10 @@ async fn proxy<S: Source, R: Reply>(
         idle: service.timeouts.idle,
     };
     let sticky = sticky_key(service, record);
-    filter::prepare_request(record.head, record.client, record.id());
+    let stripped = filter::prepare_request(record.head, record.client, record.id());
+    if stripped.protected > 0 {
+        record.worker.metrics.nominations_ignored(stripped.protected);
+    }
     let mut tried = Tried::default();
     loop {
         let choice = choose(running, route, record, sticky.as_deref(), &tried)?;

@@ -114,6 +114,7 @@ impl House {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Run(live, done) => {
+                self.doors.values().for_each(|door| door.port.follow(&live.document));
                 self.worker.run(live);
                 // Whoever asked may have given up.
                 let _ = done.send(());
@@ -137,6 +138,7 @@ impl House {
             Err(error) => return tracing::error!(listener = %id.name, %error, "cannot accept on a bound socket"),
         };
         let port = Rc::new(Port::new(gate, limits));
+        port.follow(&self.worker.running().live.document);
         let stop = Rc::new(Notify::new());
         let loop_ = accept::accept(Rc::clone(&self.worker), Rc::clone(&port), socket, Rc::clone(&stop));
         let accepting = tokio::task::spawn_local(loop_);

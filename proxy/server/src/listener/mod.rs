@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sluice_config::Validated;
 use sluice_config::name::ListenerName;
-use sluice_config::validated::Limits;
+use sluice_config::validated::{Limits, Paths};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -88,6 +89,7 @@ impl Drop for Admission {
 pub(crate) struct Port {
     pub(crate) gate: Arc<Gate>,
     limits: RefCell<Rc<Limits>>,
+    paths: Cell<Paths>,
     leaving: Cell<Option<Leaving>>,
     complained: Cell<Option<Instant>>,
     seats: Seats,
@@ -104,6 +106,7 @@ impl Port {
         Self {
             gate,
             limits: RefCell::new(Rc::new(limits.clone())),
+            paths: Cell::default(),
             leaving: Cell::new(None),
             complained: Cell::new(None),
             seats: Seats::default(),
@@ -117,6 +120,20 @@ impl Port {
 
     pub(crate) fn limit(&self, limits: &Limits) {
         *self.limits.borrow_mut() = Rc::new(limits.clone());
+    }
+
+    /// What becomes of its requests' paths.
+    pub(crate) const fn paths(&self) -> Paths {
+        self.paths.get()
+    }
+
+    /// This document runs from now on. A listener that it does not name goes on as it was until its connections end.
+    pub(crate) fn follow(&self, document: &Validated) {
+        let id = &self.gate.id;
+        let own = document.listeners.iter().find(|one| one.name == id.name && one.address == id.address);
+        if let Some(own) = own {
+            self.paths.set(own.paths);
+        }
     }
 
     /// No more connections are accepted, and those there are end with the request they carry.

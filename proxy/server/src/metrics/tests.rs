@@ -55,7 +55,9 @@ fn busy() -> Metrics {
     std::mem::forget(metrics.listener(&"web".parse().unwrap()).accepted());
     metrics.upstream().connected(0, Connect::Ok);
     metrics.upstream().idle_changed(0, 3);
-    metrics.refused("bad_chunk");
+    metrics.refused("bare_lf");
+    metrics.body_refused("chunk_size");
+    metrics.nominations_ignored(2);
     metrics.revision_refused();
     let document = Arc::new(DocumentSeries::default());
     document.set(false, 2);
@@ -130,7 +132,9 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_split_observed_ratio{service="shop",version="v1"}"#, 1.0),
         (r#"sluice_connections{listener="web"}"#, 1.0),
         (r#"sluice_upstream_connections{state="idle"}"#, 3.0),
-        (r#"sluice_requests_refused_total{reason="bad_chunk"}"#, 1.0),
+        (r#"sluice_requests_refused_total{reason="bare_lf"}"#, 1.0),
+        (r#"sluice_bodies_refused_total{reason="chunk_size"}"#, 1.0),
+        ("sluice_connection_nominations_ignored_total", 2.0),
         ("sluice_document_accepted", 0.0),
         ("sluice_revisions_refused_total", 3.0),
         ("sluice_revision", 7.0),
