@@ -17,6 +17,8 @@ mod downstream;
 mod exchange;
 mod filter;
 mod framed;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod h1;
 pub mod health;
 mod house;

@@ -36,8 +36,11 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
     let mut alarm = Alarm::new(Instant::now());
     let mut source = ClientReader { reader, body: BodyReader::new(Framing::None), broken: None };
     let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
-    let mut head = RequestHead::default();
     loop {
+        if source.reader.buffer.is_empty() && !first_byte(port, &mut source.reader, &mut alarm).await {
+            return;
+        }
+        let mut head = worker.spare_request();
         match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
             Await::Request => {}
             Await::Refused(refused, waited) => {
@@ -55,6 +58,7 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
             let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
             exchange::exchange(worker, client, &mut head, &mut down).await
         };
+        worker.return_request(head);
         if let Some(BadBody(rule)) = source.broken {
             worker.metrics.body_refused(rule);
         }
@@ -68,19 +72,16 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
     close(source.reader, reply.writer, &mut alarm).await;
 }
 
-/// What a waiting connection got.
+/// What a connection got that has sent its first byte.
 enum Await {
     Request,
     /// And how long it took to come.
     Refused(Refused, Duration),
-    /// The client left, or waited too long before a request, or the process leaves.
+    /// The client left.
     Over,
 }
 
 async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut RequestHead, alarm: &mut Alarm) -> Await {
-    if reader.buffer.is_empty() && !first_byte(port, reader, alarm).await {
-        return Await::Over;
-    }
     let limits = port.limits();
     let bounds = HeadLimits { bytes: limits.header_bytes as usize, count: limits.header_count as usize };
     let begun = Instant::now();
