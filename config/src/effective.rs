@@ -12,6 +12,7 @@ use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
 use crate::schema::health_check::{HealthCheck, HttpProbe};
 use crate::schema::listener::{Limits, Listener};
 use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
+use crate::schema::paths::Paths;
 use crate::schema::region::Region;
 use crate::schema::retries::Retries;
 use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
@@ -68,6 +69,11 @@ fn listener(listener: &validated::Listener) -> Listener {
         proxy_protocol: listener.proxy_protocol,
         trusted_proxies: listener.trusted_proxies.clone(),
         forwarded: listener.forwarded,
+        paths: Paths {
+            dot_segments: listener.paths.dot_segments,
+            encoded_slashes: listener.paths.encoded_slashes,
+            merge_slashes: listener.paths.merge_slashes,
+        },
     }
 }
 

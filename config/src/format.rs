@@ -5,9 +5,11 @@ use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
 use crate::network::{Network, NetworkError};
+use crate::path;
 use crate::problem::{Code, quote};
 use crate::share::{Share, ShareError};
 use crate::size::{Size, SizeError};
+use crate::validated::Paths;
 
 /// Why a text was refused, before it is known where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,15 +288,21 @@ fn check_path(text: &str) -> Result<(), Refusal> {
         return Err(if mark == '?' { refusal.hint("match parameters with `query`") } else { refusal });
     }
     check_target(text)?;
-    match text
-        .split('/')
-        .find(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
-    {
-        Some(segment) => {
-            Err(Refusal::new(Code::BadPath, format!("{} has the segment {}", quote(text), quote(segment)))
-                .hint("requests are matched after such segments are resolved: write the path they lead to"))
+    check_form(text)
+}
+
+/// Requests are matched in the normal form of their paths, so a path in another form would match none.
+fn check_form(text: &str) -> Result<(), Refusal> {
+    let mut bytes = text.as_bytes().to_vec();
+    let form = path::inspect(&bytes).and_then(|_| path::normalize(&mut bytes, Paths::default()));
+    match form.map(|length| std::str::from_utf8(&bytes[..length])) {
+        Ok(Ok(form)) if form == text => Ok(()),
+        Ok(Ok(form)) => Err(Refusal::new(Code::BadPath, format!("{} never matches as it is written", quote(text)))
+            .hint(format!("dot segments and encodings are resolved before: write {}", quote(form)))),
+        Ok(Err(_)) | Err(_) => {
+            Err(Refusal::new(Code::BadPath, format!("{} is a path that is refused in every request", quote(text)))
+                .hint("no backslash, no broken percent-encoding, and no dot segment that leads above the root"))
         }
-        None => Ok(()),
     }
 }
 
@@ -418,7 +426,9 @@ mod tests {
         for good in ["/", "/api", "/api/", "/a%20b", "/a/.well-known", "/a/...", "//"] {
             assert_eq!(Format::Path.check(good), Ok(()), "{good}");
         }
-        for bad in ["", "api", "/a?b", "/a#b", "/a/../b", "/./a", "/%2e%2E/a", "/a b", "/ä"] {
+        for bad in
+            ["", "api", "/a?b", "/a#b", "/a/../b", "/./a", "/%2e%2E/a", "/a b", "/ä", "/%61", "/a%2fb", "/a\\b", "/%zz"]
+        {
             assert!(Format::Path.check(bad).is_err(), "{bad}");
         }
         assert!(Format::RequestTarget.check("/health?deep=1").is_ok() && Format::RequestTarget.check("/a#b").is_err());

@@ -26,6 +26,7 @@ pub mod limit;
 pub mod name;
 pub mod network;
 pub mod overlay;
+pub mod path;
 pub mod problem;
 mod remains;
 pub mod report;

@@ -53,6 +53,8 @@ pub struct Listener {
     pub trusted_proxies: Vec<Network>,
     /// In which fields origins are told who the client is.
     pub forwarded: Forwarded,
+    /// What becomes of a request's path before it is routed.
+    pub paths: Paths,
 }
 
 /// What a listener shows its clients before they speak, and asks of them. Paths are as they were written.
@@ -157,6 +159,41 @@ impl HostMismatch {
             Self::Allow => "allow",
         }
     }
+}
+
+/// What becomes of a request's path before it is routed; what is routed is what the origin gets. See [`crate::path`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Paths {
+    /// Default: resolve.
+    pub dot_segments: DotSegments,
+    /// Default: keep.
+    pub encoded_slashes: EncodedSlashes,
+    /// Whether `//` becomes `/`. Default: no.
+    pub merge_slashes: bool,
+}
+
+/// What becomes of the segments `.` and `..`, written or percent-encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DotSegments {
+    /// `/a/../b` is `/b`. One that leads above the root is refused.
+    #[default]
+    Resolve,
+    /// The request is refused.
+    Refuse,
+}
+
+/// What becomes of `%2F` and `%5C`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlashes {
+    /// They stay, and are no slashes to routes. Beside a dot segment they are refused.
+    #[default]
+    Keep,
+    /// The request is refused.
+    Refuse,
+    /// `%2F` becomes `/` before anything else is looked at; `%5C` is refused.
+    Decode,
 }
 
 /// What one listener's clients may use up.

@@ -6,8 +6,9 @@ use super::Noun;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch, Protocol, ProxyProtocol,
-    Region, Retries, Role, Route, Service, Split, StickyKey, Tls, Validated, ValueMatch, Version,
+    Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch,
+    Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls, Validated, ValueMatch,
+    Version,
 };
 
 /// Something with a name.
@@ -49,6 +50,9 @@ fn listener(listener: &Listener) -> Thing {
         ("proxy_protocol", proxy_protocol(listener.proxy_protocol).to_owned()),
         ("trusted_proxies", format!("[{}]", networks.join(", "))),
         ("forwarded", forwarded(listener.forwarded).to_owned()),
+        ("paths.dot_segments", dot_segments(listener.paths.dot_segments).to_owned()),
+        ("paths.encoded_slashes", encoded_slashes(listener.paths.encoded_slashes).to_owned()),
+        ("paths.merge_slashes", listener.paths.merge_slashes.to_string()),
     ];
     fields.extend(listener.tls.iter().flat_map(tls));
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
@@ -83,6 +87,21 @@ const fn forwarded(written: Forwarded) -> &'static str {
         Forwarded::XForwarded => "x_forwarded",
         Forwarded::Rfc7239 => "rfc7239",
         Forwarded::Both => "both",
+    }
+}
+
+const fn dot_segments(policy: DotSegments) -> &'static str {
+    match policy {
+        DotSegments::Resolve => "resolve",
+        DotSegments::Refuse => "refuse",
+    }
+}
+
+const fn encoded_slashes(policy: EncodedSlashes) -> &'static str {
+    match policy {
+        EncodedSlashes::Keep => "keep",
+        EncodedSlashes::Refuse => "refuse",
+        EncodedSlashes::Decode => "decode",
     }
 }
 

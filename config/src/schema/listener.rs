@@ -8,6 +8,7 @@ use crate::duration::Span;
 use crate::name::ListenerName;
 use crate::network::Network;
 use crate::schema::identity::{Forwarded, ProxyProtocol};
+use crate::schema::paths::Paths;
 use crate::schema::tls::Tls;
 use crate::size::Size;
 
@@ -34,6 +35,9 @@ pub(crate) struct Listener {
     /// How origins are told who the client is: by X-Forwarded-For, -Proto, -Host and -Port (`x_forwarded`), by Forwarded (`rfc7239`), or by `both`; X-Real-IP is set always. Default `x_forwarded`.
     #[serde(default)]
     pub(crate) forwarded: Forwarded,
+    /// What becomes of a request's path before it is routed. What is routed is what the origin gets.
+    #[serde(default)]
+    pub(crate) paths: Paths,
 }
 
 /// What one listener's clients may use up.

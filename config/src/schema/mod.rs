@@ -11,6 +11,7 @@ pub(crate) mod health_check;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod origin;
+pub(crate) mod paths;
 pub(crate) mod region;
 pub(crate) mod retries;
 pub(crate) mod route;

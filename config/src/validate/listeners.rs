@@ -7,7 +7,7 @@ use crate::problem::{Code, quote};
 use crate::schema::listener as written;
 use crate::schema::tls as written_tls;
 use crate::size::Size;
-use crate::validated::{Certificate, ClientAuth, Limits, Listener, ProxyProtocol, Tls};
+use crate::validated::{Certificate, ClientAuth, Limits, Listener, Paths, ProxyProtocol, Tls};
 
 /// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
@@ -54,6 +54,11 @@ fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener
     };
     let tls = listener.tls.as_ref().map(|tls| resolve_tls(judge, index, tls));
     check_identity(judge, index, listener);
+    let paths = Paths {
+        dot_segments: listener.paths.dot_segments,
+        encoded_slashes: listener.paths.encoded_slashes,
+        merge_slashes: listener.paths.merge_slashes,
+    };
     Listener {
         name: listener.name.clone(),
         address: listener.address.0,
@@ -62,6 +67,7 @@ fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener
         proxy_protocol: listener.proxy_protocol,
         trusted_proxies: listener.trusted_proxies.clone(),
         forwarded: listener.forwarded,
+        paths,
     }
 }
 

@@ -14,6 +14,7 @@ mod limits;
 mod listeners;
 mod overlay;
 mod own;
+mod paths;
 mod regex;
 mod regions;
 mod retries;
@@ -147,6 +148,7 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let regions = regions::resolve(judge, &document.regions);
     let services = services::resolve(judge, &document.services, &regions);
     let routes = routes::resolve(judge, document, &regions, &services);
+    paths::check(judge, &listeners, &routes);
     let drain = Drain { deadline: document.drain.deadline.0, linger: document.drain.linger.0 };
     overlay::check(judge, &services, overlay);
     let mut validated = Validated { listeners, regions, services, routes, drain, digest: Digest::of(&[]) };

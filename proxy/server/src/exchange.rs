@@ -91,7 +91,10 @@ async fn proxy<S: Source, R: Reply>(
     let service = &running.live.services[route.service];
     let _in_flight = service.series.begin(record.worker.index);
     let mut tries = Tries::new(running, route, record);
-    filter::prepare_request(record.head, record.client, record.said.as_deref(), &record.id);
+    let stripped = filter::prepare_request(record.head, record.client, record.said.as_deref(), &record.id);
+    if stripped.protected > 0 {
+        record.worker.metrics.nominations_ignored(stripped.protected);
+    }
     let mut choice = tries.first(record)?;
     loop {
         chosen(service, choice, record);

@@ -114,7 +114,7 @@ impl House {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Run(live, done) => {
-                self.doors.values().for_each(|door| door.port.identify(&live));
+                self.doors.values().for_each(|door| door.port.follow(&live));
                 self.worker.run(live);
                 // Whoever asked may have given up.
                 let _ = done.send(());
@@ -138,7 +138,7 @@ impl House {
             Err(error) => return tracing::error!(listener = %id.name, %error, "cannot accept on a bound socket"),
         };
         let port = Rc::new(Port::new(gate, limits));
-        port.identify(&self.worker.running().live);
+        port.follow(&self.worker.running().live);
         let stop = Rc::new(Notify::new());
         let loop_ = accept::accept(Rc::clone(&self.worker), Rc::clone(&port), socket, Rc::clone(&stop));
         let accepting = tokio::task::spawn_local(loop_);

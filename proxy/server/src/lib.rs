@@ -18,6 +18,8 @@ mod exchange;
 mod files;
 mod filter;
 mod framed;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod h1;
 pub mod health;
 mod house;

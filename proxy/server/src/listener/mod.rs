@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
-use sluice_config::validated::Limits;
+use sluice_config::validated::{Limits, Paths};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -105,6 +105,7 @@ pub(crate) struct Port {
     pub(crate) gate: Arc<Gate>,
     limits: RefCell<Rc<Limits>>,
     identity: RefCell<Arc<Identity>>,
+    paths: Cell<Paths>,
     leaving: Cell<Option<Leaving>>,
     complained: Cell<Option<Instant>>,
     seats: Seats,
@@ -122,6 +123,7 @@ impl Port {
             gate,
             limits: RefCell::new(Rc::new(limits.clone())),
             identity: RefCell::default(),
+            paths: Cell::default(),
             leaving: Cell::new(None),
             complained: Cell::new(None),
             seats: Seats::default(),
@@ -147,16 +149,25 @@ impl Port {
         Arc::ptr_eq(&self.identity.borrow(), identity)
     }
 
-    /// From now on as this revision says. What a listener that it does not name believed last holds for the rest of its
-    /// connections.
-    pub(crate) fn identify(&self, live: &Live) {
-        if let Some(identity) = live.identities.get(&self.gate.id.name) {
-            self.believe(Arc::clone(identity));
-        }
-    }
-
     pub(crate) fn believe(&self, identity: Arc<Identity>) {
         *self.identity.borrow_mut() = identity;
+    }
+
+    /// What becomes of its requests' paths.
+    pub(crate) const fn paths(&self) -> Paths {
+        self.paths.get()
+    }
+
+    /// This revision runs from now on. A listener that it does not name goes on as it was until its connections end.
+    pub(crate) fn follow(&self, live: &Live) {
+        let id = &self.gate.id;
+        let own = live.document.listeners.iter().find(|one| one.name == id.name && one.address == id.address);
+        if let Some(own) = own {
+            self.paths.set(own.paths);
+        }
+        if let Some(identity) = live.identities.get(&id.name) {
+            self.believe(Arc::clone(identity));
+        }
     }
 
     /// No more connections are accepted, and those there are end with the request they carry.

@@ -190,6 +190,10 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);
     }
+    for (reason, count) in shared.bodies_refused.read() {
+        out.counter(&family::BODIES_REFUSED, &[reason], count);
+    }
+    out.counter(&family::NOMINATIONS_IGNORED, &[], shared.nominations_ignored.load(Relaxed));
     let document = shared.document.get();
     if let Some(document) = document {
         out.gauge(&family::DOCUMENT_ACCEPTED, &[], if document.accepted() { 1.0 } else { 0.0 });

@@ -27,12 +27,16 @@ macro_rules! families {
 families! {
     ACCESS_LOG_DROPPED: COUNTER "sluice_access_log_dropped_total" []
         "Access log lines that were lost because writing them would have blocked, or failed.";
+    BODIES_REFUSED: COUNTER "sluice_bodies_refused_total" ["reason"]
+        "Request bodies that were broken off because their framing was, by the rule that they broke.";
     BUILD_INFO: GAUGE "sluice_build_info" ["version"]
         "Always 1; the version of the program is its label.";
     CERTIFICATE_EXPIRY: GAUGE "sluice_certificate_expiry_timestamp_seconds" ["listener", "certificate"]
         "When a certificate that the listener shows ends, in seconds since 1970, by the path of its file.";
     CERTIFICATE_RELOADS: COUNTER "sluice_certificate_reloads_total" ["result"]
         "Certificates and authorities whose files have changed, by whether they were taken (ok) or refused, when what was read before is served on.";
+    NOMINATIONS_IGNORED: COUNTER "sluice_connection_nominations_ignored_total" []
+        "Fields that a client named in Connection, to have them removed, and that went on all the same: others rely on them.";
     CONNECTIONS: GAUGE "sluice_connections" ["listener"]
         "Client connections open now.";
     CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]

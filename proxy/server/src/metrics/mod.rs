@@ -144,6 +144,8 @@ struct Shared {
     budget: usize,
     state: Mutex<State>,
     requests_refused: Tally,
+    bodies_refused: Tally,
+    nominations_ignored: AtomicU64,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
@@ -179,6 +181,8 @@ impl Metrics {
             budget: series_budget,
             state: Mutex::default(),
             requests_refused: Tally::default(),
+            bodies_refused: Tally::default(),
+            nominations_ignored: AtomicU64::new(0),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
             document: OnceLock::new(),
@@ -247,6 +251,16 @@ impl Metrics {
     /// Counts a request that was refused before it had a route. `reason` is a stable name in snake case.
     pub fn refused(&self, reason: &'static str) {
         self.shared.requests_refused.add(reason);
+    }
+
+    /// Counts a request whose body broke the rules of its framing, and was broken off. `reason` as above.
+    pub fn body_refused(&self, reason: &'static str) {
+        self.shared.bodies_refused.add(reason);
+    }
+
+    /// Counts fields that a client named in Connection and that went on all the same.
+    pub fn nominations_ignored(&self, count: usize) {
+        self.shared.nominations_ignored.fetch_add(count as u64, Relaxed);
     }
 
     /// Counts a revision that did not fit to run.

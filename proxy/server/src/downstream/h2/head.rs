@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sluice_proxy_core::outcome::Ending;
 
 use crate::h1::Refused;
-use crate::message::{Fields, Framing, Method, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, Framing, Known, Method, RequestHead, ResponseHead, Version};
 
 /// The request's head, of at most `most` fields. `ended`: no body follows.
 pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead, Refused> {
@@ -30,9 +30,11 @@ pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead,
     head.set_target(path.as_bytes())?;
     head.set_authority(authority(parts)?)?;
     copy_fields(&parts.headers, &mut head.fields)?;
+    if head.fields.has_many(Known::ContentType) {
+        return Err(Refused::bad("content_type_repeated"));
+    }
     head.framing = framing(&parts.headers, ended)?;
     head.keep_alive = true;
-    head.expect_continue = parts.headers.contains_key(http::header::EXPECT);
     Ok(head)
 }
 

@@ -138,7 +138,9 @@ impl Stream {
         let ended = body.is_end_stream();
         let mut reply = StreamReply::new(respond, parts.method == http::Method::HEAD);
         let mut source = StreamSource::new(body);
-        let mut head = match head::read(&parts, ended, self.port.limits().header_count) {
+        let read = head::read(&parts, ended, self.port.limits().header_count);
+        let read = read.and_then(|mut head| head.normalize_path(self.port.paths()).map(|()| head));
+        let mut head = match read {
             Ok(head) => head,
             Err(refused) => {
                 let own = context::refuse(&self.worker, &self.client, Version::H2, refused, Duration::ZERO);
