@@ -136,11 +136,13 @@ impl Attempt {
             Ending::StalePooled => self.judge_stale(),
             Ending::ResetBeforeHead => self.judge_reset(),
             Ending::Status(_)
+            | Ending::Grpc(_)
             | Ending::BadHead
             | Ending::BadBody
             | Ending::PerTryTimeout
             | Ending::IdleTimeout
             | Ending::TotalTimeout
+            | Ending::ClientDeadline
             | Ending::ResetInBody
             | Ending::ClientGone
             | Ending::ClientFault

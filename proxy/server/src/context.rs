@@ -5,11 +5,14 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use rand::Rng;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
 use sluice_proxy_core::select::Choice;
 use tokio::time::Instant;
 
+use crate::alarm::after;
 use crate::client::Client;
+use crate::grpc::Call;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level};
 use crate::message::{Known, Refused, RequestHead, Version};
@@ -44,8 +47,8 @@ impl<'a> Record<'a> {
             worker,
             running: worker.running(),
             client,
+            progress: Progress::new(started, Call::of(&head.fields)),
             head,
-            progress: Progress::new(started),
             started,
             attempts: 0,
             id: request_id(&mut *worker.rng.borrow_mut()),
@@ -59,6 +62,11 @@ impl<'a> Record<'a> {
 
     pub(crate) const fn id(&self) -> [u8; 32] {
         self.id
+    }
+
+    /// When the whole exchange must be over: after this time, or when the client has said.
+    pub(crate) fn limit(&self, total: Option<Duration>) -> Option<Instant> {
+        self.progress.call.limit(&self.head.fields, self.started, after(self.started, total))
     }
 
     /// The request takes this route.
@@ -99,6 +107,9 @@ impl<'a> Record<'a> {
             (None, _) => &self.running.live.unrouted,
         };
         series.record(self.worker.index, status, self.started.elapsed());
+        if let Some(code) = self.progress.call.status() {
+            series.called(code);
+        }
         if let Some((_, service)) = self.entry()
             && judged.failed
         {
@@ -111,7 +122,7 @@ impl<'a> Record<'a> {
             return;
         }
         let names = self.names();
-        let plain = matches!(self.ending, Some(Ending::Status(..500)));
+        let plain = matches!(self.ending, Some(Ending::Status(..500) | Ending::Grpc(_))) && !judged.failed;
         let message = self.ending.map_or("", Ending::words);
         self.worker.log.write(&Entry {
             timestamp: SystemTime::now(),
@@ -125,6 +136,7 @@ impl<'a> Record<'a> {
             query: self.head.query().map(str::as_bytes),
             protocol: self.head.version.as_str(),
             status,
+            grpc_status: self.progress.call.status().map(Code::as_str),
             bytes_in: self.progress.bytes_in.get(),
             bytes_out: self.progress.bytes_out.get(),
             duration: self.started.elapsed(),
@@ -215,6 +227,7 @@ fn log_refusal(
         query: None,
         protocol: version.as_str(),
         status: Some(refused.status),
+        grpc_status: None,
         bytes_in: 0,
         bytes_out,
         duration: waited,

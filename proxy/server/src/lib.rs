@@ -17,6 +17,7 @@ mod downstream;
 mod exchange;
 mod filter;
 mod framed;
+mod grpc;
 pub mod h1;
 pub mod health;
 mod house;

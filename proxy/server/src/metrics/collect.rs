@@ -51,6 +51,9 @@ impl Collector {
         for (key, series) in state.pools.iter() {
             let [service, version, region] = key.labels();
             self.latency(out, key, &series.latency());
+            for (status, count) in series.calls() {
+                out.counter(&family::GRPC_CALLS, &[service, version, region, status], count);
+            }
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
@@ -145,6 +148,9 @@ fn listeners(out: &mut Output, state: &State) {
         let listener = name.as_ref().map_or("", |name| name.as_str());
         out.gauge(&family::CONNECTIONS, &[listener], series.open() as f64);
         out.counter(&family::CONNECTIONS_TOTAL, &[listener], series.total());
+        for (reason, count) in series.h2_cuts() {
+            out.counter(&family::H2_CUT, &[listener, reason], count);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Standing, Verdict};
 use sluice_proxy_core::histogram::Histogram;
 
@@ -76,6 +77,11 @@ impl RequestSeries {
         self.pool.latency.of(worker).record(micros);
     }
 
+    /// Counts a call of gRPC by its status.
+    pub fn called(&self, code: Code) {
+        self.pool.calls.add(code.as_str());
+    }
+
     pub(super) fn counts(&self) -> [u64; CLASSES.len()] {
         let count = |class: usize| self.classes.iter().map(|part| part[class].load(Relaxed)).sum();
         std::array::from_fn(count)
@@ -94,13 +100,19 @@ const fn class(status: Option<u16>) -> usize {
 #[derive(Debug)]
 pub struct PoolSeries {
     latency: Sharded<Histogram>,
+    calls: Tally,
     probes: Tally,
     transitions: Tally,
 }
 
 impl PoolSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { latency: Sharded::new(workers), probes: Tally::default(), transitions: Tally::default() }
+        Self {
+            latency: Sharded::new(workers),
+            calls: Tally::default(),
+            probes: Tally::default(),
+            transitions: Tally::default(),
+        }
     }
 
     /// Counts a probe by what it found.
@@ -121,6 +133,10 @@ impl PoolSeries {
         let total = Histogram::default();
         self.latency.iter().for_each(|part| total.merge(part));
         total
+    }
+
+    pub(super) fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.calls.read()
     }
 
     pub(super) fn probes(&self) -> Vec<(&'static str, u64)> {
@@ -256,6 +272,7 @@ impl Share {
 pub struct ListenerSeries {
     open: AtomicI64,
     accepted: AtomicU64,
+    h2_cuts: Tally,
 }
 
 impl ListenerSeries {
@@ -265,6 +282,15 @@ impl ListenerSeries {
         self.accepted.fetch_add(1, Relaxed);
         self.open.fetch_add(1, Relaxed);
         OpenConnection(Arc::clone(self))
+    }
+
+    /// Counts a connection of HTTP/2 that was cut, by the stable name of the reason.
+    pub fn h2_cut(&self, reason: &'static str) {
+        self.h2_cuts.add(reason);
+    }
+
+    pub(super) fn h2_cuts(&self) -> Vec<(&'static str, u64)> {
+        self.h2_cuts.read()
     }
 
     /// Connections open now.

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Cause, Policy, Standing, Verdict};
 
 use super::*;
@@ -39,6 +40,7 @@ fn running(shares: Vec<(Arc<VersionSeries>, f64)>, endpoints: Vec<Arc<Endpoint>>
 fn busy() -> Metrics {
     let metrics = Metrics::new(2, SERIES_BUDGET);
     metrics.requests(&key("api", "shop", "v1", "west")).record(0, Some(200), Duration::from_millis(3));
+    metrics.requests(&key("api", "shop", "v1", "west")).called(Code::Unavailable);
     let pool = metrics.pool(&key("api", "shop", "v1", "west").pool());
     pool.probed(Verdict::Good);
     pool.probed(Verdict::Bad(Cause::Status(503)));
@@ -53,6 +55,7 @@ fn busy() -> Metrics {
     version.chosen(0);
     metrics.tick(start + WINDOW);
     std::mem::forget(metrics.listener(&"web".parse().unwrap()).accepted());
+    metrics.listener(&"web".parse().unwrap()).h2_cut("ping");
     metrics.upstream().connected(0, Connect::Ok);
     metrics.upstream().idle_changed(0, 3);
     metrics.refused("bad_chunk");
