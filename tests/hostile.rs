@@ -90,7 +90,6 @@ const MALFORMED: &[(&str, u16)] = &[
     ("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunke\r\n\r\n0\r\n\r\n", 501),
     ("POST / HTTP/1.0\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ("\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", 400),
-    ("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", 505),
 ];
 
 #[test]

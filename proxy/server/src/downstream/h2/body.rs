@@ -169,7 +169,8 @@ impl Reply for StreamReply {
         let opens = head.status == 101;
         *response.status_mut() = head::status(status)?;
         *response.headers_mut() = if opens { head::map_of_tunnel(&head.fields) } else { head::map(&head.fields) };
-        self.ended = bodyless || self.head_only;
+        // gRPC knows an answer without messages by a head that ends its stream.
+        self.ended = !opens && (bodyless || self.head_only || head.framing.is_empty());
         self.stream = Some(self.respond.send_response(response, self.ended).map_err(|_| Ending::ClientGone)?);
         Ok(())
     }
