@@ -6,8 +6,8 @@
 //!
 //! A request meets the modules in this order: [`client`] says whose it is, [`route`] finds the service, [`sticky`] what identifies the user,
 //! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
-//! [`outcome`] says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times.
-//! [`endpoint`] and [`health`] hold what outlives a revision.
+//! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
+//! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
 //! Revisions meet [`recall`] (what a proxy starts with from its own disk), [`intake`] (what an order means for what runs)
 //! and [`backoff`] (when to try again).
@@ -43,6 +43,8 @@ pub mod client;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;
+pub mod flood;
+pub mod grpc;
 pub mod health;
 pub mod histogram;
 pub mod intake;

@@ -25,6 +25,10 @@ use crate::worker::Worker;
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How much of it decides: no request line of HTTP/1 is `PRI * HTTP/2.0`. What follows is HTTP/2's to judge, and one that
+/// is not the rest of the preface ends the connection.
+const DECISIVE: usize = 16;
+
 /// Serves one connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, mut stream: TcpStream, address: SocketAddr) {
     let Some(client) = proxy_protocol::accept(&port, &mut stream, address).await else { return };
@@ -149,11 +153,11 @@ async fn detect<S: Io>(port: &Port, reader: &mut Reader<S>) -> Protocol {
     }
     let deadline = after(Instant::now(), Some(port.limits().header_timeout));
     loop {
-        let read = reader.buffer.len().min(PREFACE.len());
+        let read = reader.buffer.len().min(DECISIVE);
         if reader.buffer[..read] != PREFACE[..read] {
             return Protocol::H1;
         }
-        if read == PREFACE.len() {
+        if read >= DECISIVE {
             return Protocol::H2;
         }
         if !matches!(alarm.bound(deadline, reader.fill(0)).await, Some(Ok(1..))) {

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
 use sluice_proxy_core::select::Choice;
 use tokio::time::Instant;
 
+use crate::alarm::after;
 use crate::client::Client;
+use crate::grpc::Call;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level, Tls};
 use crate::message::{Known, Refused, RequestHead, Version};
@@ -51,8 +54,8 @@ impl<'a> Record<'a> {
             worker,
             running: worker.running(),
             client,
+            progress: Progress::new(started, Call::of(&head.fields)),
             head,
-            progress: Progress::new(started),
             started,
             attempts: 0,
             id: taken.unwrap_or_else(|| RequestId::make(&mut *worker.rng.borrow_mut())),
@@ -68,6 +71,11 @@ impl<'a> Record<'a> {
     /// Who the client is.
     pub(crate) fn address(&self) -> IpAddr {
         self.said.as_ref().map_or_else(|| self.client.address.ip(), |said| said.address)
+    }
+
+    /// When the whole exchange must be over: after this time, or when the client has said.
+    pub(crate) fn limit(&self, total: Option<Duration>) -> Option<Instant> {
+        self.progress.call.limit(&self.head.fields, self.started, after(self.started, total))
     }
 
     /// The request takes this route.
@@ -108,6 +116,9 @@ impl<'a> Record<'a> {
             (None, _) => &self.running.live.unrouted,
         };
         series.record(self.worker.index, status, self.started.elapsed());
+        if let Some(code) = self.progress.call.status() {
+            series.called(code);
+        }
         if let Some((_, service)) = self.entry()
             && judged.failed
         {
@@ -120,7 +131,7 @@ impl<'a> Record<'a> {
             return;
         }
         let names = self.names();
-        let plain = matches!(self.ending, Some(Ending::Status(..500)));
+        let plain = matches!(self.ending, Some(Ending::Status(..500) | Ending::Grpc(_))) && !judged.failed;
         let message = self.ending.map_or("", Ending::words);
         self.worker.log.write(&Entry {
             timestamp: SystemTime::now(),
@@ -135,6 +146,7 @@ impl<'a> Record<'a> {
             protocol: self.head.version.as_str(),
             tls: session(self.client),
             status,
+            grpc_status: self.progress.call.status().map(Code::as_str),
             bytes_in: self.progress.bytes_in.get(),
             bytes_out: self.progress.bytes_out.get(),
             duration: self.started.elapsed(),
@@ -226,6 +238,7 @@ fn log_refusal(
         protocol: version.as_str(),
         tls: session(client),
         status: Some(refused.status),
+        grpc_status: None,
         bytes_in: 0,
         bytes_out,
         duration: waited,

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::context::Record;
 use crate::filter;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::message::RequestHead;
+use crate::message::{Known, RequestHead};
 use crate::relay::{self, Ends, Relayed};
 use crate::reply;
 use crate::retry::{Planned, Tries, Verdict};
@@ -301,20 +301,27 @@ async fn conclude<S: Source, R: Reply>(
 ) -> Next {
     let answered = record.progress.answered.get();
     let ending = match (ended, answered) {
-        (Ok(_), Some(status)) => Ending::Status(status),
+        (Ok(_), Some(status)) => record.progress.call.ending(status),
         (Ok(_), None) => Ending::Internal,
-        (Err(ending), _) => ending,
+        (Err(ending), _) => record.progress.call.late(ending),
     };
     record.end(ending);
     match ended {
         Ok(Relayed::Switched) => Next::Over,
         Ok(Relayed::Whole | Relayed::Refused) => after_answer(record),
         Err(_) if answered.is_some() => Next::Cut,
-        Err(ending) => match reply::failure(ending, &record.id, &record.head.fields) {
+        Err(_) => match own_reply(ending, record) {
             Some(own) => send_own(own, record, down).await,
             None => Next::Cut,
         },
     }
+}
+
+/// Our own reply, in the words of whoever asked.
+fn own_reply(ending: Ending, record: &Record<'_>) -> Option<reply::Own> {
+    let own = reply::failure(ending, &record.id, &record.head.fields)?;
+    let content_type = record.head.fields.get(Known::ContentType);
+    Some(record.progress.call.translate(own, ending, content_type))
 }
 
 /// A connection whose request was not read to its end cannot carry another.

@@ -20,6 +20,7 @@ mod filter;
 mod framed;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod grpc;
 pub mod h1;
 pub mod health;
 mod house;

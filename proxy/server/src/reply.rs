@@ -23,7 +23,7 @@ pub(crate) struct Own {
 impl Own {
     /// Sends all of it.
     pub(crate) async fn send(self, reply: &mut impl Reply) -> Result<(), Ending> {
-        reply.head(&self.head, false)?;
+        reply.head(&self.head, self.body.is_empty())?;
         reply.data(self.body).await?;
         reply.end(None).await
     }

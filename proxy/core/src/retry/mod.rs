@@ -184,10 +184,12 @@ impl Attempt {
                 self.repeat(policy, To::Other)
             }
             Ending::Status(status) => self.judge_answer(policy, status),
-            Ending::BadHead
+            Ending::Grpc(_)
+            | Ending::BadHead
             | Ending::BadBody
             | Ending::IdleTimeout
             | Ending::TotalTimeout
+            | Ending::ClientDeadline
             | Ending::ResetInBody
             | Ending::ClientGone
             | Ending::ClientFault

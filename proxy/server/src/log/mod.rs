@@ -264,6 +264,7 @@ mod tests {
             tls: None,
             protocol: "HTTP/1.1",
             status: Some(200),
+            grpc_status: None,
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::ZERO,

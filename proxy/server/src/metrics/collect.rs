@@ -51,6 +51,9 @@ impl Collector {
         for (key, series) in state.pools.iter() {
             let [service, version, region] = key.labels();
             self.latency(out, key, &series.latency());
+            for (status, count) in series.calls() {
+                out.counter(&family::GRPC_CALLS, &[service, version, region, status], count);
+            }
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
@@ -150,6 +153,9 @@ fn listeners(out: &mut Output, state: &State) {
         out.counter(&family::CONNECTIONS_TOTAL, &[listener], series.total());
         for (result, count) in series.handshakes() {
             out.counter(&family::TLS_HANDSHAKES, &[listener, result], count);
+        }
+        for (reason, count) in series.h2_cuts() {
+            out.counter(&family::H2_CUT, &[listener, reason], count);
         }
         for (reason, count) in series.rejections() {
             out.counter(&family::PROXY_PROTOCOL_REJECTED, &[listener, reason], count);

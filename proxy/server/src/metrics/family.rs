@@ -55,6 +55,10 @@ families! {
         "1 for an endpoint that no probe has proven good or bad yet, else 0.";
     FAILURES: COUNTER "sluice_failures_total" ["service", "reason"]
         "Failed requests by reason. Faults of the client are none.";
+    GRPC_CALLS: COUNTER "sluice_grpc_calls_total" ["service", "version", "region", "grpc_status"]
+        "Calls of gRPC that ended, by the status that the client was given.";
+    H2_CUT: COUNTER "sluice_h2_cut_total" ["listener", "reason"]
+        "Client connections of HTTP/2 that were cut: floods of frames by their kind, and breaches of the protocol.";
     HEALTH_TRANSITIONS: COUNTER "sluice_health_transitions_total" ["service", "version", "region", "to"]
         "Changes of an endpoint's standing by what it became.";
     KEEP_TIMESTAMP: GAUGE "sluice_last_known_good_timestamp_seconds" []

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sluice_config::validated::Protocol;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Standing, Verdict};
 use sluice_proxy_core::histogram::Histogram;
 
@@ -77,6 +78,11 @@ impl RequestSeries {
         self.pool.latency.of(worker).record(micros);
     }
 
+    /// Counts a call of gRPC by its status.
+    pub fn called(&self, code: Code) {
+        self.pool.calls.add(code.as_str());
+    }
+
     pub(super) fn counts(&self) -> [u64; CLASSES.len()] {
         let count = |class: usize| self.classes.iter().map(|part| part[class].load(Relaxed)).sum();
         std::array::from_fn(count)
@@ -95,13 +101,19 @@ const fn class(status: Option<u16>) -> usize {
 #[derive(Debug)]
 pub struct PoolSeries {
     latency: Sharded<Histogram>,
+    calls: Tally,
     probes: Tally,
     transitions: Tally,
 }
 
 impl PoolSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { latency: Sharded::new(workers), probes: Tally::default(), transitions: Tally::default() }
+        Self {
+            latency: Sharded::new(workers),
+            calls: Tally::default(),
+            probes: Tally::default(),
+            transitions: Tally::default(),
+        }
     }
 
     /// Counts a probe by what it found.
@@ -122,6 +134,10 @@ impl PoolSeries {
         let total = Histogram::default();
         self.latency.iter().for_each(|part| total.merge(part));
         total
+    }
+
+    pub(super) fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.calls.read()
     }
 
     pub(super) fn probes(&self) -> Vec<(&'static str, u64)> {
@@ -274,6 +290,7 @@ pub struct ListenerSeries {
     accepted: AtomicU64,
     handshakes: Tally,
     rejected: Tally,
+    h2_cuts: Tally,
 }
 
 impl ListenerSeries {
@@ -301,6 +318,15 @@ impl ListenerSeries {
 
     pub(super) fn rejections(&self) -> Vec<(&'static str, u64)> {
         self.rejected.read()
+    }
+
+    /// Counts a connection of HTTP/2 that was cut, by the stable name of the reason.
+    pub fn h2_cut(&self, reason: &'static str) {
+        self.h2_cuts.add(reason);
+    }
+
+    pub(super) fn h2_cuts(&self) -> Vec<(&'static str, u64)> {
+        self.h2_cuts.read()
     }
 
     /// Connections open now.

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Cause, Policy, Standing, Verdict};
 
 use super::*;
@@ -39,6 +40,7 @@ fn running(shares: Vec<(Arc<VersionSeries>, f64)>, endpoints: Vec<Arc<Endpoint>>
 fn busy() -> Metrics {
     let metrics = Metrics::new(2, SERIES_BUDGET);
     metrics.requests(&key("api", "shop", "v1", "west")).record(0, Some(200), Duration::from_millis(3));
+    metrics.requests(&key("api", "shop", "v1", "west")).called(Code::Unavailable);
     let pool = metrics.pool(&key("api", "shop", "v1", "west").pool());
     pool.probed(Verdict::Good);
     pool.probed(Verdict::Bad(Cause::Status(503)));
@@ -56,6 +58,7 @@ fn busy() -> Metrics {
     let listener = metrics.listener(&"web".parse().unwrap());
     listener.shook("ok");
     listener.rejected("missing");
+    listener.h2_cut("ping");
     std::mem::forget(listener.accepted());
     let certificate = "certs/site.pem".to_owned();
     metrics.tell_certificates(vec![Expiry { listener: "web".parse().unwrap(), certificate, at: 1_700_000_002 }]);
