@@ -10,7 +10,7 @@
 //! [`endpoint`] and [`health`] hold what outlives a revision.
 //!
 //! Revisions meet [`recall`] (what a proxy starts with from its own disk), [`intake`] (what an order means for what runs)
-//! and [`backoff`] (when to try again).
+//! and [`backoff`] (when to try again). The process ends by [`leave`].
 //!
 //! ```
 //! use rand::{SeedableRng, rngs::StdRng};
@@ -45,6 +45,7 @@ mod fixture;
 pub mod health;
 pub mod histogram;
 pub mod intake;
+pub mod leave;
 pub mod outcome;
 pub mod pick;
 pub mod place;
