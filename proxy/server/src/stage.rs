@@ -15,6 +15,7 @@ use sluice_config::{Environment, Problems, collide};
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::handover::Spares;
 use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
 use crate::live::{self, Live};
@@ -87,7 +88,26 @@ impl std::error::Error for Unfit {}
 #[derive(Debug)]
 pub(crate) struct Fit {
     pub(crate) live: Arc<Live>,
-    sockets: BTreeMap<ListenerId, Vec<TcpListener>>,
+    openings: BTreeMap<ListenerId, Opening>,
+}
+
+/// Where the sockets of a new listener come from.
+#[derive(Debug)]
+enum Opening {
+    /// They are bound, one for each worker.
+    Bound(Vec<TcpListener>),
+    /// They were open before this process.
+    Inherited,
+    /// A listener that ends is on the same address.
+    Renamed(ListenerId),
+}
+
+/// A socket that listens, for another process or another listener.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub(crate) id: ListenerId,
+    pub(crate) worker: usize,
+    pub(crate) socket: TcpListener,
 }
 
 /// What runs in the process, and the workers that run it.
@@ -99,6 +119,8 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// What was open before this process; the first revision takes what it needs.
+    pub(crate) spares: Spares,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
 }
 
@@ -106,7 +128,8 @@ impl Stage {
     /// Nothing runs yet, on these workers.
     pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Self {
         let count = workers.len();
-        Self { metrics, current: Arc::default(), workers, count, listen: BTreeMap::new(), gates: BTreeMap::new() }
+        let (current, listen, spares, gates) = Default::default();
+        Self { metrics, current, workers, count, listen, spares, gates }
     }
 
     /// Everything that can fail, before anything changes.
@@ -118,11 +141,11 @@ impl Stage {
             return Err(Unfit::Digest);
         }
         self.place(&mut document)?;
-        let sockets = self.bind(&document).map_err(Unfit::Listener)?;
+        let openings = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
         let live =
             live::compile(revision.id, Arc::new(document), before.as_deref(), &self.metrics).map_err(Unfit::Route)?;
-        Ok(Fit { live: Arc::new(live), sockets })
+        Ok(Fit { live: Arc::new(live), openings })
     }
 
     /// Gives listeners the addresses that this node was told.
@@ -149,17 +172,24 @@ impl Stage {
         self.listen.keys().filter(|name| !has(name)).cloned().collect()
     }
 
-    /// Binds the listeners that are new.
-    fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Vec<TcpListener>>, BindError> {
+    /// Binds the listeners that are new, unless their sockets are there.
+    fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Opening>, BindError> {
         let new = document.listeners.iter().map(id).filter(|id| !self.gates.contains_key(id));
-        let ours = |id: &ListenerId| self.gates.keys().any(|gate| collide(gate.address, id.address));
-        new.map(|id| {
-            if !ours(&id) {
-                listener::is_taken(id.address)?;
-            }
-            Ok((id.clone(), listener::bind(id.address, self.count)?))
-        })
-        .collect()
+        new.map(|id| Ok((id.clone(), self.opening(&id)?))).collect()
+    }
+
+    fn opening(&self, id: &ListenerId) -> Result<Opening, BindError> {
+        if self.spares.fit(id) {
+            return Ok(Opening::Inherited);
+        }
+        // No document has two listeners on one address, so the one that is there ends.
+        if let Some(before) = self.gates.keys().find(|gate| gate.address == id.address) {
+            return Ok(Opening::Renamed(before.clone()));
+        }
+        if !self.gates.keys().any(|gate| collide(gate.address, id.address)) {
+            listener::is_taken(id.address)?;
+        }
+        listener::bind(id.address, self.count).map(Opening::Bound)
     }
 
     /// Lets the revision run: first on every worker, then on its new listeners; what it drops ends last.
@@ -170,8 +200,9 @@ impl Stage {
         }
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
-        self.open(&fit.live.document, fit.sockets);
+        self.open(&fit.live.document, fit.openings).await;
         self.close(&fit.live.document).await;
+        self.spares.close();
         self.metrics.publish(told(&fit.live));
     }
 
@@ -189,22 +220,53 @@ impl Stage {
         }
     }
 
-    fn open(&mut self, document: &Validated, mut sockets: BTreeMap<ListenerId, Vec<TcpListener>>) {
+    async fn open(&mut self, document: &Validated, mut openings: BTreeMap<ListenerId, Opening>) {
+        let renamed = openings.values().any(|opening| matches!(opening, Opening::Renamed(_)));
+        let mut lent = if renamed { self.lend().await } else { Vec::new() };
         for listener in &document.listeners {
             let id = id(listener);
-            match sockets.remove(&id) {
-                Some(sockets) => self.open_one(id, &listener.limits, sockets),
+            match openings.remove(&id) {
+                Some(opening) => {
+                    let sockets = self.sockets(&id, opening, &mut lent);
+                    self.open_one(id, &listener.limits, sockets);
+                }
                 None => self.limit(&id, &listener.limits),
             }
         }
     }
 
-    fn open_one(&mut self, id: ListenerId, limits: &Limits, sockets: Vec<TcpListener>) {
+    /// The sockets of a new listener, by worker.
+    fn sockets(&mut self, id: &ListenerId, opening: Opening, lent: &mut Vec<Lent>) -> Vec<Vec<TcpListener>> {
+        let there = match opening {
+            Opening::Bound(sockets) => sockets,
+            Opening::Inherited => self.spares.take(id),
+            Opening::Renamed(before) => take(lent, &before),
+        };
+        listener::deal(there, id.address, self.count).unwrap_or_else(|error| {
+            tracing::error!(listener = %id.name, %error, "no sockets for every worker: the system has no more");
+            Vec::new()
+        })
+    }
+
+    fn open_one(&mut self, id: ListenerId, limits: &Limits, sockets: Vec<Vec<TcpListener>>) {
         let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name)));
-        for (worker, socket) in self.workers.iter().zip(sockets) {
-            tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), socket));
+        for (worker, sockets) in self.workers.iter().zip(sockets) {
+            tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), sockets));
         }
         self.gates.insert(id, gate);
+    }
+
+    /// Every socket that listens, for another process. It stays open here, too.
+    pub(crate) async fn lend(&self) -> Vec<Lent> {
+        let mut all = Vec::new();
+        for (worker, commands) in self.workers.iter().enumerate() {
+            let (lent, lending) = oneshot::channel();
+            tell(commands, Command::Lend(lent));
+            // A worker that has ended has no sockets.
+            let sockets = lending.await.unwrap_or_default();
+            all.extend(sockets.into_iter().map(|(id, socket)| Lent { id, worker, socket }));
+        }
+        all
     }
 
     fn limit(&self, id: &ListenerId, limits: &Limits) {
@@ -229,6 +291,13 @@ impl Stage {
             }
         }
     }
+}
+
+/// What was lent of this listener, in the order of the workers.
+fn take(lent: &mut Vec<Lent>, id: &ListenerId) -> Vec<TcpListener> {
+    let (taken, left): (Vec<_>, Vec<_>) = lent.drain(..).partition(|lent| lent.id == *id);
+    *lent = left;
+    taken.into_iter().map(|lent| lent.socket).collect()
 }
 
 fn tell(worker: &mpsc::UnboundedSender<Command>, command: Command) {

@@ -17,7 +17,7 @@ mod pools;
 mod series;
 mod shard;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -139,6 +139,7 @@ struct Shared {
     control: OnceLock<Arc<ControlSeries>>,
     keep: OnceLock<Arc<KeepSeries>>,
     log_dropped: OnceLock<Arc<AtomicU64>>,
+    draining: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -171,6 +172,7 @@ impl Metrics {
             control: OnceLock::new(),
             keep: OnceLock::new(),
             log_dropped: OnceLock::new(),
+            draining: AtomicBool::new(false),
         });
         let registry = Registry::new();
         let own = registry.register(Box::new(Collector::new(Arc::clone(&shared))));
@@ -232,6 +234,17 @@ impl Metrics {
     /// Counts a request that was refused before it had a route. `reason` is a stable name in snake case.
     pub fn refused(&self, reason: &'static str) {
         self.shared.requests_refused.add(reason);
+    }
+
+    /// The process is told to leave.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+    }
+
+    /// Client connections open now, on all listeners. O(listeners).
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        self.shared.state().listeners.iter().map(|(_, listener)| listener.open()).sum()
     }
 
     /// Counts a revision that did not fit to run.
