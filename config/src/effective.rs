@@ -49,8 +49,12 @@ fn document(validated: &Validated) -> Document {
         regions: regions.iter().map(region).collect(),
         services: validated.services.iter().map(|one| service(one, regions)).collect(),
         routes: validated.routes.iter().map(|one| route(one, &validated.services)).collect(),
-        drain: Drain { deadline: Span(validated.drain.deadline), linger: SpanOrZero(validated.drain.linger) },
+        drain: drain(&validated.drain),
     }
+}
+
+const fn drain(drain: &validated::Drain) -> Drain {
+    Drain { delay: SpanOrZero(drain.delay), deadline: Span(drain.deadline), linger: SpanOrZero(drain.linger) }
 }
 
 fn listener(listener: &validated::Listener) -> Listener {

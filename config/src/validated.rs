@@ -493,7 +493,9 @@ pub struct ValueMatch {
 /// How the process leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Drain {
-    /// When what is left is cut off. Default 30 s.
+    /// How long it still accepts and serves as before, while it is not ready. Default 0.
+    pub delay: Duration,
+    /// When what is left is cut off, after the delay. Default 30 s.
     pub deadline: Duration,
     /// How long an idle HTTP/1.1 connection is kept for one more request that may be on its way. Default 1 s.
     pub linger: Duration,

@@ -32,7 +32,9 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
         }
     }
     things.extend(document.routes.iter().map(|one| route(one, &document.services)));
-    let fields = vec![("deadline", write(document.drain.deadline)), ("linger", write(document.drain.linger))];
+    let drain = &document.drain;
+    let fields =
+        vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
     things
 }

@@ -149,7 +149,8 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let services = services::resolve(judge, &document.services, &regions);
     let routes = routes::resolve(judge, document, &regions, &services);
     paths::check(judge, &listeners, &routes);
-    let drain = Drain { deadline: document.drain.deadline.0, linger: document.drain.linger.0 };
+    let drain = &document.drain;
+    let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     overlay::check(judge, &services, overlay);
     let mut validated = Validated { listeners, regions, services, routes, drain, digest: Digest::of(&[]) };
     // References are indices, which a document with problems may not have.

@@ -10,7 +10,7 @@
 //! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
 //! Revisions meet [`recall`] (what a proxy starts with from its own disk), [`intake`] (what an order means for what runs)
-//! and [`backoff`] (when to try again).
+//! and [`backoff`] (when to try again). The process ends by [`leave`].
 //!
 //! ```
 //! use rand::{SeedableRng, rngs::StdRng};
@@ -48,6 +48,7 @@ pub mod grpc;
 pub mod health;
 pub mod histogram;
 pub mod intake;
+pub mod leave;
 pub mod outcome;
 pub mod pick;
 pub mod place;

@@ -3,7 +3,7 @@
 //! A request's way is one straight function in `exchange`; what stands around it:
 //! `house` is a thread that serves, `accept` takes connections in, `proxy_protocol` and `said` tell whose they are, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
 //! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives (from
-//! `control` or from what was kept by `keep`), `stage` is how it comes to run, `worker` is what the requests of one thread share. Decisions are made in `sluice-proxy-core` only.
+//! `control` or from what was kept by `keep`), `stage` is how it comes to run, `worker` is what the requests of one thread share. `crew` is all threads, `process` their beginning and end, `handover` how the next process takes over. Decisions are made in `sluice-proxy-core` only.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -13,6 +13,7 @@ mod client;
 mod connection;
 mod context;
 pub mod control;
+mod crew;
 mod downstream;
 mod exchange;
 mod files;
@@ -22,6 +23,7 @@ mod framed;
 pub mod fuzz;
 mod grpc;
 pub mod h1;
+mod handover;
 pub mod health;
 mod house;
 mod keep;
@@ -30,6 +32,7 @@ pub mod live;
 pub mod log;
 pub mod message;
 pub mod metrics;
+mod notify;
 pub mod probe;
 mod process;
 pub mod proxy_protocol;
@@ -52,6 +55,7 @@ mod upstream;
 mod worker;
 
 pub use files::unusable_files;
+pub use handover::{Beside, ClaimError, Inherited, UpgradeError, Upgraded, upgrade};
 pub use health::HealthSource;
 pub use listener::BindError;
 pub use process::{Options, RunError, Source, run};

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use bind::BindError;
-pub(crate) use bind::{bind, is_taken};
+pub(crate) use bind::{bind, deal, is_taken};
 pub(crate) use seats::Seat;
 use seats::Seats;
 

@@ -47,6 +47,8 @@ families! {
         "Seconds since the control plane was last known to be there: 0 while connected, which pings prove within 15 s; absent before the first contact.";
     DOCUMENT_ACCEPTED: GAUGE "sluice_document_accepted" []
         "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
+    DRAINING: GAUGE "sluice_draining" []
+        "1 once the process is told to leave, else 0; sluice_connections tells what it waits for.";
     ENDPOINT_HEALTHY: GAUGE "sluice_endpoint_healthy" ["service", "version", "region", "endpoint"]
         "1 for an endpoint that its probes, or the absence of a health check, verify; 0 for one that is out or not yet proven.";
     ENDPOINT_IN_FLIGHT: GAUGE "sluice_endpoint_requests_in_flight" ["service", "version", "region", "endpoint"]

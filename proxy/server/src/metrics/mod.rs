@@ -17,7 +17,7 @@ mod pools;
 mod series;
 mod shard;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -154,6 +154,7 @@ struct Shared {
     log_dropped: OnceLock<Arc<AtomicU64>>,
     /// Taken, and refused.
     certificates_read: [AtomicU64; 2],
+    draining: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -190,6 +191,7 @@ impl Metrics {
             keep: OnceLock::new(),
             log_dropped: OnceLock::new(),
             certificates_read: Default::default(),
+            draining: AtomicBool::new(false),
         });
         let registry = Registry::new();
         let own = registry.register(Box::new(Collector::new(Arc::clone(&shared))));
@@ -261,6 +263,17 @@ impl Metrics {
     /// Counts fields that a client named in Connection and that went on all the same.
     pub fn nominations_ignored(&self, count: usize) {
         self.shared.nominations_ignored.fetch_add(count as u64, Relaxed);
+    }
+
+    /// The process is told to leave.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+    }
+
+    /// Client connections open now, on all listeners. O(listeners).
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        self.shared.state().listeners.iter().map(|(_, listener)| listener.open()).sum()
     }
 
     /// Counts a revision that did not fit to run.
