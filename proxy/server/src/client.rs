@@ -37,8 +37,8 @@ pub(crate) struct Client {
     pub(crate) ip: String,
     /// The port that it connected to, as text.
     pub(crate) entrance: Box<str>,
-    /// The scheme that it speaks.
-    pub(crate) scheme: &'static str,
+    /// Whether it may be a trusted proxy.
+    is_known: bool,
     port: Rc<Port>,
     standing: RefCell<Standing>,
 }
@@ -64,10 +64,15 @@ impl Client {
             // A listener on [::] sees IPv4 clients as mapped addresses; nobody else knows them by that name.
             ip: address.ip().to_canonical().to_string(),
             entrance: entrance.to_string().into(),
-            scheme: "http",
+            is_known: true,
             standing: RefCell::new(Standing::new(port.identity(), address)),
             port: Rc::clone(port),
         }
+    }
+
+    /// Somebody whom a proxy carries without saying an address: known by the proxy's, and not believed as the proxy is.
+    pub(crate) fn unknown(port: &Rc<Port>, address: SocketAddr, entrance: u16) -> Self {
+        Self { is_known: false, ..Self::new(port, address, entrance) }
     }
 
     /// What its listener believes, if this is one of the trusted proxies. A change of the listener holds from the next
@@ -77,7 +82,12 @@ impl Client {
         if !self.port.has_identity(&standing.identity) {
             *standing = Standing::new(self.port.identity(), self.address);
         }
-        standing.trusted.then(|| Arc::clone(&standing.identity))
+        (self.is_known && standing.trusted).then(|| Arc::clone(&standing.identity))
+    }
+
+    /// The scheme of its requests.
+    pub(crate) const fn scheme(&self) -> &'static str {
+        "http"
     }
 
     /// How origins are told of it.
