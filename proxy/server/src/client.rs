@@ -40,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) entrance: Box<str>,
     /// Absent where it speaks in the clear.
     pub(crate) tls: Option<Rc<Session>>,
+    /// Whether it may be a trusted proxy.
+    is_known: bool,
     port: Rc<Port>,
     standing: RefCell<Standing>,
 }
@@ -66,6 +68,7 @@ impl Client {
             ip: address.ip().to_canonical().to_string(),
             entrance: entrance.to_string().into(),
             tls: None,
+            is_known: true,
             standing: RefCell::new(Standing::new(port.identity(), address)),
             port: Rc::clone(port),
         }
@@ -81,6 +84,11 @@ impl Client {
         self.tls.as_ref().is_some_and(|session| session.misdirects(host))
     }
 
+    /// Somebody whom a proxy carries without saying an address: known by the proxy's, and not believed as the proxy is.
+    pub(crate) fn unknown(port: &Rc<Port>, address: SocketAddr, entrance: u16) -> Self {
+        Self { is_known: false, ..Self::new(port, address, entrance) }
+    }
+
     /// What its listener believes, if this is one of the trusted proxies. A change of the listener holds from the next
     /// request on, also on connections that there are.
     pub(crate) fn trusted(&self) -> Option<Arc<Identity>> {
@@ -88,7 +96,7 @@ impl Client {
         if !self.port.has_identity(&standing.identity) {
             *standing = Standing::new(self.port.identity(), self.address);
         }
-        standing.trusted.then(|| Arc::clone(&standing.identity))
+        (self.is_known && standing.trusted).then(|| Arc::clone(&standing.identity))
     }
 
     /// How origins are told of it.

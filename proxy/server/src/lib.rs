@@ -35,7 +35,7 @@ pub mod metrics;
 mod notify;
 pub mod probe;
 mod process;
-pub mod proxy_protocol;
+mod proxy_protocol;
 mod relay;
 mod replay;
 mod reply;

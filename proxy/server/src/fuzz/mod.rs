@@ -13,7 +13,7 @@ macro_rules! checks {
     };
 }
 
-checks! { control_url, cookie, h1, hop, lines, path, place, wire }
+checks! { control_url, cookie, h1, hop, lines, path, place, proxy_protocol, wire }
 
 /// Puts bytes through the check of this name.
 ///

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use sluice_config::validated;
@@ -30,9 +30,14 @@ fn endpoint(port: u16) -> Arc<Endpoint> {
     Arc::new(Endpoint::checked(id, Arc::default()))
 }
 
-fn target(endpoint: &Arc<Endpoint>) -> Target {
+/// One for all: a revision that changes nothing of it carries it over.
+static REACH: LazyLock<Arc<Reach>> = LazyLock::new(|| {
     let connections = validated::Connections { idle: 1, idle_timeout: Duration::from_secs(1), streams: 1 };
-    Target { endpoint: Arc::clone(endpoint), check: check(), reach: Arc::new(Reach::plain(connections)) }
+    Arc::new(Reach::plain(connections))
+});
+
+fn target(endpoint: &Arc<Endpoint>) -> Target {
+    Target { endpoint: Arc::clone(endpoint), check: check(), reach: Arc::clone(&REACH) }
 }
 
 /// What a probe by HTTP finds there.

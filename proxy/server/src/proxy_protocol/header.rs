@@ -23,8 +23,10 @@ const MOST: usize = 2048;
 /// What a whole header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
-    /// The connection speaks for itself (`LOCAL`, `UNKNOWN`), or for one without an address.
-    Nothing,
+    /// The proxy speaks for itself (`LOCAL`).
+    Own,
+    /// It carries one of whom it says no address (`UNKNOWN`, or a Unix socket).
+    Unknown,
     /// It carries another.
     Carried {
         /// Where that one came from.
@@ -85,7 +87,7 @@ fn line(line: &[u8]) -> Option<Said> {
     let mut words = line.split(' ');
     let family = words.next()?;
     if family == "UNKNOWN" {
-        return Some(Said::Nothing);
+        return Some(Said::Unknown);
     }
     let mut address = || {
         let word = words.next()?;
@@ -129,7 +131,8 @@ fn binary(read: &[u8]) -> Result<Step, Bad> {
 fn carried(command: u8, family: u8, rest: &[u8]) -> Option<Said> {
     match (command, family) {
         // Who speaks for itself may say anything of a family (section 2.2).
-        (0x20, _) | (_, 0x00) => Some(Said::Nothing),
+        (0x20, _) => Some(Said::Own),
+        (_, 0x00) => Some(Said::Unknown),
         (_, 0x11) => {
             let (source, rest) = rest.split_first_chunk::<4>()?;
             let (destination, rest) = rest.split_first_chunk::<4>()?;
@@ -141,7 +144,7 @@ fn carried(command: u8, family: u8, rest: &[u8]) -> Option<Said> {
             Some(with_ports(Ipv6Addr::from(*source).into(), Ipv6Addr::from(*destination).into(), rest.first_chunk()?))
         }
         // A Unix socket: two paths of 108 bytes.
-        (_, 0x31) => (rest.len() >= 216).then_some(Said::Nothing),
+        (_, 0x31) => (rest.len() >= 216).then_some(Said::Unknown),
         _ => None,
     }
 }
@@ -176,7 +179,7 @@ mod tests {
         let v6 = step(b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n");
         assert_eq!(v6, carried("[2001:db8::7]:0", "[::1]:65535"));
         for unknown in ["PROXY UNKNOWN\r\n", "PROXY UNKNOWN ffff::1 whatever  1 2\r\n"] {
-            assert_eq!(step(unknown.as_bytes()), Ok(Step::Whole(Said::Nothing)));
+            assert_eq!(step(unknown.as_bytes()), Ok(Step::Whole(Said::Unknown)));
         }
     }
 
@@ -206,7 +209,7 @@ mod tests {
         }
         assert_eq!(step(format!("PROXY UNKNOWN {}", "x".repeat(93)).as_bytes()), Err(Bad::TooLong));
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(91));
-        assert_eq!((longest.len(), step(longest.as_bytes())), (107, Ok(Step::Whole(Said::Nothing))));
+        assert_eq!((longest.len(), step(longest.as_bytes())), (107, Ok(Step::Whole(Said::Unknown))));
     }
 
     #[test]
@@ -219,12 +222,12 @@ mod tests {
         let mut v6 = [0; 36];
         (v6[15], v6[31], v6[33]) = (7, 1, 80);
         assert_eq!(step(&v2(0x21, 0x21, &v6)), carried("[::7]:80", "[::1]:0"));
-        let nothing = Ok(Step::Whole(Said::Nothing));
-        assert_eq!(step(&v2(0x20, 0x00, &[])), nothing);
-        assert_eq!(step(&v2(0x20, 0x11, &v4)), nothing);
-        assert_eq!(step(&v2(0x20, 0x11, &[])), nothing);
-        assert_eq!(step(&v2(0x21, 0x00, &[1, 2, 3])), nothing);
-        assert_eq!(step(&v2(0x21, 0x31, &[0; 216])), nothing);
+        let (own, unknown) = (Ok(Step::Whole(Said::Own)), Ok(Step::Whole(Said::Unknown)));
+        assert_eq!(step(&v2(0x20, 0x00, &[])), own);
+        assert_eq!(step(&v2(0x20, 0x11, &v4)), own);
+        assert_eq!(step(&v2(0x20, 0x11, &[])), own);
+        assert_eq!(step(&v2(0x21, 0x00, &[1, 2, 3])), unknown);
+        assert_eq!(step(&v2(0x21, 0x31, &[0; 216])), unknown);
     }
 
     #[test]
