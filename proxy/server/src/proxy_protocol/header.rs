@@ -22,7 +22,7 @@ const MOST: usize = 2048;
 
 /// What a whole header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub(crate) enum Said {
     /// The proxy speaks for itself (`LOCAL`).
     Own,
     /// It carries one of whom it says no address (`UNKNOWN`, or a Unix socket).
@@ -38,7 +38,7 @@ pub enum Said {
 
 /// What a header has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// So many more bytes are certainly its own. At least one.
     Read(usize),
     /// It is whole.
@@ -47,7 +47,7 @@ pub enum Step {
 
 /// Why what came is no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bad {
+pub(crate) enum Bad {
     /// It begins as something else.
     Missing,
     /// It breaks a rule.
@@ -60,7 +60,7 @@ pub enum Bad {
 ///
 /// # Errors
 /// When no header begins like this.
-pub fn step(read: &[u8]) -> Result<Step, Bad> {
+pub(crate) fn step(read: &[u8]) -> Result<Step, Bad> {
     let begins = |whole: &[u8]| read.iter().zip(whole).all(|(a, b)| a == b);
     if read.is_empty() {
         Ok(Step::Read(SHORTEST))

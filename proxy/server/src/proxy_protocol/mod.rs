@@ -12,7 +12,7 @@ use sluice_config::validated::ProxyProtocol;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
-pub use header::{Bad, Said, Step, step};
+pub(crate) use header::{Bad, Said, Step, step};
 
 use crate::alarm::{Alarm, after};
 use crate::client::Client;
