@@ -95,7 +95,7 @@ async fn proxy<S: Source, R: Reply>(
         let planned = match attempt(&tries, &choice, record, down).await {
             Attempted::Relayed(relayed) => return Ok(relayed),
             Attempted::Refused(planned) => planned,
-            Attempted::Failed(ending, sent) => tries.after_failure(record, &choice, ending, sent).ok_or(ending)?,
+            Attempted::Failed(ending) => tries.after_failure(record, &choice, ending).ok_or(ending)?,
         };
         tries.take(&planned, &choice, record);
         choice = planned.choice;
@@ -125,8 +125,8 @@ enum Attempted {
     Relayed(Relayed),
     /// With an answer that was not passed on, since this attempt follows.
     Refused(Box<Planned>),
-    /// Without an answer, and whether a byte of the request may have been sent.
-    Failed(Ending, bool),
+    /// Without an answer.
+    Failed(Ending),
 }
 
 /// Sends the request to one endpoint and its answer to the client, unless another attempt is better than the answer.
@@ -139,12 +139,13 @@ async fn attempt<S: Source, R: Reply>(
     let service = tries.service;
     let peer = service.peer(&choice.spot);
     let _flight = peer.endpoint.begin();
+    record.progress.sent.set(false);
     let kept = if tries.stale { None } else { record.worker.pool.take(peer) };
     let connection = match kept {
         Some(connection) => connection,
         None => match Box::pin(dial(peer, tries, record, down)).await {
             Ok(connection) => connection,
-            Err(ending) => return Attempted::Failed(ending, false),
+            Err(ending) => return Attempted::Failed(ending),
         },
     };
     let mut answer = OriginReader::new(connection.reader, record.head, connection.reused);
@@ -157,15 +158,16 @@ async fn attempt<S: Source, R: Reply>(
     let judge = tries.judges_answers().then_some(&verdict);
     let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
     record.worker.return_head(head);
+    record.progress.sent.set(upstream.sent());
     let relayed = match relayed {
         Ok(relayed) => relayed,
-        Err(ending) => return Attempted::Failed(ending, upstream.writer.has_sent()),
+        Err(ending) => return Attempted::Failed(ending),
     };
     match relayed {
         Relayed::Whole => keep(peer, answer, upstream, record),
         Relayed::Switched => {
             if let Err(ending) = Box::pin(tunnel(service, answer, upstream, record, down)).await {
-                return Attempted::Failed(ending, true);
+                return Attempted::Failed(ending);
             }
         }
         Relayed::Refused => {

@@ -40,6 +40,8 @@ pub(crate) struct Progress {
     pub(crate) bytes_in: Cell<u64>,
     /// Bytes of body given to the client.
     pub(crate) bytes_out: Cell<u64>,
+    /// A byte of the request may have left for the origin in the last attempt.
+    pub(crate) sent: Cell<bool>,
     /// The request's body has been read to its end.
     pub(crate) request_whole: Cell<bool>,
     /// What is kept of the request's body for another attempt.
@@ -70,6 +72,7 @@ impl Progress {
         Self {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            sent: Cell::new(false),
             request_whole: Cell::new(false),
             body: Kept::default(),
             sent_whole: Cell::new(false),

@@ -40,8 +40,6 @@ pub(crate) struct Tries<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Failed {
     ending: Ending,
-    /// A byte of the request may have been sent.
-    sent: bool,
     grpc: Option<u16>,
     /// How long the origin asks to wait.
     asked: Option<Duration>,
@@ -62,7 +60,7 @@ pub(crate) struct Planned {
 impl Failed {
     fn answered(head: &ResponseHead, is_grpc: bool) -> Self {
         let grpc = if is_grpc { number(head.fields.get_named("grpc-status")) } else { None };
-        Self { ending: Ending::Status(head.status), sent: true, grpc, asked: asked(head) }
+        Self { ending: Ending::Status(head.status), grpc, asked: asked(head) }
     }
 
     const fn cause(&self) -> &'static str {
@@ -102,18 +100,12 @@ impl<'a> Tries<'a> {
         if is_listed { self.after(record, choice, &failed) } else { None }
     }
 
-    /// The attempt that follows one without an answer, if there is one. `sent`: a byte of the request may have been.
-    pub(crate) fn after_failure(
-        &self,
-        record: &Record<'_>,
-        choice: &Choice,
-        ending: Ending,
-        sent: bool,
-    ) -> Option<Box<Planned>> {
+    /// The attempt that follows one without an answer, if there is one.
+    pub(crate) fn after_failure(&self, record: &Record<'_>, choice: &Choice, ending: Ending) -> Option<Box<Planned>> {
         if record.progress.answered.get().is_some() {
             return None;
         }
-        self.after(record, choice, &Failed { ending, sent, grpc: None, asked: None })
+        self.after(record, choice, &Failed { ending, grpc: None, asked: None })
     }
 
     fn after(&self, record: &Record<'_>, choice: &Choice, failed: &Failed) -> Option<Box<Planned>> {
@@ -150,7 +142,7 @@ impl<'a> Tries<'a> {
             grpc: failed.grpc,
             attempts: record.attempts - u32::from(self.stale),
             repeatable: Repeatable::of(record.head.method.as_str()),
-            sent: failed.sent,
+            sent: progress.sent.get(),
             body: progress.body.state(record.head.framing, taken),
         }
     }

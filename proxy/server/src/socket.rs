@@ -123,7 +123,7 @@ pub(crate) struct Writer<S> {
     pub(crate) waiting: Vec<u8>,
     /// A write was given up half way: what has left is not known, so nothing may follow it.
     torn: bool,
-    /// A byte was taken by the stream since [`Writer::begin`].
+    /// A byte has left since [`Writer::begin`].
     sent: bool,
 }
 
@@ -139,13 +139,13 @@ impl<S: Io> Writer<S> {
         sent
     }
 
-    /// A message begins: what was sent before it is of no interest any more.
+    /// Begins another message, of which no byte has left.
     pub(crate) const fn begin(&mut self) {
         self.sent = false;
     }
 
-    /// Whether a byte of the message may have left.
-    pub(crate) const fn has_sent(&self) -> bool {
+    /// Whether a byte of it may have left.
+    pub(crate) const fn sent(&self) -> bool {
         self.sent
     }
 
@@ -241,5 +241,21 @@ mod tests {
         let mut rest = Vec::new();
         far.read_to_end(&mut rest).await.unwrap();
         assert_eq!((&seen, rest.as_slice()), (b"01234567", &b""[..]));
+    }
+
+    /// What the stream refuses whole has not left: even a request that must not be sent twice may be sent elsewhere.
+    #[tokio::test]
+    async fn a_message_of_which_no_byte_was_taken_is_not_sent() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let (_reader, mut writer) = split(near);
+        writer.waiting.extend_from_slice(b"first");
+        writer.flush().await.unwrap();
+        assert!(writer.sent());
+        far.read_exact(&mut [0; 5]).await.unwrap();
+        drop(far);
+        writer.begin();
+        writer.waiting.extend_from_slice(b"second");
+        assert!(writer.flush().await.is_err());
+        assert!(!writer.sent());
     }
 }

@@ -119,6 +119,11 @@ impl OriginWriter {
         Self { writer, framing: request.framing }
     }
 
+    /// Whether a byte of the request may have left.
+    pub(crate) const fn sent(&self) -> bool {
+        self.writer.sent()
+    }
+
     /// What follows has no framing.
     pub(crate) const fn switch_to_raw(&mut self) {
         self.framing = Framing::UntilClose;
