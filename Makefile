@@ -15,7 +15,7 @@ export PATH := $(TOOLS)/bin:$(PATH):/usr/sbin
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-fleet build test test-full lint unit doc-tests deny audit bench bench-fleet bench-peers bench-instructions properties fuzz clean
+.PHONY: help demo demo-fleet build test test-full lint unit doc-tests deny audit bench bench-fleet bench-peers bench-idle bench-instructions properties fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ bench-fleet: build ## a control plane and 100 proxies: shift to applied, sizes, 
 bench-peers: build ## nginx, HAProxy and Sluice side by side (BENCH_ARGS="--connections 512")
 	@.ci/packages bench
 	python3 benches/peers/compare.py --sluice $(RELEASE)/sluice $(BENCH_ARGS)
+
+bench-idle: build ## KiB held by a connection that waits, beside nginx and HAProxy
+	@.ci/packages bench
+	python3 benches/peers/idle.py --sluice $(RELEASE)/sluice $(BENCH_ARGS)
 
 bench-instructions: build ## instructions and system calls per request (BENCH_ARGS="--proxies nginx,haproxy,sluice")
 	@.ci/packages instructions

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sluice_config::Validated;
 
 use crate::cli::{Exit, Output, OutputArg};
-use crate::document::{Document, open};
+use crate::document::{Document, open_with_files};
 use crate::terminal::{Color, print};
 use crate::value;
 
@@ -26,7 +26,7 @@ pub(crate) struct CheckArgs {
 /// The file cannot be read, or nobody reads the result.
 pub(crate) fn run(args: &CheckArgs, color: Color) -> anyhow::Result<Exit> {
     let form = args.output.output;
-    let document = match open(&args.file)? {
+    let document = match open_with_files(&args.file)? {
         Ok(document) => document,
         Err(unsound) => return unsound.tell(form, color),
     };

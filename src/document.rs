@@ -26,6 +26,11 @@ pub(crate) struct Unsound {
     pub(crate) problems: Problems,
 }
 
+/// Where relative paths in the document of this file begin.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or_else(|| Path::new(""))
+}
+
 /// The variables of this process. Those that are not UTF-8 cannot stand in a document and are left out.
 pub(crate) fn environment() -> Environment {
     std::env::vars_os()
@@ -41,6 +46,24 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Result<Document, Unsound>> {
     let content = sluice_control::read(path).map_err(|why| unreadable(path, &why))?;
     let path = path.to_owned();
     let source = sluice_config::decode(&content).and_then(|text| sluice_config::read(text, &environment()));
+    Ok(match source {
+        Ok(source) => Ok(Document { path, source }),
+        Err(problems) => Err(Unsound { path, content, problems }),
+    })
+}
+
+/// As [`open`], and the files that the document names are looked at too: they are on this machine where it is to run here.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_with_files(path: &Path) -> anyhow::Result<Result<Document, Unsound>> {
+    let content = sluice_control::read(path).map_err(|why| unreadable(path, &why))?;
+    let path = path.to_owned();
+    let source = sluice_config::decode(&content).and_then(|text| {
+        let source = sluice_config::read(text, &environment())?;
+        let found = sluice_proxy::unusable_files(&source.validated, folder_of(&path));
+        sluice_config::refuse_files(text, &environment(), &found).map(|()| source)
+    });
     Ok(match source {
         Ok(source) => Ok(Document { path, source }),
         Err(problems) => Err(Unsound { path, content, problems }),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sluice_config::name::{ListenerName, NodeName, RegionName};
 use sluice_proxy::control::{ControlOptions, ControlUrl, CredentialFiles};
-use sluice_proxy::{Options, Source};
+use sluice_proxy::{Inherited, Options, Source};
 
 use crate::cli::{Exit, misused, source};
 use crate::data::DataArgs;
@@ -49,6 +49,9 @@ pub(crate) struct ProxyArgs {
     /// Where each request is told in a line of JSON: `stdout`, `off` or a file
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     access_log: AccessLog,
+    /// Where relative paths of files that the document names, such as certificates, begin [default: the working folder]
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -106,6 +109,7 @@ pub(crate) fn run(args: ProxyArgs, color: Color) -> anyhow::Result<Exit> {
             return Ok(misused("proxy", &format!("--listen names {name} twice: which address is meant?")));
         }
     }
+    let inherited = Inherited::claim()?;
     open_files::raise();
     let CredentialArgs { token_file, ca, cert, key } = args.credentials;
     let credentials = CredentialFiles { token: token_file, ca, identity: cert.zip(key) };
@@ -120,6 +124,9 @@ pub(crate) fn run(args: ProxyArgs, color: Color) -> anyhow::Result<Exit> {
         listen,
         health: None,
         document: None,
+        files: args.files.unwrap_or_default(),
+        inherited,
+        beside: None,
     })?;
     Ok(Exit::Done)
 }

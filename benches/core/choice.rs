@@ -9,7 +9,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sluice_config::validated::{
-    self, Capabilities, Capability, Endpoint, Pool, Region, Retries, Role, Split, StickyKey, Timeouts, Version,
+    self, Capabilities, Capability, Connections, Endpoint, Pool, Protocol, Region, Retries, Role, Split, StickyKey,
+    Timeouts, Version,
 };
 use sluice_config::value::Weight;
 use sluice_proxy_core::endpoint::Registry;
@@ -94,6 +95,9 @@ fn document(endpoints: u16) -> validated::Service {
         name: "shop".parse().expect("a name"),
         split: Split::Sticky(StickyKey::ClientAddress),
         health_check: None,
+        protocol: Protocol::Http1,
+        tls: None,
+        connections: Connections { idle: 256, idle_timeout: Duration::from_secs(50), streams: 100 },
         timeouts: Timeouts {
             connect: Duration::from_secs(2),
             per_try: None,

@@ -21,8 +21,10 @@ fn compiling(criterion: &mut Criterion) {
     for routes in [10, 1_000, 10_000] {
         let document = proven(routes);
         let metrics = Metrics::new(2, SERIES_BUDGET);
-        let run =
-            |before| compile(RevisionId(1), Arc::clone(&document), before, &metrics).expect("no regular expressions");
+        let run = |before| {
+            compile(RevisionId(1), Arc::clone(&document), before, &metrics, std::path::Path::new(""))
+                .expect("no regular expressions")
+        };
         group.bench_function(BenchmarkId::new("first", routes), |bench| bench.iter(|| black_box(run(None))));
         let before = run(None);
         group.bench_function(BenchmarkId::new("next", routes), |bench| bench.iter(|| black_box(run(Some(&before)))));

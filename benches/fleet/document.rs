@@ -53,7 +53,7 @@ fn in_process(text: &str) {
         proof.add(began.elapsed());
         let run = |before| {
             let began = Instant::now();
-            let live = compile(RevisionId(1), Arc::clone(&document), before, &metrics);
+            let live = compile(RevisionId(1), Arc::clone(&document), before, &metrics, std::path::Path::new(""));
             (live.expect("it has no regular expressions"), began.elapsed())
         };
         let (live, took) = run(None);

@@ -1,7 +1,8 @@
 """The proxies that are compared, the origin behind them, and how their processes are started, measured and stopped.
 
-Every proxy gets the same job: one worker, HTTP/1.1, two endpoints weighted 3 to 1, connections to the origin kept open,
-no access log, no health checks.
+Every proxy gets the same job: one worker, two endpoints weighted 3 to 1, connections to the origin kept open, no access
+log, no health checks. Clients come by HTTP/1.1, or by TLS with HTTP/1.1 or HTTP/2: one P-256 certificate, TLS 1.3 where the
+client speaks it.
 """
 
 import contextlib
@@ -46,7 +47,7 @@ NGINX_PROXY = """
     keepalive 1024; keepalive_requests 1000000000;
   }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096{tls};
     location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; {forwarding} }}
   }}
 """
@@ -59,7 +60,8 @@ NGINX_FORWARDING = (
 HAPROXY = """
 global
   nbthread 1
-  maxconn 4000
+  maxconn 8000
+  tune.ssl.default-dh-param 2048
 defaults
   mode http
   timeout connect 5s
@@ -67,7 +69,7 @@ defaults
   timeout server 60s
   http-reuse always
 frontend in
-  bind 127.0.0.1:{port} backlog 4096
+  bind 127.0.0.1:{port} backlog 4096{tls}
   default_backend origin
 backend origin
   balance roundrobin
@@ -83,12 +85,18 @@ HAPROXY_FORWARDING = """option forwardfor
   unique-id-header X-Request-Id"""
 
 SLUICE = """
-listeners: [{{ name: in, address: "127.0.0.1:{port}" }}]
+listeners: [{{ name: in, address: "127.0.0.1:{port}"{tls} }}]
 services:
   - name: origin
     endpoints: [{{ address: "127.0.0.1:{a}", weight: 3 }}, {{ address: "127.0.0.1:{b}", weight: 1 }}]
 routes: [{{ service: origin }}]
 """
+
+
+NGINX_TLS = """ ssl http2;
+    ssl_certificate {pem}; ssl_certificate_key {pem}; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:peers:8m"""
+HAPROXY_TLS = " ssl crt {pem} alpn h2,http/1.1"
+SLUICE_TLS = ", tls: {{ certificates: [{{ cert: {pem}, key: {pem} }}] }}"
 
 
 def cores():
@@ -181,9 +189,23 @@ class Running:
 class Stage:
     """A folder for the configurations, and the origin's two ports."""
 
-    def __init__(self, folder, sluice, forwarding):
+    def __init__(self, folder, sluice, forwarding, tls=False):
         self.folder, self.sluice, self.forwarding = Path(folder), sluice, forwarding
         self.ports = {"a": free_port(), "b": free_port()}
+        self.pem = self.certificate() if tls else None
+
+    def certificate(self):
+        """A self-signed certificate and its key, in one file as HAProxy wants it."""
+        key, cert, both = (self.folder / name for name in ("key.pem", "cert.pem", "both.pem"))
+        line = [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        line += ["-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        subprocess.run(line, capture_output=True, check=True)
+        both.write_text(cert.read_text() + key.read_text())
+        both.chmod(0o600)
+        return both
+
+    def tls(self, form):
+        return form.format(pem=self.pem) if self.pem else ""
 
     def write(self, name, text):
         path = self.folder / name
@@ -205,13 +227,13 @@ class Stage:
         """The command line of a proxy that listens on the port; `single`: in one process where it has a choice."""
         where = {"port": port, **self.ports}
         if name == "nginx":
-            http = NGINX_PROXY.format(forwarding=NGINX_FORWARDING if self.forwarding else "", **where)
+            http = NGINX_PROXY.format(forwarding=NGINX_FORWARDING if self.forwarding else "", tls=self.tls(NGINX_TLS), **where)
             return self.nginx("nginx", http, single)
         if name == "haproxy":
-            text = HAPROXY.format(forwarding=HAPROXY_FORWARDING if self.forwarding else "", **where)
+            text = HAPROXY.format(forwarding=HAPROXY_FORWARDING if self.forwarding else "", tls=self.tls(HAPROXY_TLS), **where)
             return [program("haproxy"), "-db", "-f", self.write("haproxy.cfg", text)]
         if name == "sluice":
-            document = self.write("sluice.yaml", SLUICE.format(**where))
+            document = self.write("sluice.yaml", SLUICE.format(tls=self.tls(SLUICE_TLS), **where))
             status = f"127.0.0.1:{free_port()}"
             data = str(self.folder / "data")
             return [self.sluice, "run", document, "--workers", "1", "--status", status, "--access-log", "off",

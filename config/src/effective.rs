@@ -11,17 +11,20 @@ use crate::schema::drain::Drain;
 use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
 use crate::schema::health_check::{HealthCheck, HttpProbe};
 use crate::schema::listener::{Limits, Listener};
+use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
+use crate::schema::paths::Paths;
 use crate::schema::region::Region;
 use crate::schema::retries::Retries;
 use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
 use crate::schema::service::Service;
 use crate::schema::split::{Split, StickyKey};
 use crate::schema::timeouts::Timeouts;
+use crate::schema::tls::{Certificate, ClientAuth, Tls};
 use crate::schema::version::Version;
 use crate::share::Share;
 use crate::size::Size;
 use crate::tree::escape_references;
-use crate::validated::{self, Capability, HostMatch, PathMatch, Validated};
+use crate::validated::{self, Capability, HostMatch, PathMatch, Protocol, Validated};
 use crate::value::Digest;
 
 /// The document as an operator would write it who trusts no default. It validates to the same digest, in any environment.
@@ -46,8 +49,12 @@ fn document(validated: &Validated) -> Document {
         regions: regions.iter().map(region).collect(),
         services: validated.services.iter().map(|one| service(one, regions)).collect(),
         routes: validated.routes.iter().map(|one| route(one, &validated.services)).collect(),
-        drain: Drain { deadline: Span(validated.drain.deadline), linger: SpanOrZero(validated.drain.linger) },
+        drain: drain(&validated.drain),
     }
+}
+
+const fn drain(drain: &validated::Drain) -> Drain {
+    Drain { delay: SpanOrZero(drain.delay), deadline: Span(drain.deadline), linger: SpanOrZero(drain.linger) }
 }
 
 fn listener(listener: &validated::Listener) -> Listener {
@@ -62,6 +69,29 @@ fn listener(listener: &validated::Listener) -> Listener {
             header_timeout: Span(limits.header_timeout),
             keep_alive: Span(limits.keep_alive),
         },
+        tls: listener.tls.as_ref().map(tls),
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
+        paths: Paths {
+            dot_segments: listener.paths.dot_segments,
+            encoded_slashes: listener.paths.encoded_slashes,
+            merge_slashes: listener.paths.merge_slashes,
+        },
+    }
+}
+
+fn tls(tls: &validated::Tls) -> Tls {
+    let pair = |pair: &validated::Certificate| Certificate { cert: pair.cert.clone(), key: pair.key.clone() };
+    let client_auth = |auth: &validated::ClientAuth| ClientAuth { ca: auth.ca.clone(), mode: auth.mode };
+    Tls {
+        certificates: tls.certificates.iter().map(pair).collect(),
+        require_sni: tls.require_sni,
+        min_version: tls.min_version,
+        client_auth: tls.client_auth.as_ref().map(client_auth),
+        http2: tls.http2,
+        handshake_timeout: Span(tls.handshake_timeout),
+        host_mismatch: tls.host_mismatch,
     }
 }
 
@@ -80,6 +110,9 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
     Service {
         name: service.name.clone(),
         split: split(&service.split),
+        protocol: service.protocol,
+        tls: service.tls.as_ref().map(origin_tls),
+        connections: connections(service),
         health_check: service.health_check.as_ref().map(health_check),
         timeouts: Timeouts {
             connect: Span(timeouts.connect),
@@ -91,6 +124,25 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
         retries: Retries::from(&service.retries),
         versions: Some(service.versions.iter().map(|one| version(one, regions)).collect()),
         endpoints: None,
+    }
+}
+
+fn origin_tls(tls: &validated::OriginTls) -> OriginTls {
+    let pair =
+        |pair: &validated::ClientCertificate| ClientCertificate { cert: pair.cert.clone(), key: pair.key.clone() };
+    OriginTls {
+        server_name: tls.server_name.clone(),
+        ca: tls.ca.clone(),
+        client_certificate: tls.client_certificate.as_ref().map(pair),
+    }
+}
+
+fn connections(service: &validated::Service) -> Connections {
+    let connections = &service.connections;
+    Connections {
+        idle: connections.idle,
+        idle_timeout: Span(connections.idle_timeout),
+        streams: (service.protocol == Protocol::Http2).then_some(connections.streams),
     }
 }
 

@@ -4,9 +4,12 @@ use crate::address::{Address, AddressError};
 use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
+use crate::network::{Network, NetworkError};
+use crate::path;
 use crate::problem::{Code, quote};
 use crate::share::{Share, ShareError};
 use crate::size::{Size, SizeError};
+use crate::validated::Paths;
 
 /// Why a text was refused, before it is known where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +72,10 @@ formats! {
     Size = "size", "a size such as 32KiB or 1MiB", "1B";
     Share = "share", "a share such as 20%", "1%";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
+    Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
     HostField = "host-field", "a host such as shop.example.com", "x";
+    ServerName = "server-name", "a host such as shop.internal, or an IP address", "x";
     Path = "path", "a path such as /api", "/";
     RequestTarget = "request-target", "a path such as /healthz", "/";
     Method = "method", "a method such as GET", "GET";
@@ -78,6 +83,7 @@ formats! {
     CookieName = "cookie-name", "the name of a cookie", "x";
     ParameterName = "parameter-name", "the name of a query parameter", "x";
     FieldValue = "field-value", "a value", "x";
+    FilePath = "file-path", "a path such as certs/site.pem", "x";
 }
 
 impl Format {
@@ -93,14 +99,17 @@ impl Format {
             Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
             Self::Share => text.parse::<Share>().map(drop).map_err(|error| bad_share(text, error)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
+            Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
             Self::HostField => check_host_field(text),
+            Self::ServerName => check_server_name(text),
             Self::Path => check_path(text),
             Self::RequestTarget => check_target(text),
             Self::Method => check_method(text),
             Self::HeaderName | Self::CookieName => check_token(text, self),
             Self::ParameterName => check_parameter(text),
             Self::FieldValue => check_value(text),
+            Self::FilePath => check_file_path(text),
         }
     }
 }
@@ -178,6 +187,24 @@ fn bad_address(text: &str, error: AddressError) -> Refusal {
     if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
 }
 
+fn bad_network(text: &str, error: NetworkError) -> Refusal {
+    let hint = match error {
+        NetworkError::BitsBehind(network) => {
+            let alone = text.split_once('/').map_or(text, |(alone, _)| alone);
+            format!("write {network}, or {alone} for this address alone")
+        }
+        NetworkError::Mapped(network) => format!("write {network}: clients are known by their IPv4 address"),
+        NetworkError::NotAlone => {
+            "names are not looked up, and a network has no port: write 10.0.0.0/8 or ::1".to_owned()
+        }
+        NetworkError::Malformed | NetworkError::Prefix(_) => {
+            "an IP address, and behind a slash how many of its bits count: 10.0.0.0/8, fd00::/8, 192.0.2.7".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadNetwork, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
 fn check_host(text: &str) -> Result<(), Refusal> {
     let refusal = |reason: &str| Refusal::new(Code::BadHost, format!("{} is not a host: {reason}", quote(text)));
     if text == "*" {
@@ -235,21 +262,47 @@ fn check_host_field(text: &str) -> Result<(), Refusal> {
     check_host(name)
 }
 
+/// A name that a certificate can be for.
+fn check_server_name(text: &str) -> Result<(), Refusal> {
+    if text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    if text.starts_with("*.") {
+        let refusal = Refusal::new(Code::BadHost, format!("{} is a pattern, not a host", quote(text)));
+        return Err(refusal.hint("write the one name that the endpoints' certificates are for"));
+    }
+    if text.starts_with('[') {
+        let refusal = Refusal::new(Code::BadHost, format!("{} is not a host", quote(text)));
+        return Err(refusal.hint("write an IPv6 address without brackets"));
+    }
+    if text.contains(':') && !text.contains('/') {
+        let refusal = Refusal::new(Code::BadHost, format!("{} is not a host: it has a port", quote(text)));
+        return Err(refusal.hint("certificates are for names, not for ports: leave the port out"));
+    }
+    check_host(text)
+}
+
 fn check_path(text: &str) -> Result<(), Refusal> {
     if let Some(mark) = text.chars().find(|c| matches!(c, '?' | '#')) {
         let refusal = Refusal::new(Code::BadPath, format!("{} has {mark:?}, which ends a path", quote(text)));
         return Err(if mark == '?' { refusal.hint("match parameters with `query`") } else { refusal });
     }
     check_target(text)?;
-    match text
-        .split('/')
-        .find(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
-    {
-        Some(segment) => {
-            Err(Refusal::new(Code::BadPath, format!("{} has the segment {}", quote(text), quote(segment)))
-                .hint("requests are matched after such segments are resolved: write the path they lead to"))
+    check_form(text)
+}
+
+/// Requests are matched in the normal form of their paths, so a path in another form would match none.
+fn check_form(text: &str) -> Result<(), Refusal> {
+    let mut bytes = text.as_bytes().to_vec();
+    let form = path::inspect(&bytes).and_then(|_| path::normalize(&mut bytes, Paths::default()));
+    match form.map(|length| std::str::from_utf8(&bytes[..length])) {
+        Ok(Ok(form)) if form == text => Ok(()),
+        Ok(Ok(form)) => Err(Refusal::new(Code::BadPath, format!("{} never matches as it is written", quote(text)))
+            .hint(format!("dot segments and encodings are resolved before: write {}", quote(form)))),
+        Ok(Err(_)) | Err(_) => {
+            Err(Refusal::new(Code::BadPath, format!("{} is a path that is refused in every request", quote(text)))
+                .hint("no backslash, no broken percent-encoding, and no dot segment that leads above the root"))
         }
-        None => Ok(()),
     }
 }
 
@@ -309,6 +362,21 @@ fn check_parameter(text: &str) -> Result<(), Refusal> {
     Err(refusal.hint("without `&`, `=` and `#`; at most 256 bytes"))
 }
 
+/// A line feed in a path would forge a line of the log.
+fn check_file_path(text: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal::new(Code::BadPath, format!("{} {reason}", quote(text)));
+    if text.is_empty() {
+        return Err(refusal("is not the path of a file"));
+    }
+    if text.len() > limit::FILE_PATH_BYTES {
+        return Err(refusal(&format!("is longer than {} bytes", limit::FILE_PATH_BYTES)));
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(refusal(&format!("has the character {c:?}")).hint("give the file a name without it")),
+        None => Ok(()),
+    }
+}
+
 fn check_value(text: &str) -> Result<(), Refusal> {
     if text.len() > limit::VALUE_BYTES {
         return Err(Refusal::new(Code::BadField, format!("the value has more than {} bytes", limit::VALUE_BYTES)));
@@ -342,11 +410,25 @@ mod tests {
     }
 
     #[test]
+    fn server_names_and_files() {
+        for good in ["a", "shop.internal", "10.0.0.1", "::1", "2001:db8::1"] {
+            assert_eq!(Format::ServerName.check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "*.internal", "a:443", "[::1]", "https://a", "a/b", "a..b", "a b"] {
+            assert!(Format::ServerName.check(bad).is_err(), "{bad}");
+        }
+        assert!(Format::FilePath.check("certs/ca.pem").is_ok() && Format::FilePath.check("/a b/ä.pem").is_ok());
+        assert!(Format::FilePath.check("").is_err() && Format::FilePath.check("a\0b").is_err());
+    }
+
+    #[test]
     fn paths() {
         for good in ["/", "/api", "/api/", "/a%20b", "/a/.well-known", "/a/...", "//"] {
             assert_eq!(Format::Path.check(good), Ok(()), "{good}");
         }
-        for bad in ["", "api", "/a?b", "/a#b", "/a/../b", "/./a", "/%2e%2E/a", "/a b", "/ä"] {
+        for bad in
+            ["", "api", "/a?b", "/a#b", "/a/../b", "/./a", "/%2e%2E/a", "/a b", "/ä", "/%61", "/a%2fb", "/a\\b", "/%zz"]
+        {
             assert!(Format::Path.check(bad).is_err(), "{bad}");
         }
         assert!(Format::RequestTarget.check("/health?deep=1").is_ok() && Format::RequestTarget.check("/a#b").is_err());
@@ -368,9 +450,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in any::<String>(), keyword in 0_usize..17) {
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..20) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
-                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value", "share"];
+                "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value",
+                "server-name", "file-path", "network", "share"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

@@ -24,7 +24,9 @@ mod format;
 pub mod health;
 pub mod limit;
 pub mod name;
+pub mod network;
 pub mod overlay;
+pub mod path;
 pub mod problem;
 mod remains;
 pub mod report;
@@ -49,5 +51,8 @@ pub use schema::json_schema;
 pub use suggestion::nearest;
 pub use timestamp::Timestamp;
 pub use tree::Environment;
-pub use validate::{Dangling, Source, collide, decode, lay, path_regex, read, read_pair, refuse_endpoints, validate};
+pub use validate::{
+    Dangling, Source, UnusableFile, collide, decode, lay, path_regex, read, read_pair, refuse_endpoints, refuse_files,
+    validate,
+};
 pub use validated::Validated;

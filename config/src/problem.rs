@@ -73,6 +73,8 @@ codes! {
     BadShare = "bad-share",
     /// Not an address.
     BadAddress = "bad-address",
+    /// Not a network.
+    BadNetwork = "bad-network",
     /// Not a host pattern.
     BadHost = "bad-host",
     /// Not a path.
@@ -117,6 +119,8 @@ codes! {
     NamedByOverlay = "named-by-overlay",
     /// An endpoint that is an admin address of the control plane itself.
     OwnAddress = "own-address",
+    /// A file that the document names and that cannot be used, as a command found that looked at it.
+    UnusableFile = "unusable-file",
 }
 
 impl fmt::Display for Code {
@@ -160,12 +164,16 @@ impl Path {
         &self.0
     }
 
-    pub(crate) fn field(mut self, name: &str) -> Self {
+    /// The way to a field of the map there.
+    #[must_use]
+    pub fn field(mut self, name: &str) -> Self {
         self.0.push(Step::Field(name.to_owned()));
         self
     }
 
-    pub(crate) fn item(mut self, index: usize) -> Self {
+    /// The way to an item of the list there.
+    #[must_use]
+    pub fn item(mut self, index: usize) -> Self {
         self.0.push(Step::Item(index));
         self
     }

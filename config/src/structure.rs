@@ -209,6 +209,9 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
         (Value::Text(text), _, [Shape::Integer { .. }]) if text.parse::<i64>().is_ok() => {
             Some("a number is written without quotes".to_owned())
         }
+        (Value::Float(number), _, [Shape::Word(words)]) if words.contains(&number.to_string()) => {
+            Some(format!("write it in quotes: \"{number}\""))
+        }
         (Value::Float(_), _, [Shape::Integer { .. }]) => Some("use whole numbers: multiply all of them".to_owned()),
         (Value::Text(_) | Value::Map(_), _, [Shape::List { .. }]) => {
             Some("a list is written [a, b], or with `- ` before each item".to_owned())

@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{ListenerName, RegionName, ServiceName, VersionName};
+use crate::network::Network;
+pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
 
 pub use retries::{GrpcStatus, Retries, RetryBackoff, RetryBudget, RetryCause};
@@ -34,7 +36,7 @@ pub struct Validated {
     pub digest: Digest,
 }
 
-/// An address that accepts connections (HTTP/1.1 and, by its preface, HTTP/2 without TLS).
+/// An address that accepts connections: HTTP/1.1 and HTTP/2, with TLS or without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listener {
     /// Unique.
@@ -43,6 +45,155 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What a client may use up.
     pub limits: Limits,
+    /// Absent: clients speak HTTP in the clear.
+    pub tls: Option<Tls>,
+    /// Whether each connection begins with a header of the PROXY protocol. Then at least one proxy is trusted. Default off.
+    pub proxy_protocol: ProxyProtocol,
+    /// Whose word is believed about who the client is. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// In which fields origins are told who the client is.
+    pub forwarded: Forwarded,
+    /// What becomes of a request's path before it is routed.
+    pub paths: Paths,
+}
+
+/// What a listener shows its clients before they speak, and asks of them. Paths are as they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tls {
+    /// At least one, no two the same. The first is shown for names that none holds.
+    pub certificates: Vec<Certificate>,
+    /// Whether a client must ask for a name that a certificate holds. Default false.
+    pub require_sni: bool,
+    /// The oldest version that is spoken. Default 1.2.
+    pub min_version: TlsVersion,
+    /// Absent: clients are not asked for a certificate.
+    pub client_auth: Option<ClientAuth>,
+    /// Whether HTTP/2 is offered. Default true.
+    pub http2: bool,
+    /// For the whole handshake, from the connection's start. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// What becomes of a request for a host that the handshake does not cover. Default: it is refused.
+    pub host_mismatch: HostMismatch,
+}
+
+/// The files of a certificate, PEM.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Certificate {
+    /// The certificate, and its chain behind it.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClientAuth {
+    /// The file of what clients' certificates are signed by, PEM.
+    pub ca: String,
+    /// Whether a client may show none. Default: it may not.
+    pub mode: ClientAuthMode,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+impl TlsVersion {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        }
+    }
+}
+
+/// Whether a client may show no certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMode {
+    /// The handshake fails without one.
+    #[default]
+    Required,
+    /// It may.
+    Optional,
+}
+
+impl ClientAuthMode {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+}
+
+/// What becomes of a request for a host that the handshake does not cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostMismatch {
+    /// It is answered with 421.
+    #[default]
+    Refuse,
+    /// It is routed as any other.
+    Allow,
+}
+
+impl HostMismatch {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+/// What becomes of a request's path before it is routed; what is routed is what the origin gets. See [`crate::path`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Paths {
+    /// Default: resolve.
+    pub dot_segments: DotSegments,
+    /// Default: keep.
+    pub encoded_slashes: EncodedSlashes,
+    /// Whether `//` becomes `/`. Default: no.
+    pub merge_slashes: bool,
+}
+
+/// What becomes of the segments `.` and `..`, written or percent-encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DotSegments {
+    /// `/a/../b` is `/b`. One that leads above the root is refused.
+    #[default]
+    Resolve,
+    /// The request is refused.
+    Refuse,
+}
+
+/// What becomes of `%2F` and `%5C`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlashes {
+    /// They stay, and are no slashes to routes. Beside a dot segment they are refused.
+    #[default]
+    Keep,
+    /// The request is refused.
+    Refuse,
+    /// `%2F` becomes `/` before anything else is looked at; `%5C` is refused.
+    Decode,
 }
 
 /// What one listener's clients may use up.
@@ -127,6 +278,12 @@ pub struct Service {
     pub name: ServiceName,
     /// How a request is given a version.
     pub split: Split,
+    /// What endpoints speak.
+    pub protocol: Protocol,
+    /// Absent: endpoints are spoken to in the clear.
+    pub tls: Option<OriginTls>,
+    /// Connections to endpoints.
+    pub connections: Connections,
     /// Absent: every endpoint counts as verified.
     pub health_check: Option<HealthCheck>,
     /// How long things may take.
@@ -135,6 +292,48 @@ pub struct Service {
     pub retries: Retries,
     /// At least one, with at least one weight above 0.
     pub versions: Vec<Version>,
+}
+
+/// What endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    Http2,
+}
+
+/// TLS towards endpoints. Their certificates are always verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OriginTls {
+    /// The host or IP address that every endpoint's certificate must be for; it is sent as SNI, too.
+    pub server_name: String,
+    /// A PEM file with the authorities that sign the endpoints' certificates; absent: those that the system trusts.
+    pub ca: Option<String>,
+    /// What is shown to endpoints that ask for a certificate.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A certificate that is shown to endpoints, and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClientCertificate {
+    /// A PEM file with the certificate and its chain.
+    pub cert: String,
+    /// A PEM file with its key.
+    pub key: String,
+}
+
+/// Connections to endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Connections {
+    /// The most that wait for their next request, for each endpoint and worker. Default 256.
+    pub idle: u32,
+    /// How long one may wait. Default 50 s.
+    pub idle_timeout: Duration,
+    /// The most requests at once on one connection of HTTP/2. Default 100.
+    pub streams: u32,
 }
 
 /// How a request is given a version.
@@ -155,7 +354,7 @@ pub enum StickyKey {
     Header(String),
     /// The value of this cookie.
     Cookie(String),
-    /// The address of the connection's other end, without the port.
+    /// The client's address, without the port: the connection's other end, or whom trusted proxies name.
     ClientAddress,
 }
 
@@ -294,7 +493,9 @@ pub struct ValueMatch {
 /// How the process leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Drain {
-    /// When what is left is cut off. Default 30 s.
+    /// How long it still accepts and serves as before, while it is not ready. Default 0.
+    pub delay: Duration,
+    /// When what is left is cut off, after the delay. Default 30 s.
     pub deadline: Duration,
     /// How long an idle HTTP/1.1 connection is kept for one more request that may be on its way. Default 1 s.
     pub linger: Duration,

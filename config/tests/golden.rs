@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_config::problem::Code;
-use sluice_config::{Environment, Overlay, Problems, decode, read_pair, refuse_endpoints, validate};
+use sluice_config::problem::{self, Code};
+use sluice_config::{
+    Environment, Overlay, Problems, UnusableFile, decode, read_pair, refuse_endpoints, refuse_files, validate,
+};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -23,10 +25,18 @@ fn refuse(file: &Path) -> (String, Problems) {
     let own = ["127.0.0.1:9900".parse().unwrap()];
     let problems = decode(&bytes).and_then(|text| {
         read_pair(text, &environment, &overlay(file))?;
-        refuse_endpoints(text, &environment, &own)
+        refuse_endpoints(text, &environment, &own)?;
+        refuse_files(text, &environment, &[unusable()])
     });
     let problems = problems.expect_err("each of them is refused");
     (String::from_utf8_lossy(&bytes).into_owned(), problems)
+}
+
+/// What somebody found who looked at the files of a sound document.
+fn unusable() -> UnusableFile {
+    let pair = problem::Path::default().field("listeners").item(0).field("tls").field("certificates").item(0);
+    let message = "there is no file certs/site.key".to_owned();
+    UnusableFile { path: pair.field("key"), message, hint: "put it there, or correct the path".to_owned() }
 }
 
 /// What was changed live, where a file beside the document says so.

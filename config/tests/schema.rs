@@ -113,6 +113,7 @@ fn limits() -> String {
         ("values and keys, aliases expanded", l::NODES.to_string()),
         ("aliases", l::ALIASES.to_string()),
         ("listeners", l::LISTENERS.to_string()),
+        ("certificates of all listeners together", l::CERTIFICATES.to_string()),
         ("regions", l::REGIONS.to_string()),
         ("services", l::SERVICES.to_string()),
         ("versions of one service", l::VERSIONS.to_string()),

@@ -15,7 +15,8 @@ fn good() -> Value {
     json!({
         "listeners": [
             { "name": "web", "address": "127.0.0.1:80", "limits": { "connections": 5 } },
-            { "name": "ops", "address": "127.0.0.1:81", "limits": { "header_bytes": "16KiB" } },
+            { "name": "ops", "address": "127.0.0.1:81", "limits": { "header_bytes": "16KiB" },
+              "proxy_protocol": "required", "trusted_proxies": ["10.0.0.0/8"], "forwarded": "both" },
         ],
         "regions": [
             { "name": "us", "role": "primary", "weight": 1, "capabilities": ["read", "write"] },
@@ -75,6 +76,7 @@ const RECORDS: &[&str] = &[
 const OPTIONAL: &[(&str, &str)] = &[
     ("/listeners/0/limits/connections", "0"),
     ("/listeners/1/limits/header_bytes", "5"),
+    ("/listeners/1/forwarded", "\"all\""),
     ("/services/0/split", "\"stick\""),
     ("/services/1/split", "{ \"sticky\": { \"cookie\": \"a b\" } }"),
     ("/services/0/timeouts/connect", "true"),
@@ -87,6 +89,7 @@ const OPTIONAL: &[(&str, &str)] = &[
 const MEANINGS: &[(&str, &str, Code, &str)] = &[
     ("/listeners/1/name", "\"web\"", Code::DuplicateName, "listeners[1].name"),
     ("/listeners/1/address", "\"0.0.0.0:80\"", Code::SameAddress, "listeners[1].address"),
+    ("/listeners/1/trusted_proxies", "[]", Code::MissingField, "listeners[1].proxy_protocol"),
     ("/regions/1/role", "\"primary\"", Code::SeveralPrimaries, "regions[1].role"),
     ("/regions/1/role", "\"standby\"", Code::StandbyWeight, "regions[1].weight"),
     ("/regions/0/capabilities/1", "\"read\"", Code::DuplicateValue, "regions[0].capabilities[1]"),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sluice_config::Validated;
-use sluice_config::validated::{Capability, Limits, Region, Role, Route, StickyKey};
-use sluice_proxy::h1::{HeadLimits, Refused};
+use sluice_config::validated::{Capability, Listener, Region, Role, Route, StickyKey};
+use sluice_proxy::h1::Refused;
 use sluice_proxy_core::endpoint::Registry;
 use sluice_proxy_core::place::{capability_of, takes_part};
 use sluice_proxy_core::route::{Finding, Miss, RouteTable};
@@ -90,9 +90,10 @@ pub(super) struct Reached {
 }
 
 impl Explanation {
-    /// Asks the proxy whether it takes the request, and the route table and the service what becomes of it.
-    pub(super) fn of(document: &Validated, typed: &Typed<'_>) -> anyhow::Result<Self> {
-        match typed.judge(&limits(document)) {
+    /// Asks the proxy whether it takes the request, and the route table and the service what becomes of it. `listener`: the
+    /// one that the client comes to.
+    pub(super) fn of(document: &Validated, listener: &Listener, typed: &Typed<'_>) -> anyhow::Result<Self> {
+        match typed.judge(listener) {
             Ok(request) => Self::routed(document, &request),
             Err(Refused { status, reason }) => Ok(Self {
                 request: typed.told(),
@@ -118,16 +119,6 @@ impl Explanation {
             considered: considered.collect(),
             answer: chosen.map(|chosen| Answer::of(document, &document.routes[chosen.route], request)),
         })
-    }
-}
-
-/// Of the listener that takes the most: which one the client would come to is not said.
-fn limits(document: &Validated) -> HeadLimits {
-    let most = |limit: fn(&Limits) -> u32| document.listeners.iter().map(|listener| limit(&listener.limits)).max();
-    let size = |most: Option<u32>| most.map_or(usize::MAX, |most| most as usize);
-    HeadLimits {
-        bytes: size(most(|limits| limits.header_bytes)),
-        count: size(most(|limits| limits.header_count.into())),
     }
 }
 

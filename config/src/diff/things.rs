@@ -6,8 +6,9 @@ use super::Noun;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, HealthCheck, HostMatch, Listener, Match, PathMatch, Region, Retries, Role, Route, Service, Split,
-    StickyKey, Validated, ValueMatch, Version,
+    Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch,
+    Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls, Validated, ValueMatch,
+    Version,
 };
 
 /// Something with a name.
@@ -31,22 +32,79 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
         }
     }
     things.extend(document.routes.iter().map(|one| route(one, &document.services)));
-    let fields = vec![("deadline", write(document.drain.deadline)), ("linger", write(document.drain.linger))];
+    let drain = &document.drain;
+    let fields =
+        vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
     things
 }
 
 fn listener(listener: &Listener) -> Thing {
     let limits = &listener.limits;
-    let fields = vec![
+    let networks: Vec<_> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
+    let mut fields = vec![
         ("address", listener.address.to_string()),
         ("limits.connections", limits.connections.to_string()),
         ("limits.header_bytes", Size::bytes(limits.header_bytes.into()).to_string()),
         ("limits.header_count", limits.header_count.to_string()),
         ("limits.header_timeout", write(limits.header_timeout)),
         ("limits.keep_alive", write(limits.keep_alive)),
+        ("proxy_protocol", proxy_protocol(listener.proxy_protocol).to_owned()),
+        ("trusted_proxies", format!("[{}]", networks.join(", "))),
+        ("forwarded", forwarded(listener.forwarded).to_owned()),
+        ("paths.dot_segments", dot_segments(listener.paths.dot_segments).to_owned()),
+        ("paths.encoded_slashes", encoded_slashes(listener.paths.encoded_slashes).to_owned()),
+        ("paths.merge_slashes", listener.paths.merge_slashes.to_string()),
     ];
+    fields.extend(listener.tls.iter().flat_map(tls));
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
+}
+
+fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
+    let pairs = tls.certificates.iter().map(|pair| format!("{} with {}", pair.cert, pair.key)).collect::<Vec<_>>();
+    let mut fields = vec![
+        ("tls.certificates", format!("[{}]", pairs.join(", "))),
+        ("tls.require_sni", tls.require_sni.to_string()),
+        ("tls.min_version", tls.min_version.as_str().to_owned()),
+        ("tls.http2", tls.http2.to_string()),
+        ("tls.handshake_timeout", write(tls.handshake_timeout)),
+        ("tls.host_mismatch", tls.host_mismatch.as_str().to_owned()),
+    ];
+    if let Some(auth) = &tls.client_auth {
+        fields.push(("tls.client_auth.ca", auth.ca.clone()));
+        fields.push(("tls.client_auth.mode", auth.mode.as_str().to_owned()));
+    }
+    fields
+}
+
+const fn proxy_protocol(written: ProxyProtocol) -> &'static str {
+    match written {
+        ProxyProtocol::Off => "off",
+        ProxyProtocol::Required => "required",
+    }
+}
+
+const fn forwarded(written: Forwarded) -> &'static str {
+    match written {
+        Forwarded::XForwarded => "x_forwarded",
+        Forwarded::Rfc7239 => "rfc7239",
+        Forwarded::Both => "both",
+    }
+}
+
+const fn dot_segments(policy: DotSegments) -> &'static str {
+    match policy {
+        DotSegments::Resolve => "resolve",
+        DotSegments::Refuse => "refuse",
+    }
+}
+
+const fn encoded_slashes(policy: EncodedSlashes) -> &'static str {
+    match policy {
+        EncodedSlashes::Keep => "keep",
+        EncodedSlashes::Refuse => "refuse",
+        EncodedSlashes::Decode => "decode",
+    }
 }
 
 fn region(region: &Region) -> Thing {
@@ -80,15 +138,39 @@ fn service_alone(service: &Service) -> Thing {
     let optional = |timeout: Option<Duration>| timeout.map_or_else(|| "off".to_owned(), write);
     let mut fields = vec![
         ("split", split(&service.split)),
+        ("protocol", protocol(service.protocol).to_owned()),
+        ("connections.idle", service.connections.idle.to_string()),
+        ("connections.idle_timeout", write(service.connections.idle_timeout)),
         ("timeouts.connect", write(timeouts.connect)),
         ("timeouts.per_try", optional(timeouts.per_try)),
         ("timeouts.idle", optional(timeouts.idle)),
         ("timeouts.total", optional(timeouts.total)),
         ("timeouts.tunnel_idle", optional(timeouts.tunnel_idle)),
     ];
+    if service.protocol == Protocol::Http2 {
+        fields.push(("connections.streams", service.connections.streams.to_string()));
+    }
+    fields.extend(service.tls.iter().flat_map(origin_tls));
     fields.extend(retries(&service.retries));
     fields.extend(service.health_check.iter().flat_map(health_check));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
+}
+
+const fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 => "http1",
+        Protocol::Http2 => "http2",
+    }
+}
+
+fn origin_tls(tls: &OriginTls) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("tls.server_name", tls.server_name.clone())];
+    fields.extend(tls.ca.iter().map(|path| ("tls.ca", path.clone())));
+    if let Some(pair) = &tls.client_certificate {
+        fields.push(("tls.client_certificate.cert", pair.cert.clone()));
+        fields.push(("tls.client_certificate.key", pair.key.clone()));
+    }
+    fields
 }
 
 fn retries(retries: &Retries) -> [(&'static str, String); 10] {

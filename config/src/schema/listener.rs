@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::duration::Span;
 use crate::name::ListenerName;
+use crate::network::Network;
+use crate::schema::identity::{Forwarded, ProxyProtocol};
+use crate::schema::paths::Paths;
+use crate::schema::tls::Tls;
 use crate::size::Size;
 
-/// An address that accepts connections (HTTP/1.1 and, by its preface, HTTP/2 without TLS).
+/// An address that accepts connections: HTTP/1.1 and HTTP/2, with TLS or without.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
@@ -19,6 +23,21 @@ pub(crate) struct Listener {
     /// What a client may use up.
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// Default: none; clients speak HTTP in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<Tls>,
+    /// Whether each connection begins with a header of the PROXY protocol (version 1 or 2), before TLS: `off` or `required`. Needs `trusted_proxies`, and a connection from any other address is closed. There is nothing between the two: a client that could leave the header out could also choose its address. Default `off`.
+    #[serde(default)]
+    pub(crate) proxy_protocol: ProxyProtocol,
+    /// Networks (`10.0.0.0/8`) and addresses (`::1`) whose word is believed about who the client is and where it connected, by X-Forwarded-* and Forwarded, and whose request ids are taken over. Default: none.
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// How origins are told who the client is: by X-Forwarded-For, -Proto, -Host and -Port (`x_forwarded`), by Forwarded (`rfc7239`), or by `both`; X-Real-IP is set always. Default `x_forwarded`.
+    #[serde(default)]
+    pub(crate) forwarded: Forwarded,
+    /// What becomes of a request's path before it is routed. What is routed is what the origin gets.
+    #[serde(default)]
+    pub(crate) paths: Paths,
 }
 
 /// What one listener's clients may use up.

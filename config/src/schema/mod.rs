@@ -8,13 +8,17 @@ pub(crate) mod document;
 pub(crate) mod drain;
 pub(crate) mod endpoint;
 pub(crate) mod health_check;
+pub(crate) mod identity;
 pub(crate) mod listener;
+pub(crate) mod origin;
+pub(crate) mod paths;
 pub(crate) mod region;
 pub(crate) mod retries;
 pub(crate) mod route;
 pub(crate) mod service;
 pub(crate) mod split;
 pub(crate) mod timeouts;
+pub(crate) mod tls;
 pub(crate) mod version;
 
 pub(crate) use document::Document;

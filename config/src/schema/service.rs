@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoints;
 use super::health_check::HealthCheck;
+use super::origin::{Connections, OriginTls};
 use super::retries::Retries;
 use super::split::Split;
 use super::timeouts::Timeouts;
 use super::version::Version;
 use crate::name::ServiceName;
+use crate::validated::Protocol;
 
 /// What is exposed and shifted. It has `versions`, or `endpoints` if there is nothing to shift.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +22,15 @@ pub(crate) struct Service {
     /// How a request is given a version. Default `random`.
     #[serde(default)]
     pub(crate) split: Split,
+    /// What endpoints speak: `http1`, or `http2` (without `tls` by prior knowledge). Default `http1`.
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
+    /// TLS towards endpoints. Default: none; they are spoken to in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<OriginTls>,
+    /// Connections to endpoints.
+    #[serde(default)]
+    pub(crate) connections: Connections,
     /// How endpoints are probed. Default: they are not; every endpoint counts as verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health_check: Option<HealthCheck>,

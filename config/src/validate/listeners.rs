@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::judge::{Judge, section};
-use crate::problem::Code;
+use super::judge::{Judge, repeated, section};
+use crate::problem::{Code, quote};
 use crate::schema::listener as written;
+use crate::schema::tls as written_tls;
 use crate::size::Size;
-use crate::validated::{Limits, Listener};
+use crate::validated::{Certificate, ClientAuth, Limits, Listener, Paths, ProxyProtocol, Tls};
 
 /// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
@@ -51,7 +52,57 @@ fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener
         header_timeout: limits.header_timeout.0,
         keep_alive: limits.keep_alive.0,
     };
-    Listener { name: listener.name.clone(), address: listener.address.0, limits }
+    let tls = listener.tls.as_ref().map(|tls| resolve_tls(judge, index, tls));
+    check_identity(judge, index, listener);
+    let paths = Paths {
+        dot_segments: listener.paths.dot_segments,
+        encoded_slashes: listener.paths.encoded_slashes,
+        merge_slashes: listener.paths.merge_slashes,
+    };
+    Listener {
+        name: listener.name.clone(),
+        address: listener.address.0,
+        limits,
+        tls,
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
+        paths,
+    }
+}
+
+fn resolve_tls(judge: &mut Judge<'_>, index: usize, tls: &written_tls::Tls) -> Tls {
+    let list = section("listeners").item(index).field("tls").field("certificates");
+    let known = |judge: &Judge<'_>, place| !judge.is_lost(&list, place, "cert") && !judge.is_lost(&list, place, "key");
+    let pairs: Vec<_> = tls.certificates.iter().enumerate().filter(|(place, _)| known(judge, *place)).collect();
+    for (later, first, pair) in repeated(pairs.into_iter()) {
+        let other = judge.place(list.clone().item(first));
+        let message = format!("the certificate {} stands here twice: {other}", quote(&pair.cert));
+        judge.report(Code::DuplicateValue, list.clone().item(later), message, Some("leave one of them out".to_owned()));
+    }
+    let pair = |pair: &written_tls::Certificate| Certificate { cert: pair.cert.clone(), key: pair.key.clone() };
+    let client_auth = |auth: &written_tls::ClientAuth| ClientAuth { ca: auth.ca.clone(), mode: auth.mode };
+    Tls {
+        certificates: tls.certificates.iter().map(pair).collect(),
+        require_sni: tls.require_sni,
+        min_version: tls.min_version,
+        client_auth: tls.client_auth.as_ref().map(client_auth),
+        http2: tls.http2,
+        handshake_timeout: tls.handshake_timeout.0,
+        host_mismatch: tls.host_mismatch,
+    }
+}
+
+/// A header of the PROXY protocol from just anybody would let clients choose their address.
+fn check_identity(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) {
+    let list = section("listeners");
+    let nobody = listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty();
+    if nobody && !judge.is_lost(&list, index, "trusted_proxies") {
+        let message = "nobody could connect: the header is taken from `trusted_proxies` only, and there are none";
+        let hint = "name the load balancers that send it: trusted_proxies: [\"10.0.0.0/8\"]";
+        let path = list.item(index).field("proxy_protocol");
+        judge.report(Code::MissingField, path, message, Some(hint.to_owned()));
+    }
 }
 
 /// Whether two sockets cannot listen on both: the same port, and one address that includes the other. `[::]` includes

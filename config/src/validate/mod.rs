@@ -8,17 +8,20 @@
 //! Linear in the size of the document, except for the handful of listeners, which are compared pair by pair.
 
 mod cover;
+mod files;
 mod judge;
 mod limits;
 mod listeners;
 mod overlay;
 mod own;
+mod paths;
 mod regex;
 mod regions;
 mod retries;
 mod routes;
 mod services;
 
+pub use files::{UnusableFile, refuse_files};
 pub use listeners::collide;
 pub use overlay::{Dangling, lay};
 pub use own::refuse_endpoints;
@@ -145,7 +148,9 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let regions = regions::resolve(judge, &document.regions);
     let services = services::resolve(judge, &document.services, &regions);
     let routes = routes::resolve(judge, document, &regions, &services);
-    let drain = Drain { deadline: document.drain.deadline.0, linger: document.drain.linger.0 };
+    paths::check(judge, &listeners, &routes);
+    let drain = &document.drain;
+    let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     overlay::check(judge, &services, overlay);
     let mut validated = Validated { listeners, regions, services, routes, drain, digest: Digest::of(&[]) };
     // References are indices, which a document with problems may not have.

@@ -10,10 +10,14 @@ use crate::problem::{Code, Path, quote};
 use crate::schema::endpoint as written_endpoint;
 use crate::schema::endpoint::Endpoints;
 use crate::schema::health_check as written_check;
+use crate::schema::origin as written_origin;
 use crate::schema::service as written;
 use crate::schema::split as written_split;
 use crate::schema::version as written_version;
-use crate::validated::{Endpoint, HealthCheck, HttpProbe, Pool, Region, Service, Split, StickyKey, Timeouts, Version};
+use crate::validated::{
+    ClientCertificate, Connections, Endpoint, HealthCheck, HttpProbe, OriginTls, Pool, Protocol, Region, Service,
+    Split, StickyKey, Timeouts, Version,
+};
 use crate::value::Weight;
 
 pub(super) fn resolve(judge: &mut Judge<'_>, services: &[written::Service], regions: &[Region]) -> Vec<Service> {
@@ -64,11 +68,15 @@ impl<'a> Regions<'a> {
 fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, regions: &Regions<'_>) -> Service {
     let health_check = service.health_check.as_ref().map(|check| resolve_check(judge, &path, check));
     let versions = resolve_versions(judge, &path, service, regions);
+    let connections = resolve_connections(judge, &path, service);
     let timeouts = &service.timeouts;
     let retries = retries::resolve(judge, &path, &service.retries, timeouts);
     Service {
         name: service.name.clone(),
         split: resolve_split(&service.split),
+        protocol: service.protocol,
+        tls: service.tls.as_ref().map(resolve_tls),
+        connections,
         health_check,
         timeouts: Timeouts {
             connect: timeouts.connect.0,
@@ -79,6 +87,35 @@ fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, re
         },
         retries,
         versions,
+    }
+}
+
+fn resolve_tls(tls: &written_origin::OriginTls) -> OriginTls {
+    let pair =
+        |pair: &written_origin::ClientCertificate| ClientCertificate { cert: pair.cert.clone(), key: pair.key.clone() };
+    OriginTls {
+        server_name: tls.server_name.to_ascii_lowercase(),
+        ca: tls.ca.clone(),
+        client_certificate: tls.client_certificate.as_ref().map(pair),
+    }
+}
+
+/// Requests that share a connection when none is said.
+const STREAMS: u32 = 100;
+
+fn resolve_connections(judge: &mut Judge<'_>, path: &Path, service: &written::Service) -> Connections {
+    let connections = &service.connections;
+    let is_known = !judge.gaps.lost(path, "protocol");
+    if connections.streams.is_some() && service.protocol == Protocol::Http1 && is_known {
+        let path = path.clone().field("connections").field("streams");
+        let hint = "write `protocol: http2` beside it, or leave it out".to_owned();
+        let message = "the service speaks HTTP/1.1, where requests do not share a connection";
+        judge.report(Code::Conflict, path, message, Some(hint));
+    }
+    Connections {
+        idle: connections.idle,
+        idle_timeout: connections.idle_timeout.0,
+        streams: connections.streams.unwrap_or(STREAMS),
     }
 }
 

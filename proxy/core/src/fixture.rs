@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Capabilities, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool, Region, Retries, Role, Route,
-    Service, Split, Timeouts, ValueMatch, Version,
+    Capabilities, Connections, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool, Protocol, Region,
+    Retries, Role, Route, Service, Split, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -68,6 +68,9 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
         name: "shop".parse().unwrap(),
         split: Split::Random,
         health_check: checked.then(health_check),
+        protocol: Protocol::Http1,
+        tls: None,
+        connections: Connections { idle: 256, idle_timeout: Duration::from_secs(50), streams: 100 },
         timeouts: Timeouts {
             connect: Duration::from_secs(2),
             per_try: None,

@@ -57,6 +57,8 @@ pub enum Cause {
     Refused,
     /// The connection failed for another reason.
     Unreachable,
+    /// The TLS handshake failed.
+    Tls,
     /// Not over within the probe's timeout.
     Timeout,
     /// The connection ended before the head of an answer.
@@ -74,6 +76,7 @@ impl Cause {
         match self {
             Self::Refused => "refused",
             Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::Malformed => "malformed",

@@ -3,22 +3,34 @@
 //!
 //! A status is judged by its class and not by a list: 5xx is the origin's fault and a failure, 4xx the client's and
 //! none. A client that goes away is nobody's fault: counting it against the origin would let impatient clients take
-//! healthy endpoints out, counting it as a success would hide stalls.
+//! healthy endpoints out, counting it as a success would hide stalls. The same holds for a deadline that the client sets
+//! (`grpc-timeout`). A call of gRPC is judged by its own status, not by that of HTTP: see [`crate::grpc`].
 //!
 //! Invariants: `failed` is false for `Success`, `ClientFault` and `Cancelled` and true for the other two; names are
 //! stable and distinct, since dashboards know them.
+
+use crate::grpc::Code;
 
 /// How a request, or one attempt of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// The origin's whole answer, with this final status, reached the client.
     Status(u16),
+    /// The origin's whole answer to a call of gRPC, with this status, reached the client.
+    Grpc(Code),
     /// Nobody listens at the endpoint.
     ConnectRefused,
     /// The connection to the endpoint failed for another reason.
     ConnectFailed,
     /// No connection within the connect timeout.
     ConnectTimeout,
+    /// The endpoint's TLS handshake failed: its certificate is not the one that is asked for, or it does not speak the
+    /// protocol that it should.
+    ConnectTls,
+    /// The origin refused the request on an open connection before it looked at it.
+    StreamRefused,
+    /// The origin's protocol carries no tunnel.
+    NoTunnel,
     /// The origin ended a fresh connection before the head of its answer was whole.
     ResetBeforeHead,
     /// The origin had closed a kept connection: reused, it ended before a byte of an answer.
@@ -33,6 +45,8 @@ pub enum Ending {
     IdleTimeout,
     /// The exchange took longer than the total timeout.
     TotalTimeout,
+    /// The exchange took longer than its client said that it would wait.
+    ClientDeadline,
     /// The origin ended its connection in the middle of the body.
     ResetInBody,
     /// The client left before the answer was whole.
@@ -41,6 +55,8 @@ pub enum Ending {
     ClientFault,
     /// The client's head or body did not arrive in time.
     ClientTimeout,
+    /// The client's connection was made for another host.
+    Misdirected,
     /// No route matches.
     NoRoute,
     /// No endpoint is eligible.
@@ -95,14 +111,18 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
         Self::Status(500),
+        Self::Grpc(Code::Internal),
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::ConnectTls,
+        Self::StreamRefused,
+        Self::NoTunnel,
         Self::ResetBeforeHead,
         Self::StalePooled,
         Self::BadHead,
@@ -110,10 +130,12 @@ impl Ending {
         Self::PerTryTimeout,
         Self::IdleTimeout,
         Self::TotalTimeout,
+        Self::ClientDeadline,
         Self::ResetInBody,
         Self::ClientGone,
         Self::ClientFault,
         Self::ClientTimeout,
+        Self::Misdirected,
         Self::NoRoute,
         Self::NoEndpoint,
         Self::Draining,
@@ -126,9 +148,13 @@ impl Ending {
         use Outcome::{Cancelled, ClientFault, OriginFault, OurFault};
         match self {
             Self::Status(status) => judge_status(status),
+            Self::Grpc(code) => judge_code(code),
             Self::ConnectRefused => row(OriginFault, Some(502), "connect_refused"),
             Self::ConnectFailed => row(OriginFault, Some(502), "connect_failed"),
             Self::ConnectTimeout => row(OriginFault, Some(504), "connect_timeout"),
+            Self::ConnectTls => row(OriginFault, Some(502), "connect_tls"),
+            Self::StreamRefused => row(OriginFault, Some(503), "stream_refused"),
+            Self::NoTunnel => row(OriginFault, Some(502), "no_tunnel"),
             Self::ResetBeforeHead => row(OriginFault, Some(502), "reset_before_head"),
             Self::StalePooled => row(OriginFault, Some(502), "stale_pooled"),
             Self::BadHead => row(OriginFault, Some(502), "bad_head"),
@@ -136,10 +162,12 @@ impl Ending {
             Self::PerTryTimeout => row(OriginFault, Some(504), "per_try_timeout"),
             Self::IdleTimeout => row(OriginFault, Some(504), "idle_timeout"),
             Self::TotalTimeout => row(OriginFault, Some(504), "total_timeout"),
+            Self::ClientDeadline => row(Cancelled, Some(504), "client_deadline"),
             Self::ResetInBody => row(OriginFault, Some(502), "reset_in_body"),
             Self::ClientGone => row(Cancelled, None, "client_gone"),
             Self::ClientFault => row(ClientFault, Some(400), "client_fault"),
             Self::ClientTimeout => row(ClientFault, Some(408), "client_timeout"),
+            Self::Misdirected => row(ClientFault, Some(421), "misdirected"),
             Self::NoRoute => row(ClientFault, Some(404), "no_route"),
             Self::NoEndpoint => row(OriginFault, Some(503), "no_endpoint"),
             Self::Draining => row(OurFault, Some(503), "draining"),
@@ -156,9 +184,14 @@ impl Ending {
             Self::Status(..400) => "the origin's whole answer was passed on",
             Self::Status(400..500) => "the origin says that the request is at fault",
             Self::Status(500..) => "the origin says that it failed",
+            Self::Grpc(Code::Ok) => "the origin's whole answer was passed on",
+            Self::Grpc(_) => "the origin says by its gRPC status why the call failed",
             Self::ConnectRefused => "nobody listens at the endpoint",
             Self::ConnectFailed => "no connection to the endpoint could be made",
             Self::ConnectTimeout => "no connection to the endpoint within the connect timeout",
+            Self::ConnectTls => "the TLS handshake with the endpoint failed",
+            Self::StreamRefused => "the origin refused the request before it looked at it",
+            Self::NoTunnel => "the origin's HTTP/2 carries no tunnel such as a WebSocket",
             Self::ResetBeforeHead => "the origin ended its connection before the head of an answer",
             Self::StalePooled => "the origin had closed the connection that was kept for reuse",
             Self::BadHead => "the head of the origin's answer is malformed",
@@ -166,10 +199,12 @@ impl Ending {
             Self::PerTryTimeout => "no head of an answer within the time for one attempt",
             Self::IdleTimeout => "the origin moved no byte within the idle timeout",
             Self::TotalTimeout => "the exchange took longer than the total timeout",
+            Self::ClientDeadline => "the exchange took longer than the client said that it would wait",
             Self::ResetInBody => "the origin ended its connection in the middle of the answer",
             Self::ClientGone => "the client left before the answer was whole",
             Self::ClientFault => "the body of the request is malformed",
             Self::ClientTimeout => "the client moved no byte within the idle timeout",
+            Self::Misdirected => "the client's TLS connection was made for another host",
             Self::NoRoute => "no route matches the request",
             Self::NoEndpoint => "no endpoint may take the request",
             Self::Draining => "the process left before the exchange was over",
@@ -184,6 +219,11 @@ const fn judge_status(status: u16) -> Judgement {
         400..500 => row(Outcome::ClientFault, None, "answered_4xx"),
         500.. => row(Outcome::OriginFault, None, "answered_5xx"),
     }
+}
+
+const fn judge_code(code: Code) -> Judgement {
+    let (outcome, reason) = code.judge();
+    row(outcome, None, reason)
 }
 
 const fn row(outcome: Outcome, status: Option<u16>, reason: &'static str) -> Judgement {
@@ -229,7 +269,7 @@ mod tests {
     #[test]
     fn every_failure_of_ours_has_a_reply() {
         for ending in Ending::ALL {
-            let silent = matches!(ending, Ending::Status(_) | Ending::ClientGone);
+            let silent = matches!(ending, Ending::Status(_) | Ending::Grpc(_) | Ending::ClientGone);
             assert_eq!(ending.judge().status.is_none(), silent, "{ending:?}");
             assert!(ending.judge().status.is_none_or(|status| (400..600).contains(&status)));
         }

@@ -1,7 +1,8 @@
-//! A connection from its first byte to its last: which protocol it speaks.
+//! A connection from its first byte to its last: TLS where the listener speaks it, and which protocol inside.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{io, pin::Pin};
 
@@ -9,23 +10,50 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 
 use crate::alarm::{Alarm, after};
 use crate::client::Client;
 use crate::downstream;
 use crate::listener::Port;
-use crate::socket::{self, Io, Reader};
+use crate::message::Refused;
+use crate::proxy_protocol;
+use crate::socket::{self, Io, Reader, Writer};
+use crate::tls::{self, Session, Terms};
 use crate::worker::Worker;
 
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How much of it decides: no request line of HTTP/1 is `PRI * HTTP/2.0`. What follows is HTTP/2's to judge, and one that
+/// is not the rest of the preface ends the connection.
+const DECISIVE: usize = 16;
+
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream, address: SocketAddr) {
-    let client = Client::new(address);
+pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, mut stream: TcpStream, address: SocketAddr) {
+    let Some(client) = proxy_protocol::accept(&port, &mut stream, address).await else { return };
     // A connection without it is slower and still right.
     let _ = stream.set_nodelay(true);
-    let (mut reader, writer) = socket::split(stream);
+    let (reader, writer) = socket::split(stream);
+    match port.gate.tls() {
+        None => serve_detected(worker, port, client, reader, writer).await,
+        // Both are set aside: connections in the clear carry no room for them, and the second none for the first.
+        Some(terms) => {
+            if let Some(served) = Box::pin(secure(worker, port, client, terms, reader, writer)).await {
+                served.await;
+            }
+        }
+    }
+}
+
+/// Serves a stream whose protocol its first bytes tell.
+async fn serve_detected<S: Io + 'static>(
+    worker: Rc<Worker>,
+    port: Rc<Port>,
+    client: Client,
+    mut reader: Reader<S>,
+    writer: Writer<S>,
+) {
     match detect(&port, &mut reader).await {
         Protocol::H1 => downstream::h1::serve(&worker, &port, &client, (reader, writer)).await,
         Protocol::H2 => {
@@ -35,6 +63,77 @@ pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream,
             }
         }
         Protocol::None => {}
+    }
+}
+
+type Secured<S> = TlsStream<Prefixed<S>>;
+
+/// Serves what a handshake has made.
+async fn serve_secured<S: Io + 'static>(
+    worker: Rc<Worker>,
+    port: Rc<Port>,
+    mut client: Client,
+    io: Secured<S>,
+    session: Session,
+) {
+    let protocol = session.protocol;
+    client.tls = Some(Rc::new(session));
+    match protocol {
+        tls::Protocol::H2 => downstream::h2::serve(worker, port, Rc::new(client), io).await,
+        tls::Protocol::H1 => downstream::h1::serve(&worker, &port, &client, socket::split(io)).await,
+        tls::Protocol::Unsaid => {
+            let (reader, writer) = socket::split(io);
+            serve_detected(worker, port, client, reader, writer).await;
+        }
+    }
+}
+
+/// What remains to be done for a connection.
+type Served = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Takes the handshake to its end, for at most the time that the terms give, counts how it ended, and gives the rest of
+/// the connection. A client that speaks HTTP in the clear is told its mistake in the clear; a handshake never begins with a letter.
+async fn secure<S: Io + 'static>(
+    worker: Rc<Worker>,
+    port: Rc<Port>,
+    client: Client,
+    terms: Arc<Terms>,
+    mut reader: Reader<S>,
+    writer: Writer<S>,
+) -> Option<Served> {
+    let begun = Instant::now();
+    let mut alarm = Alarm::new(begun);
+    if !downstream::byte_within(&port, &mut reader, &mut alarm, terms.handshake_timeout).await {
+        port.gate.series.shook(if reader.ended() { "unused" } else { "timeout" });
+        return None;
+    }
+    if reader.buffer.first().is_some_and(u8::is_ascii_uppercase) {
+        port.gate.series.shook("plaintext");
+        let refused = Refused::bad("http_on_tls_port");
+        downstream::h1::refuse(&worker, &port, &client, (reader, writer), refused).await;
+        return None;
+    }
+    drop(writer);
+    let (io, prefix) = reader.into_parts()?;
+    let deadline = after(begun, Some(terms.handshake_timeout));
+    let ended = alarm.bound(deadline, tls::shake(&terms, Prefixed { prefix, io })).await.unwrap_or(Err("timeout"));
+    port.gate.series.shook(match &ended {
+        Ok((_, session)) if session.resumed => "resumed",
+        Ok(_) => "ok",
+        Err(why) => why,
+    });
+    match ended {
+        Ok((io, session)) => Some(Box::pin(serve_secured(worker, port, client, io, session))),
+        Err(why) => {
+            tracing::debug!(listener = %port.gate.id.name, client = %client.address, why, "a handshake has failed");
+            None
+        }
+    }
+}
+
+impl<S: Io> Io for TlsStream<S> {
+    fn reset_on_close(&self) {
+        self.get_ref().0.reset_on_close();
     }
 }
 
@@ -54,11 +153,11 @@ async fn detect<S: Io>(port: &Port, reader: &mut Reader<S>) -> Protocol {
     }
     let deadline = after(Instant::now(), Some(port.limits().header_timeout));
     loop {
-        let read = reader.buffer.len().min(PREFACE.len());
+        let read = reader.buffer.len().min(DECISIVE);
         if reader.buffer[..read] != PREFACE[..read] {
             return Protocol::H1;
         }
-        if read == PREFACE.len() {
+        if read >= DECISIVE {
             return Protocol::H2;
         }
         if !matches!(alarm.bound(deadline, reader.fill(0)).await, Some(Ok(1..))) {

@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_config::validated::Protocol;
 use sluice_proxy_core::outcome::Ending;
+use sluice_proxy_core::retry::Repeatable;
 use sluice_proxy_core::route::RequestView;
 use sluice_proxy_core::select::Choice;
 use sluice_proxy_core::split;
@@ -15,14 +17,13 @@ use crate::client::Client;
 use crate::context::Record;
 use crate::filter;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::message::RequestHead;
-use crate::metrics::Connect;
+use crate::message::{Known, RequestHead};
 use crate::relay::{self, Ends, Relayed};
 use crate::reply;
 use crate::retry::{Planned, Tries, Verdict};
-use crate::side::{Reply, Source};
+use crate::side::{Reply, Sink, Source};
 use crate::socket;
-use crate::upstream::{Connection, OriginReader, OriginWriter, Peer};
+use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
 use crate::worker::{Running, Worker};
 
 /// How long a reply of our own may take to be sent.
@@ -58,7 +59,9 @@ pub(crate) async fn exchange<S: Source, R: Reply>(
 ) -> Next {
     let mut record = Record::begin(worker, client, head);
     let running = Rc::clone(&record.running);
+    let misdirected = client.misdirects(record.head.host());
     let ended = match find_route(&running, record.head) {
+        _ if misdirected => Err(Ending::Misdirected),
         Some(route) => {
             record.routed(route);
             proxy(&running, &running.live.routes[route], &mut record, down).await
@@ -88,14 +91,17 @@ async fn proxy<S: Source, R: Reply>(
     let service = &running.live.services[route.service];
     let _in_flight = service.series.begin(record.worker.index);
     let mut tries = Tries::new(running, route, record);
-    filter::prepare_request(record.head, record.client, record.id());
+    let stripped = filter::prepare_request(record.head, record.client, record.said.as_deref(), &record.id);
+    if stripped.protected > 0 {
+        record.worker.metrics.nominations_ignored(stripped.protected);
+    }
     let mut choice = tries.first(record)?;
     loop {
         chosen(service, choice, record);
         let planned = match attempt(&tries, &choice, record, down).await {
             Attempted::Relayed(relayed) => return Ok(relayed),
             Attempted::Refused(planned) => planned,
-            Attempted::Failed(ending) => tries.after_failure(record, &choice, ending).ok_or(ending)?,
+            Attempted::Failed(ending, sent) => tries.after_failure(record, &choice, ending, sent).ok_or(ending)?,
         };
         tries.take(&planned, &choice, record);
         choice = planned.choice;
@@ -125,8 +131,8 @@ enum Attempted {
     Relayed(Relayed),
     /// With an answer that was not passed on, since this attempt follows.
     Refused(Box<Planned>),
-    /// Without an answer.
-    Failed(Ending),
+    /// Without an answer, and whether a byte of the request may have been sent.
+    Failed(Ending, bool),
 }
 
 /// Sends the request to one endpoint and its answer to the client, unless another attempt is better than the answer.
@@ -136,16 +142,32 @@ async fn attempt<S: Source, R: Reply>(
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Attempted {
-    let service = tries.service;
-    let peer = service.peer(&choice.spot);
+    let peer = tries.service.peer(&choice.spot);
     let _flight = peer.endpoint.begin();
-    record.progress.sent.set(false);
+    if !tries.stale && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
+        // So that the ends of kept connections are seen that have come and were not looked at yet: this request could not
+        // be sent again.
+        tokio::task::yield_now().await;
+    }
+    match peer.reach.protocol {
+        Protocol::Http1 => over_h1(tries, choice, peer, record, down).await,
+        Protocol::Http2 => Box::pin(over_h2(tries, choice, peer, record, down)).await,
+    }
+}
+
+async fn over_h1<S: Source, R: Reply>(
+    tries: &Tries<'_>,
+    choice: &Choice,
+    peer: &Arc<Peer>,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Attempted {
     let kept = if tries.stale { None } else { record.worker.pool.take(peer) };
     let connection = match kept {
         Some(connection) => connection,
         None => match Box::pin(dial(peer, tries, record, down)).await {
             Ok(connection) => connection,
-            Err(ending) => return Attempted::Failed(ending),
+            Err(ending) => return Attempted::Failed(ending, false),
         },
     };
     let mut answer = OriginReader::new(connection.reader, record.head, connection.reused);
@@ -158,26 +180,63 @@ async fn attempt<S: Source, R: Reply>(
     let judge = tries.judges_answers().then_some(&verdict);
     let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
     record.worker.return_head(head);
-    record.progress.sent.set(upstream.sent());
-    let relayed = match relayed {
-        Ok(relayed) => relayed,
-        Err(ending) => return Attempted::Failed(ending),
-    };
     match relayed {
-        Relayed::Whole => keep(peer, answer, upstream, record),
-        Relayed::Switched => {
-            if let Err(ending) = Box::pin(tunnel(service, answer, upstream, record, down)).await {
-                return Attempted::Failed(ending);
+        Ok(Relayed::Whole) => keep(peer, answer, upstream, record),
+        Ok(Relayed::Switched) => {
+            answer.switch_to_raw();
+            upstream.switch_to_raw();
+            if let Err(ending) = Box::pin(tunnel(tries.service, &mut answer, &mut upstream, record, down)).await {
+                return Attempted::Failed(ending, true);
             }
         }
-        Relayed::Refused => {
+        Ok(Relayed::Refused) => {
             if relay::is_at_hand(&mut answer) {
                 keep(peer, answer, upstream, record);
             }
             return Attempted::Refused(verdict.planned());
         }
+        Err(ending) => return Attempted::Failed(ending, upstream.sent()),
     }
-    Attempted::Relayed(relayed)
+    relayed.map_or_else(|ending| Attempted::Failed(ending, true), Attempted::Relayed)
+}
+
+async fn over_h2<S: Source, R: Reply>(
+    tries: &Tries<'_>,
+    choice: &Choice,
+    peer: &Arc<Peer>,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Attempted {
+    let slot = record.worker.pool.slot(peer, &record.worker.connector, tries.service.timeouts.connect);
+    let begun = match while_connecting(slot, tries, down).await {
+        Ok(slot) => h2::begin(slot, peer, record.head),
+        Err(ending) => Err(ending),
+    };
+    let (mut answer, mut upstream) = match begun {
+        Ok(halves) => halves,
+        Err(ending) => return Attempted::Failed(ending, false),
+    };
+    let mut head = record.worker.spare_head();
+    let mut ends =
+        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
+    record.progress.begin_attempt();
+    let verdict = Verdict::new(tries, record, choice);
+    let judge = tries.judges_answers().then_some(&verdict);
+    let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
+    record.worker.return_head(head);
+    match relayed {
+        Ok(Relayed::Refused) => Attempted::Refused(verdict.planned()),
+        Ok(Relayed::Switched) => {
+            answer.switch_to_raw();
+            upstream.switch_to_raw();
+            match tunnel(tries.service, &mut answer, &mut upstream, record, down).await {
+                Ok(()) => Attempted::Relayed(Relayed::Switched),
+                Err(ending) => Attempted::Failed(ending, true),
+            }
+        }
+        Ok(Relayed::Whole) => Attempted::Relayed(Relayed::Whole),
+        Err(ending) => Attempted::Failed(ending, !answer.untouched()),
+    }
 }
 
 /// Connects, unless the client leaves first.
@@ -187,23 +246,23 @@ async fn dial<S: Source, R: Reply>(
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Connection, Ending> {
-    let connect = after(Instant::now(), Some(tries.service.timeouts.connect));
-    let deadline = nearer(connect, tries.deadlines.total);
-    let late = if deadline == connect { Ending::ConnectTimeout } else { Ending::TotalTimeout };
-    let dialled = relay::while_client_stays(down.source, down.reply, record.worker.dialer.dial(peer));
-    let dialled = down.alarm.bound(deadline, dialled).await.unwrap_or(Err(late));
-    record.worker.metrics.upstream().connected(record.worker.index, connect_end(&dialled));
+    let connector = &record.worker.connector;
+    let dialled = while_connecting(connector.connect(peer), tries, down).await;
+    connector.count(&dialled);
     let (reader, writer) = socket::split(dialled?);
     Ok(Connection { reader, writer, reused: false })
 }
 
-const fn connect_end<T>(dialled: &Result<T, Ending>) -> Connect {
-    match dialled {
-        Ok(_) => Connect::Ok,
-        Err(Ending::ConnectRefused) => Connect::Refused,
-        Err(Ending::ConnectTimeout) => Connect::Timeout,
-        Err(_) => Connect::Failed,
-    }
+async fn while_connecting<S: Source, R: Reply, T>(
+    connecting: impl Future<Output = Result<T, Ending>>,
+    tries: &Tries<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<T, Ending> {
+    let connect = after(Instant::now(), Some(tries.service.timeouts.connect));
+    let deadline = nearer(connect, tries.deadlines.total);
+    let late = if deadline == connect { Ending::ConnectTimeout } else { Ending::TotalTimeout };
+    let connecting = relay::while_client_stays(down.source, down.reply, connecting);
+    down.alarm.bound(deadline, connecting).await.unwrap_or(Err(late))
 }
 
 /// Keeps the connection for another exchange if both directions of this one are wholly over.
@@ -217,18 +276,16 @@ fn keep(peer: &Arc<Peer>, answer: OriginReader, upstream: OriginWriter, record: 
     }
 }
 
-async fn tunnel<S: Source, R: Reply>(
+/// Both sides have switched to raw bytes but the client's reading half.
+async fn tunnel<S: Source, R: Reply, A: Source, U: Sink>(
     service: &ServiceEntry,
-    mut answer: OriginReader,
-    mut upstream: OriginWriter,
+    answer: &mut A,
+    upstream: &mut U,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<(), Ending> {
     down.source.switch_to_raw();
-    answer.switch_to_raw();
-    upstream.switch_to_raw();
-    let mut ends =
-        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
+    let mut ends = Ends { source: &mut *down.source, reply: &mut *down.reply, answer, upstream };
     match relay::tunnel(&mut ends, &record.progress, service.timeouts.tunnel_idle, down.alarm).await {
         // Nobody is at fault for having nothing more to say.
         Err(Ending::IdleTimeout) => Ok(()),
@@ -244,20 +301,27 @@ async fn conclude<S: Source, R: Reply>(
 ) -> Next {
     let answered = record.progress.answered.get();
     let ending = match (ended, answered) {
-        (Ok(_), Some(status)) => Ending::Status(status),
+        (Ok(_), Some(status)) => record.progress.call.ending(status),
         (Ok(_), None) => Ending::Internal,
-        (Err(ending), _) => ending,
+        (Err(ending), _) => record.progress.call.late(ending),
     };
     record.end(ending);
     match ended {
         Ok(Relayed::Switched) => Next::Over,
         Ok(Relayed::Whole | Relayed::Refused) => after_answer(record),
         Err(_) if answered.is_some() => Next::Cut,
-        Err(ending) => match reply::failure(ending, &record.id()) {
+        Err(_) => match own_reply(ending, record) {
             Some(own) => send_own(own, record, down).await,
             None => Next::Cut,
         },
     }
+}
+
+/// Our own reply, in the words of whoever asked.
+fn own_reply(ending: Ending, record: &Record<'_>) -> Option<reply::Own> {
+    let own = reply::failure(ending, &record.id, &record.head.fields)?;
+    let content_type = record.head.fields.get(Known::ContentType);
+    Some(record.progress.call.translate(own, ending, content_type))
 }
 
 /// A connection whose request was not read to its end cannot carry another.

@@ -19,6 +19,7 @@ use sluice_proxy_core::health::Standing;
 
 use crate::live::{Live, ServiceEntry};
 use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries};
+use crate::tls::Keyring;
 
 /// Further components, of what else runs in this process.
 pub type HealthSource = Arc<dyn Fn() -> BTreeMap<String, Component> + Send + Sync>;
@@ -47,6 +48,8 @@ pub(crate) struct Watch {
     pub(crate) more: Option<HealthSource>,
     /// Where a document's file is followed in this process.
     pub(crate) document: Option<Arc<DocumentSeries>>,
+    /// What listeners show their clients.
+    pub(crate) keyring: Option<Arc<Keyring>>,
     state: Mutex<State>,
 }
 
@@ -71,7 +74,7 @@ type Found = Result<(), (Status, String)>;
 impl Watch {
     pub(crate) fn new(current: Arc<ArcSwapOption<Live>>) -> Self {
         let (began, state) = (Instant::now(), Mutex::default());
-        Self { began, current, control: None, keep: None, more: None, document: None, state }
+        Self { began, current, control: None, keep: None, more: None, document: None, keyring: None, state }
     }
 
     /// What was wanted last runs. These listeners, for which an address was given, are not in it.
@@ -147,6 +150,10 @@ impl Watch {
         let unknown = self.state().unknown.clone();
         if !unknown.is_empty() {
             put("listen", Err((Status::Degraded, unknown_words(&unknown))));
+        }
+        if let Some(troubles) = self.keyring.as_ref().and_then(|keyring| keyring.troubles(SystemTime::now())) {
+            let found = if troubles.is_empty() { Ok(()) } else { Err((Status::Degraded, troubles.join("; "))) };
+            put("certificates", found);
         }
         if let Some(control) = &self.control {
             put("control_plane", control_found(control));

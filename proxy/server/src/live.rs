@@ -2,22 +2,25 @@
 //! the state it had before. Immutable; a new revision is compiled off the path and swapped in as a whole.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sluice_config::Validated;
-use sluice_config::name::ServiceName;
+use sluice_config::name::{ListenerName, ServiceName};
 use sluice_config::validated::{self, Capability, Region, Retries, Timeouts};
 use sluice_config::value::RevisionId;
+use sluice_config::{UnusableFile, Validated};
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
 use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
 
+use crate::client::Identity;
 use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
 use crate::probe::Target;
-use crate::upstream::Peer;
+use crate::upstream::{Peer, Reach};
 
 /// A revision that runs.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Live {
     pub(crate) services: Vec<ServiceEntry>,
     /// For requests that no route matches.
     pub(crate) unrouted: Arc<RequestSeries>,
+    /// For each listener.
+    pub(crate) identities: BTreeMap<ListenerName, Arc<Identity>>,
     pub(crate) registry: Registry,
     peers: BTreeMap<EndpointId, Arc<Peer>>,
 }
@@ -58,6 +63,7 @@ impl RouteEntry {
 #[derive(Debug)]
 pub(crate) struct ServiceEntry {
     pub(crate) core: Service,
+    reach: Arc<Reach>,
     pub(crate) timeouts: Timeouts,
     pub(crate) retries: Retries,
     /// What may always be sent again, over all workers and over revisions.
@@ -80,28 +86,54 @@ impl ServiceEntry {
     }
 }
 
-/// Compiles a proven document. `before` lends the states of endpoints that both revisions name; what it compiled stays
+/// Why a proven document cannot run here.
+#[derive(Debug)]
+pub enum Uncompiled {
+    /// A route's regular expression cannot be compiled.
+    Route(BadRegex),
+    /// Files that it names cannot be used.
+    Files(Vec<UnusableFile>),
+}
+
+impl fmt::Display for Uncompiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route(error) => write!(f, "{error}"),
+            Self::Files(files) => {
+                let told: Vec<_> = files.iter().map(ToString::to_string).collect();
+                f.write_str(&told.join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Uncompiled {}
+
+/// Compiles a proven document. Files that it names are read, relative ones from `folder`. `before` lends the states of endpoints that both revisions name; what it compiled stays
 /// as it is, so that a revision that is given up after all has changed nothing.
 ///
 /// # Errors
-/// For a route whose regular expression cannot be compiled.
+/// For a route whose regular expression cannot be compiled, and for files that cannot be used.
 pub fn compile(
     id: RevisionId,
     document: Arc<Validated>,
     before: Option<&Live>,
     metrics: &Metrics,
-) -> Result<Live, BadRegex> {
-    let table = RouteTable::build(&document.routes)?;
+    folder: &Path,
+) -> Result<Live, Uncompiled> {
+    let table = RouteTable::build(&document.routes).map_err(Uncompiled::Route)?;
+    let reaches = Reach::all(&document, folder, before).map_err(Uncompiled::Files)?;
     let regions: Arc<[Region]> = document.regions.clone().into();
     let empty = Registry::default();
     let known = before.map_or(&empty, |live| &live.registry);
     let registry = known.carry(service::identities(&regions, &document.services));
-    let peers = carry_peers(&registry, before);
+    let by_name: BTreeMap<_, _> = document.services.iter().map(|service| &service.name).zip(&reaches).collect();
+    let peers = carry_peers(&registry, &by_name, before);
     let floors: BTreeMap<&ServiceName, &Arc<Floor>> =
         before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.floor)).collect();
-    let services = document.services.iter().map(|service| {
+    let services = document.services.iter().zip(&reaches).map(|(service, reach)| {
         let floor = floors.get(&service.name).map_or_else(|| Arc::new(Floor::new(Instant::now())), |it| Arc::clone(it));
-        compile_service(&regions, service, floor, &registry, &peers, metrics)
+        compile_service(&regions, service, (reach, floor), &registry, &peers, metrics)
     });
     let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
@@ -110,6 +142,7 @@ pub fn compile(
         routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
         services,
         unrouted: metrics.requests(&RequestKey::default()),
+        identities: document.listeners.iter().map(|one| (one.name.clone(), Arc::new(one.into()))).collect(),
         registry,
         peers,
         document,
@@ -124,28 +157,48 @@ impl Live {
         let checks: BTreeMap<_, _> = checks.collect();
         let target = |peer: &Arc<Peer>| {
             let check = checks.get(&peer.endpoint.id().service)?;
-            Some(Target { endpoint: Arc::clone(&peer.endpoint), check: (*check).clone() })
+            let (endpoint, reach) = (Arc::clone(&peer.endpoint), Arc::clone(&peer.reach));
+            Some(Target { endpoint, check: (*check).clone(), reach })
         };
         self.peers.values().filter_map(target).collect()
     }
 
-    /// Marks the endpoints that `next` does not name, so that their connections are not kept.
+    /// How each service is reached.
+    pub(crate) fn reaches(&self) -> impl Iterator<Item = (&ServiceName, &Arc<Reach>)> {
+        self.services.iter().map(|service| (service.core.name(), &service.reach))
+    }
+
+    /// Looks again at the files that services name. Blocks.
+    pub(crate) fn refresh_files(&self) {
+        self.reaches().for_each(|(service, reach)| reach.refresh(service.as_str()));
+    }
+
+    /// Marks the endpoints that `next` does not name, or reaches in another way, so that their connections are not kept.
     pub(crate) fn retire(&self, next: &Self) {
-        let gone = self.peers.iter().filter(|(id, _)| !next.peers.contains_key(*id));
+        let stays = |id, peer| next.peers.get(id).is_some_and(|next| Arc::ptr_eq(next, peer));
+        let gone = self.peers.iter().filter(|(id, peer)| !stays(*id, *peer));
         gone.for_each(|(_, peer)| peer.retire());
     }
 }
 
-fn carry_peers(registry: &Registry, before: Option<&Live>) -> BTreeMap<EndpointId, Arc<Peer>> {
-    let known = |id: &EndpointId| before.and_then(|live| live.peers.get(id)).cloned();
-    let peer = |endpoint: &Arc<_>| Arc::new(Peer::new(Arc::clone(endpoint)));
-    registry.iter().map(|it| (it.id().clone(), known(it.id()).unwrap_or_else(|| peer(it)))).collect()
+fn carry_peers(
+    registry: &Registry,
+    reaches: &BTreeMap<&ServiceName, &Arc<Reach>>,
+    before: Option<&Live>,
+) -> BTreeMap<EndpointId, Arc<Peer>> {
+    let peer = |endpoint: &Arc<Endpoint>| {
+        let id = endpoint.id();
+        let reach = reaches[&id.service];
+        let known = before.and_then(|live| live.peers.get(id)).filter(|known| Arc::ptr_eq(&known.reach, reach));
+        known.cloned().unwrap_or_else(|| Arc::new(Peer::new(Arc::clone(endpoint), Arc::clone(reach))))
+    };
+    registry.iter().map(|endpoint| (endpoint.id().clone(), peer(endpoint))).collect()
 }
 
 fn compile_service(
     regions: &Arc<[Region]>,
     service: &validated::Service,
-    floor: Arc<Floor>,
+    (reach, floor): (&Arc<Reach>, Arc<Floor>),
     registry: &Registry,
     peers: &BTreeMap<EndpointId, Arc<Peer>>,
     metrics: &Metrics,
@@ -158,6 +211,7 @@ fn compile_service(
     };
     ServiceEntry {
         peers: pools.map(pool).collect(),
+        reach: Arc::clone(reach),
         timeouts: service.timeouts.clone(),
         retries: service.retries.clone(),
         floor,

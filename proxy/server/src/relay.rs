@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after, nearer};
 use crate::filter;
+use crate::grpc::Call;
 use crate::message::{Frame, Framing, ResponseHead};
 use crate::replay::{Kept, Replay};
 use crate::retry::Verdict;
@@ -40,8 +41,6 @@ pub(crate) struct Progress {
     pub(crate) bytes_in: Cell<u64>,
     /// Bytes of body given to the client.
     pub(crate) bytes_out: Cell<u64>,
-    /// A byte of the request may have left for the origin in the last attempt.
-    pub(crate) sent: Cell<bool>,
     /// The request's body has been read to its end.
     pub(crate) request_whole: Cell<bool>,
     /// What is kept of the request's body for another attempt.
@@ -58,6 +57,8 @@ pub(crate) struct Progress {
     pub(crate) moved: Cell<Instant>,
     /// How long the last attempt waited for its head.
     pub(crate) waited: Cell<Option<Duration>>,
+    /// What is known of the request as a call of gRPC.
+    pub(crate) call: Call,
     begun: Cell<Instant>,
     /// The client is slow to send its body.
     client_sends: Cell<bool>,
@@ -68,11 +69,10 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, call: Call) -> Self {
         Self {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
-            sent: Cell::new(false),
             request_whole: Cell::new(false),
             body: Kept::default(),
             sent_whole: Cell::new(false),
@@ -81,6 +81,7 @@ impl Progress {
             asked: Cell::new(None),
             moved: Cell::new(now),
             waited: Cell::new(None),
+            call,
             begun: Cell::new(now),
             client_sends: Cell::new(false),
             client_takes: Cell::new(false),
@@ -103,9 +104,10 @@ impl Progress {
         self.origin_takes.set(false);
     }
 
-    fn answer(&self, status: u16) {
+    fn answer(&self, head: &ResponseHead) {
         let now = Instant::now();
-        self.answered.set(Some(status));
+        self.answered.set(Some(head.status));
+        self.call.see(&head.fields);
         self.waited.set(Some(now - self.begun.get()));
         self.moved.set(now);
         self.body.release();
@@ -254,9 +256,9 @@ async fn pass_answer<A: Answer, R: Reply>(
     if head.status != 101 && verdict.is_some_and(|verdict| verdict.refuses(head)) {
         return Ok(Relayed::Refused);
     }
-    progress.answer(head.status);
     if head.status == 101 {
         reply.head(head, false)?;
+        progress.answer(head);
         reply.flush().await?;
         return Ok(Relayed::Switched);
     }
@@ -264,6 +266,7 @@ async fn pass_answer<A: Answer, R: Reply>(
         reply.last();
     }
     reply.head(head, head.framing == Framing::None)?;
+    progress.answer(head);
     pass_body(answer, reply, progress).await?;
     Ok(Relayed::Whole)
 }
@@ -277,7 +280,10 @@ async fn pass_body<S: Source, K: Sink>(source: &mut S, sink: &mut K, progress: &
                 progress.gave(data.len());
                 sink.data(data).await?;
             }
-            Frame::Trailers(trailers) => return sink.end(Some(&trailers)).await,
+            Frame::Trailers(trailers) => {
+                progress.call.see(&trailers);
+                return sink.end(Some(&trailers)).await;
+            }
             Frame::End => return sink.end(None).await,
         }
         progress.client_takes.set(false);

@@ -15,10 +15,10 @@ use sluice_proxy_core::split;
 use sluice_proxy_core::sticky;
 use tokio::time::Instant;
 
-use crate::alarm::after;
 use crate::context::Record;
+use crate::grpc;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::message::{Known, RequestHead, ResponseHead};
+use crate::message::{Known, ResponseHead};
 use crate::relay::Deadlines;
 use crate::worker::Running;
 
@@ -40,6 +40,8 @@ pub(crate) struct Tries<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Failed {
     ending: Ending,
+    /// A byte of the request may have been sent.
+    sent: bool,
     grpc: Option<u16>,
     /// How long the origin asks to wait.
     asked: Option<Duration>,
@@ -59,8 +61,8 @@ pub(crate) struct Planned {
 
 impl Failed {
     fn answered(head: &ResponseHead, is_grpc: bool) -> Self {
-        let grpc = if is_grpc { number(head.fields.get_named("grpc-status")) } else { None };
-        Self { ending: Ending::Status(head.status), grpc, asked: asked(head) }
+        let grpc = if is_grpc { grpc::status(&head.fields).map(|code| u16::from(code.number())) } else { None };
+        Self { ending: Ending::Status(head.status), sent: true, grpc, asked: asked(head) }
     }
 
     const fn cause(&self) -> &'static str {
@@ -71,14 +73,14 @@ impl Failed {
 impl<'a> Tries<'a> {
     pub(crate) fn new(running: &'a Running, route: &'a RouteEntry, record: &Record<'_>) -> Self {
         let service = &running.live.services[route.service];
-        let is_grpc = !service.retries.grpc_statuses.is_empty() && is_grpc(record.head);
+        let is_grpc = !service.retries.grpc_statuses.is_empty() && record.progress.call.is_call();
         running.budgets[route.service].borrow_mut().note(record.started.into_std());
         if !record.head.framing.is_empty() {
             let repeatable = Repeatable::of(record.head.method.as_str());
             record.progress.body.begin(record.head.framing, retry::body_limit(&service.retries, repeatable, is_grpc));
         }
         let Timeouts { total, per_try, idle, .. } = service.timeouts;
-        let deadlines = Deadlines { total: after(record.started, total), per_try, idle };
+        let deadlines = Deadlines { total: record.limit(total), per_try, idle };
         let sticky_key = sticky_key(service, record);
         Self { service, deadlines, stale: false, running, route, sticky_key, excluded: Vec::new(), is_grpc }
     }
@@ -100,12 +102,18 @@ impl<'a> Tries<'a> {
         if is_listed { self.after(record, choice, &failed) } else { None }
     }
 
-    /// The attempt that follows one without an answer, if there is one.
-    pub(crate) fn after_failure(&self, record: &Record<'_>, choice: &Choice, ending: Ending) -> Option<Box<Planned>> {
+    /// The attempt that follows one without an answer, if there is one. `sent`: a byte of the request may have been.
+    pub(crate) fn after_failure(
+        &self,
+        record: &Record<'_>,
+        choice: &Choice,
+        ending: Ending,
+        sent: bool,
+    ) -> Option<Box<Planned>> {
         if record.progress.answered.get().is_some() {
             return None;
         }
-        self.after(record, choice, &Failed { ending, grpc: None, asked: None })
+        self.after(record, choice, &Failed { ending, sent, grpc: None, asked: None })
     }
 
     fn after(&self, record: &Record<'_>, choice: &Choice, failed: &Failed) -> Option<Box<Planned>> {
@@ -142,7 +150,7 @@ impl<'a> Tries<'a> {
             grpc: failed.grpc,
             attempts: record.attempts - u32::from(self.stale),
             repeatable: Repeatable::of(record.head.method.as_str()),
-            sent: progress.sent.get(),
+            sent: failed.sent,
             body: progress.body.state(record.head.framing, taken),
         }
     }
@@ -214,15 +222,6 @@ impl<'a> Verdict<'a> {
     }
 }
 
-fn is_grpc(head: &RequestHead) -> bool {
-    let content = head.fields.get(Known::ContentType).unwrap_or_default();
-    head.method.as_str() == "POST" && content.starts_with(b"application/grpc")
-}
-
-fn number<T: std::str::FromStr>(value: Option<&[u8]>) -> Option<T> {
-    std::str::from_utf8(value?).ok()?.parse().ok()
-}
-
 /// What Retry-After says, in seconds or as a date; nothing if it says neither.
 fn asked(head: &ResponseHead) -> Option<Duration> {
     let text = std::str::from_utf8(head.fields.get(Known::RetryAfter)?).ok()?;
@@ -240,7 +239,7 @@ fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
         StickyKey::Header(name) => fields.get_named(name).map(<[u8]>::to_vec),
         StickyKey::Cookie(name) => sticky::cookie(fields.all(Known::Cookie), name).map(<[u8]>::to_vec),
         StickyKey::ClientAddress => {
-            let (bytes, length) = sticky::address(record.client.address.ip());
+            let (bytes, length) = sticky::address(record.address());
             Some(bytes[..length].to_vec())
         }
     }
@@ -265,14 +264,5 @@ mod tests {
         assert!((95..=100).contains(&seconds), "{seconds}");
         assert_eq!(asked(&answer("Sun, 06 Nov 1994 08:49:37 GMT")), Some(Duration::ZERO));
         assert_eq!((asked(&answer("soon")), asked(&answer("-1")), asked(&ResponseHead::new())), (None, None, None));
-    }
-
-    #[test]
-    fn a_call_is_a_post_of_grpc() {
-        let mut head = RequestHead::new();
-        head.fields.push_known(Known::ContentType, "application/grpc+proto");
-        assert!(!is_grpc(&head));
-        head.method = crate::message::Method::Post;
-        assert!(is_grpc(&head));
     }
 }

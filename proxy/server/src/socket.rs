@@ -42,7 +42,7 @@ pub(crate) fn split<S: Io>(io: S) -> (Reader<S>, Writer<S>) {
     let io = Rc::new(RefCell::new(io));
     (
         Reader { io: Rc::clone(&io), buffer: BytesMut::new(), ended: false },
-        Writer { io, waiting: Vec::new(), torn: false, sent: false },
+        Writer { io, waiting: Vec::new(), torn: false, sent: false, unflushed: false },
     )
 }
 
@@ -125,9 +125,21 @@ pub(crate) struct Writer<S> {
     torn: bool,
     /// A byte has left since [`Writer::begin`].
     sent: bool,
+    /// The stream may hold bytes back until it is flushed: TLS does.
+    unflushed: bool,
 }
 
 impl<S: Io> Writer<S> {
+    /// Begins another message, of which no byte has left.
+    pub(crate) const fn begin(&mut self) {
+        self.sent = false;
+    }
+
+    /// Whether a byte of it has left.
+    pub(crate) const fn sent(&self) -> bool {
+        self.sent
+    }
+
     /// Sends this piece: copied behind what waits while that is small, otherwise sent now together with it.
     pub(crate) async fn send(&mut self, data: Bytes) -> io::Result<()> {
         if self.waiting.len() + data.len() <= GATHER {
@@ -139,16 +151,6 @@ impl<S: Io> Writer<S> {
         sent
     }
 
-    /// Begins another message, of which no byte has left.
-    pub(crate) const fn begin(&mut self) {
-        self.sent = false;
-    }
-
-    /// Whether a byte of it may have left.
-    pub(crate) const fn sent(&self) -> bool {
-        self.sent
-    }
-
     /// Whether nothing waits.
     pub(crate) const fn is_idle(&self) -> bool {
         self.waiting.is_empty()
@@ -156,13 +158,16 @@ impl<S: Io> Writer<S> {
 
     /// Sends all that waits.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        if self.waiting.is_empty() {
-            return Ok(());
+        if !self.waiting.is_empty() {
+            let sent = self.send_both(&[]).await;
+            self.relax();
+            sent?;
         }
-        let sent = self.send_both(&[]).await;
-        self.relax();
-        sent?;
-        poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_flush(cx)).await
+        if self.unflushed {
+            poll_fn(|cx| Pin::new(&mut *self.io.borrow_mut()).poll_flush(cx)).await?;
+            self.unflushed = false;
+        }
+        Ok(())
     }
 
     /// As [`Io::reset_on_close`].
@@ -187,7 +192,7 @@ impl<S: Io> Writer<S> {
             if sent == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            self.sent = true;
+            (self.sent, self.unflushed) = (true, true);
             let of_first = sent.min(first.len());
             first = &first[of_first..];
             second = &second[sent - of_first..];

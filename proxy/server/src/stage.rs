@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,15 +12,17 @@ use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::wire::Revision;
-use sluice_config::{Environment, Problems, collide};
+use sluice_config::{Environment, Problems, UnusableFile, collide};
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::handover::Spares;
 use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
-use crate::live::{self, Live};
+use crate::live::{self, Live, Uncompiled};
 use crate::metrics::{self, Metrics};
 use crate::probe::Prober;
+use crate::tls::{Keyring, Ring, Terms};
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
@@ -37,6 +40,8 @@ pub(crate) enum Unfit {
     SameAddress(ListenerName, ListenerName, SocketAddr),
     /// A listener's address cannot be used.
     Listener(BindError),
+    /// Files that it names cannot be used. At least one.
+    Files(Vec<UnusableFile>),
 }
 
 impl Unfit {
@@ -45,7 +50,7 @@ impl Unfit {
         match self {
             Self::Document(_) | Self::Digest | Self::Route(_) => Fault::Content,
             Self::SameAddress(..) => Fault::Node,
-            Self::Listener(_) => Fault::Heals,
+            Self::Listener(_) | Self::Files(_) => Fault::Heals,
         }
     }
 
@@ -60,6 +65,7 @@ impl Unfit {
                 }
                 told
             }
+            Self::Files(files) => files.iter().take(TOLD).map(ToString::to_string).collect(),
             Self::Digest | Self::Route(_) | Self::SameAddress(..) | Self::Listener(_) => vec![self.to_string()],
         }
     }
@@ -77,6 +83,7 @@ impl fmt::Display for Unfit {
                  with --listen {other}=ADDRESS"
             ),
             Self::Listener(error) => write!(f, "{error}"),
+            Self::Files(files) => f.write_str(&files.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         }
     }
 }
@@ -87,7 +94,27 @@ impl std::error::Error for Unfit {}
 #[derive(Debug)]
 pub(crate) struct Fit {
     pub(crate) live: Arc<Live>,
-    sockets: BTreeMap<ListenerId, Vec<TcpListener>>,
+    openings: BTreeMap<ListenerId, Opening>,
+    ring: Ring,
+}
+
+/// Where the sockets of a new listener come from.
+#[derive(Debug)]
+enum Opening {
+    /// They are bound, one for each worker.
+    Bound(Vec<TcpListener>),
+    /// They were open before this process.
+    Inherited,
+    /// A listener that ends is on the same address.
+    Renamed(ListenerId),
+}
+
+/// A socket that listens, for another process or another listener.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub(crate) id: ListenerId,
+    pub(crate) worker: usize,
+    pub(crate) socket: TcpListener,
 }
 
 /// What runs in the process, and the workers that run it.
@@ -99,14 +126,29 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Where relative paths in the document begin.
+    pub(crate) folder: PathBuf,
+    /// What was open before this process; the first revision takes what it needs.
+    pub(crate) spares: Spares,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
+    keyring: Arc<Keyring>,
+}
+
+impl From<Uncompiled> for Unfit {
+    fn from(why: Uncompiled) -> Self {
+        match why {
+            Uncompiled::Route(error) => Self::Route(error),
+            Uncompiled::Files(files) => Self::Files(files),
+        }
+    }
 }
 
 impl Stage {
     /// Nothing runs yet, on these workers.
-    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Self {
+    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>, keyring: Arc<Keyring>) -> Self {
         let count = workers.len();
-        Self { metrics, current: Arc::default(), workers, count, listen: BTreeMap::new(), gates: BTreeMap::new() }
+        let (current, listen, folder, spares, gates) = Default::default();
+        Self { metrics, current, workers, count, listen, folder, spares, gates, keyring }
     }
 
     /// Everything that can fail, before anything changes.
@@ -118,11 +160,12 @@ impl Stage {
             return Err(Unfit::Digest);
         }
         self.place(&mut document)?;
-        let sockets = self.bind(&document).map_err(Unfit::Listener)?;
+        let ring = self.keyring.prepare(&document).map_err(Unfit::Files)?;
+        let openings = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
-        let live =
-            live::compile(revision.id, Arc::new(document), before.as_deref(), &self.metrics).map_err(Unfit::Route)?;
-        Ok(Fit { live: Arc::new(live), sockets })
+        let (document, before) = (Arc::new(document), before.as_deref());
+        let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
+        Ok(Fit { live: Arc::new(live), openings, ring })
     }
 
     /// Gives listeners the addresses that this node was told.
@@ -149,17 +192,24 @@ impl Stage {
         self.listen.keys().filter(|name| !has(name)).cloned().collect()
     }
 
-    /// Binds the listeners that are new.
-    fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Vec<TcpListener>>, BindError> {
+    /// Binds the listeners that are new, unless their sockets are there.
+    fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Opening>, BindError> {
         let new = document.listeners.iter().map(id).filter(|id| !self.gates.contains_key(id));
-        let ours = |id: &ListenerId| self.gates.keys().any(|gate| collide(gate.address, id.address));
-        new.map(|id| {
-            if !ours(&id) {
-                listener::is_taken(id.address)?;
-            }
-            Ok((id.clone(), listener::bind(id.address, self.count)?))
-        })
-        .collect()
+        new.map(|id| Ok((id.clone(), self.opening(&id)?))).collect()
+    }
+
+    fn opening(&self, id: &ListenerId) -> Result<Opening, BindError> {
+        if self.spares.fit(id) {
+            return Ok(Opening::Inherited);
+        }
+        // No document has two listeners on one address, so the one that is there ends.
+        if let Some(before) = self.gates.keys().find(|gate| gate.address == id.address) {
+            return Ok(Opening::Renamed(before.clone()));
+        }
+        if !self.gates.keys().any(|gate| collide(gate.address, id.address)) {
+            listener::is_taken(id.address)?;
+        }
+        listener::bind(id.address, self.count).map(Opening::Bound)
     }
 
     /// Lets the revision run: first on every worker, then on its new listeners; what it drops ends last.
@@ -170,8 +220,10 @@ impl Stage {
         }
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
-        self.open(&fit.live.document, fit.sockets);
+        self.open(&fit.live.document, fit.openings, &fit.ring).await;
+        self.hold(&fit.live.document, fit.ring);
         self.close(&fit.live.document).await;
+        self.spares.close();
         self.metrics.publish(told(&fit.live));
     }
 
@@ -189,22 +241,63 @@ impl Stage {
         }
     }
 
-    fn open(&mut self, document: &Validated, mut sockets: BTreeMap<ListenerId, Vec<TcpListener>>) {
+    async fn open(&mut self, document: &Validated, mut openings: BTreeMap<ListenerId, Opening>, ring: &Ring) {
+        let renamed = openings.values().any(|opening| matches!(opening, Opening::Renamed(_)));
+        let mut lent = if renamed { self.lend().await } else { Vec::new() };
         for listener in &document.listeners {
-            let id = id(listener);
-            match sockets.remove(&id) {
-                Some(sockets) => self.open_one(id, &listener.limits, sockets),
+            let (id, terms) = (id(listener), ring.terms(&listener.name));
+            if let Some(gate) = self.gates.get(&id) {
+                gate.secure(terms.clone());
+            }
+            match openings.remove(&id) {
+                Some(opening) => {
+                    let sockets = self.sockets(&id, opening, &mut lent);
+                    self.open_one(id, &listener.limits, terms, sockets);
+                }
                 None => self.limit(&id, &listener.limits),
             }
         }
     }
 
-    fn open_one(&mut self, id: ListenerId, limits: &Limits, sockets: Vec<TcpListener>) {
+    /// Files that change from now on change what these listeners show.
+    fn hold(&self, document: &Validated, ring: Ring) {
+        let of = |name: &ListenerName| document.listeners.iter().find(|listener| listener.name == *name);
+        self.keyring.hold(ring, |name| of(name).and_then(|listener| self.gates.get(&id(listener))).cloned());
+    }
+
+    /// The sockets of a new listener, by worker.
+    fn sockets(&mut self, id: &ListenerId, opening: Opening, lent: &mut Vec<Lent>) -> Vec<Vec<TcpListener>> {
+        let there = match opening {
+            Opening::Bound(sockets) => sockets,
+            Opening::Inherited => self.spares.take(id),
+            Opening::Renamed(before) => take(lent, &before),
+        };
+        listener::deal(there, id.address, self.count).unwrap_or_else(|error| {
+            tracing::error!(listener = %id.name, %error, "no sockets for every worker: the system has no more");
+            Vec::new()
+        })
+    }
+
+    fn open_one(&mut self, id: ListenerId, limits: &Limits, terms: Option<Arc<Terms>>, sockets: Vec<Vec<TcpListener>>) {
         let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name)));
-        for (worker, socket) in self.workers.iter().zip(sockets) {
-            tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), socket));
+        gate.secure(terms);
+        for (worker, sockets) in self.workers.iter().zip(sockets) {
+            tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), sockets));
         }
         self.gates.insert(id, gate);
+    }
+
+    /// Every socket that listens, for another process. It stays open here, too.
+    pub(crate) async fn lend(&self) -> Vec<Lent> {
+        let mut all = Vec::new();
+        for (worker, commands) in self.workers.iter().enumerate() {
+            let (lent, lending) = oneshot::channel();
+            tell(commands, Command::Lend(lent));
+            // A worker that has ended has no sockets.
+            let sockets = lending.await.unwrap_or_default();
+            all.extend(sockets.into_iter().map(|(id, socket)| Lent { id, worker, socket }));
+        }
+        all
     }
 
     fn limit(&self, id: &ListenerId, limits: &Limits) {
@@ -229,6 +322,13 @@ impl Stage {
             }
         }
     }
+}
+
+/// What was lent of this listener, in the order of the workers.
+fn take(lent: &mut Vec<Lent>, id: &ListenerId) -> Vec<TcpListener> {
+    let (taken, left): (Vec<_>, Vec<_>) = lent.drain(..).partition(|lent| lent.id == *id);
+    *lent = left;
+    taken.into_iter().map(|lent| lent.socket).collect()
 }
 
 fn tell(worker: &mpsc::UnboundedSender<Command>, command: Command) {

@@ -15,12 +15,14 @@ use tokio::time::Instant;
 
 use crate::live::{Live, ServiceEntry};
 use crate::log::AccessLog;
-use crate::message::ResponseHead;
+use crate::message::{RequestHead, ResponseHead};
 use crate::metrics::Metrics;
-use crate::upstream::{Dialer, Pool};
+use crate::upstream::{Connector, Dialer, Pool};
 
-/// Heads that wait to be used again.
+/// Heads that wait to be used again, of requests and of answers.
 const SPARE_HEADS: usize = 64;
+/// A head that took more bytes is not kept: one large request must not cost its buffers for ever.
+const SPARE_BYTES: usize = 16 * 1024;
 
 /// What every worker is given.
 #[derive(Debug, Clone)]
@@ -34,7 +36,7 @@ pub(crate) struct Equipment {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) index: usize,
-    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) connector: Connector,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
     pub(crate) pool: Pool,
@@ -42,6 +44,7 @@ pub(crate) struct Worker {
     running: RefCell<Rc<Running>>,
     /// Heads whose buffers are used again.
     heads: RefCell<Vec<ResponseHead>>,
+    requests: RefCell<Vec<RequestHead>>,
 }
 
 /// The revision that a worker runs, with the worker's own state of its choices.
@@ -93,7 +96,20 @@ impl Worker {
     /// Takes a head back.
     pub(crate) fn return_head(&self, head: ResponseHead) {
         let mut heads = self.heads.borrow_mut();
-        if heads.len() < SPARE_HEADS {
+        if heads.len() < SPARE_HEADS && head.fields.capacity() <= SPARE_BYTES {
+            heads.push(head);
+        }
+    }
+
+    /// A head to read a request into. A connection that waits for one has none.
+    pub(crate) fn spare_request(&self) -> RequestHead {
+        self.requests.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a head back.
+    pub(crate) fn return_request(&self, head: RequestHead) {
+        let mut heads = self.requests.borrow_mut();
+        if heads.len() < SPARE_HEADS && head.fields.capacity() <= SPARE_BYTES {
             heads.push(head);
         }
     }
@@ -103,13 +119,14 @@ impl Worker {
         let running = Running::new(live, None, &mut rng);
         Self {
             index,
-            dialer: equipment.dialer,
+            connector: Connector { dialer: equipment.dialer, worker: index, series: equipment.metrics.upstream() },
             pool: Pool::new(index, equipment.metrics.upstream()),
             metrics: equipment.metrics,
             log: equipment.log,
             rng: RefCell::new(rng),
             running: RefCell::new(Rc::new(running)),
             heads: RefCell::default(),
+            requests: RefCell::default(),
         }
     }
 

@@ -170,12 +170,12 @@ impl Attempt {
     /// Why it may not.
     pub fn judge(&self, policy: &Retries) -> Result<Again, Stop> {
         match self.ending {
-            Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout => {
+            Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout | Ending::ConnectTls => {
                 self.caused(policy, RetryCause::ConnectFailure)?;
                 self.again(policy, Reason::NotSent, To::Other)
             }
             Ending::StalePooled => self.judge_stale(),
-            Ending::ResetBeforeHead => {
+            Ending::ResetBeforeHead | Ending::StreamRefused => {
                 self.caused(policy, RetryCause::Reset)?;
                 self.repeat(policy, To::OtherOrSame)
             }
@@ -184,14 +184,18 @@ impl Attempt {
                 self.repeat(policy, To::Other)
             }
             Ending::Status(status) => self.judge_answer(policy, status),
-            Ending::BadHead
+            Ending::Grpc(_)
+            | Ending::BadHead
             | Ending::BadBody
             | Ending::IdleTimeout
             | Ending::TotalTimeout
+            | Ending::ClientDeadline
             | Ending::ResetInBody
             | Ending::ClientGone
             | Ending::ClientFault
             | Ending::ClientTimeout
+            | Ending::NoTunnel
+            | Ending::Misdirected
             | Ending::NoRoute
             | Ending::NoEndpoint
             | Ending::Draining

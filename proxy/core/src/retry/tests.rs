@@ -55,7 +55,7 @@ fn every_attempt() -> impl Iterator<Item = Attempt> {
 }
 
 const fn cannot_have_sent(ending: Ending) -> bool {
-    matches!(ending, Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout)
+    matches!(ending, Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout | Ending::ConnectTls)
 }
 
 const fn attempt(ending: Ending, repeatable: Repeatable, body: Body) -> Attempt {
@@ -95,7 +95,7 @@ proptest! {
         for attempt in every_attempt().filter(|attempt| attempt.judge(&policy).is_ok()) {
             let named = match attempt.ending {
                 Ending::StalePooled => true,
-                Ending::ResetBeforeHead => policy.causes.contains(&RetryCause::Reset),
+                Ending::ResetBeforeHead | Ending::StreamRefused => policy.causes.contains(&RetryCause::Reset),
                 Ending::PerTryTimeout => policy.causes.contains(&RetryCause::Timeout),
                 Ending::Status(_) => attempt.is_listed(&policy),
                 ending => cannot_have_sent(ending) && policy.causes.contains(&RetryCause::ConnectFailure),
@@ -151,12 +151,13 @@ fn every_ending_has_its_row() {
             let expected = match ending {
                 ending if cannot_have_sent(ending) => may(Reason::NotSent, To::Other, false),
                 Ending::StalePooled if repeats => may(Reason::Stale, To::Any, false),
-                Ending::ResetBeforeHead | Ending::Status(429 | 500 | 503) if repeats => {
+                Ending::ResetBeforeHead | Ending::StreamRefused | Ending::Status(429 | 500 | 503) if repeats => {
                     may(Reason::Repeatable, To::OtherOrSame, true)
                 }
                 Ending::PerTryTimeout if repeats => may(Reason::Repeatable, To::Other, true),
                 Ending::StalePooled
                 | Ending::ResetBeforeHead
+                | Ending::StreamRefused
                 | Ending::PerTryTimeout
                 | Ending::Status(429 | 500 | 503) => stop(Stop::MayHaveBeenDone),
                 _ => stop(Stop::NotRetried),

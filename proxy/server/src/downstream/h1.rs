@@ -14,9 +14,9 @@ use crate::client::Client;
 use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::framed;
-use crate::h1::{self, BodyReader, HeadLimits, Persistence, Refused};
+use crate::h1::{self, BadBody, BodyReader, HeadLimits, Persistence, Refused};
 use crate::listener::Port;
-use crate::message::{Fields, Frame, Framing, Method, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, Frame, Framing, Known, Method, RequestHead, ResponseHead, Version};
 use crate::side::{Reply, Sink, Source};
 use crate::socket::{Io, Reader, Writer};
 use crate::worker::Worker;
@@ -34,17 +34,17 @@ const LAST_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &Client, ends: (Reader<S>, Writer<S>)) {
     let (reader, writer) = ends;
     let mut alarm = Alarm::new(Instant::now());
-    let mut source = ClientReader { reader, body: BodyReader::new(Framing::None) };
+    let mut source = ClientReader { reader, body: BodyReader::new(Framing::None), broken: None };
     let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
-    let mut head = RequestHead::default();
     loop {
+        if source.reader.buffer.is_empty() && !first_byte(port, &mut source.reader, &mut alarm).await {
+            return;
+        }
+        let mut head = worker.spare_request();
         match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
             Await::Request => {}
             Await::Refused(refused, waited) => {
-                reply.request = Request::default();
-                let own = context::refuse(worker, client, Version::Http11, refused, waited);
-                // What follows it is not understood either, so the connection closes whether or not the reply is taken.
-                let _ = alarm.bound(after(Instant::now(), Some(LAST_READS)), own.send(&mut reply)).await;
+                answer_refused(worker, client, refused, waited, &mut reply, &mut alarm).await;
                 break;
             }
             Await::Over => return,
@@ -55,6 +55,10 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
             let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
             exchange::exchange(worker, client, &mut head, &mut down).await
         };
+        worker.return_request(head);
+        if let Some(BadBody(rule)) = source.broken {
+            worker.metrics.body_refused(rule);
+        }
         match next {
             Next::Request if reply.request.keep_alive => {}
             Next::Request | Next::Close => break,
@@ -65,19 +69,45 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
     close(source.reader, reply.writer, &mut alarm).await;
 }
 
-/// What a waiting connection got.
+/// Answers what is no request at all, and closes.
+pub(crate) async fn refuse<S: Io>(
+    worker: &Rc<Worker>,
+    port: &Rc<Port>,
+    client: &Client,
+    ends: (Reader<S>, Writer<S>),
+    refused: Refused,
+) {
+    let (reader, writer) = ends;
+    let mut alarm = Alarm::new(Instant::now());
+    let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
+    answer_refused(worker, client, refused, Duration::ZERO, &mut reply, &mut alarm).await;
+    close(reader, reply.writer, &mut alarm).await;
+}
+
+async fn answer_refused<S: Io>(
+    worker: &Rc<Worker>,
+    client: &Client,
+    refused: Refused,
+    waited: Duration,
+    reply: &mut ClientWriter<S>,
+    alarm: &mut Alarm,
+) {
+    reply.request = Request::default();
+    let own = context::refuse(worker, client, Version::Http11, refused, waited);
+    // What follows it is not understood either, so the connection closes whether or not the reply is taken.
+    let _ = alarm.bound(after(Instant::now(), Some(LAST_READS)), own.send(reply)).await;
+}
+
+/// What a connection got that has sent its first byte.
 enum Await {
     Request,
     /// And how long it took to come.
     Refused(Refused, Duration),
-    /// The client left, or waited too long before a request, or the process leaves.
+    /// The client left.
     Over,
 }
 
 async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut RequestHead, alarm: &mut Alarm) -> Await {
-    if reader.buffer.is_empty() && !first_byte(port, reader, alarm).await {
-        return Await::Over;
-    }
     let limits = port.limits();
     let bounds = HeadLimits { bytes: limits.header_bytes as usize, count: limits.header_count as usize };
     let begun = Instant::now();
@@ -86,7 +116,10 @@ async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut Req
         match h1::parse_request(&reader.buffer, &bounds, head) {
             Ok(Some(length)) => {
                 reader.buffer.advance(length);
-                return Await::Request;
+                return match head.normalize_path(port.paths()) {
+                    Ok(()) => Await::Request,
+                    Err(refused) => Await::Refused(refused, begun.elapsed()),
+                };
             }
             Ok(None) => {}
             Err(refused) => return Await::Refused(refused, begun.elapsed()),
@@ -124,13 +157,20 @@ async fn close<S: Io>(mut reader: Reader<S>, mut writer: Writer<S>, alarm: &mut 
 pub(crate) struct ClientReader<S> {
     reader: Reader<S>,
     body: BodyReader,
+    /// The rule that the body broke; nothing is read behind it.
+    broken: Option<BadBody>,
 }
 
 impl<S: Io> Source for ClientReader<S> {
     async fn frame(&mut self) -> Result<Frame, Ending> {
         loop {
-            if let Some(frame) = self.body.decode(&mut self.reader.buffer).map_err(|_| Ending::ClientFault)? {
-                return Ok(frame);
+            match self.body.decode(&mut self.reader.buffer) {
+                Ok(Some(frame)) => return Ok(frame),
+                Ok(None) => {}
+                Err(bad) => {
+                    self.broken = Some(bad);
+                    return Err(Ending::ClientFault);
+                }
             }
             if self.reader.fill(framed::expected(&self.body)).await.map_err(|_| Ending::ClientGone)? == 0 {
                 return self.body.eof().map_err(|_| Ending::ClientGone);
@@ -179,6 +219,8 @@ impl<S: Io> ClientWriter<S> {
     /// An answer of unknown length is chunked; a client of HTTP/1.0 is told its end by the end of the connection.
     fn frame_answer(&mut self, head: &ResponseHead, bodyless: bool) -> Framing {
         match head.framing {
+            // An origin of HTTP/2 ends an answer in its head. HTTP/1.1 must be told, or its client waits for more.
+            Framing::None if bodyless && !self.request.head_only && may_have_body(head) => Framing::Length(0),
             _ if bodyless || self.request.head_only => Framing::None,
             Framing::Length(length) => Framing::Length(length),
             _ if head.status == 101 => Framing::UntilClose,
@@ -210,6 +252,11 @@ impl<S: Io> ClientWriter<S> {
             (_, true, false) => Persistence::Implied,
         }
     }
+}
+
+/// Whether a body would follow this head of an answer if nothing else were said.
+const fn may_have_body(head: &ResponseHead) -> bool {
+    !matches!(head.status, 100..=199 | 204 | 304) && !head.fields.has(Known::ContentLength)
 }
 
 impl<S: Io> Sink for ClientWriter<S> {

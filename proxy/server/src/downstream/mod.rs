@@ -5,6 +5,7 @@ pub(crate) mod h2;
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -14,9 +15,20 @@ use crate::socket::{Io, Reader};
 
 /// Waits for a byte of the first or next request: until keep-alive ends, or for the linger once the process leaves.
 pub(crate) async fn first_byte<S: Io>(port: &Port, reader: &mut Reader<S>, alarm: &mut Alarm) -> bool {
+    let patience = port.limits().keep_alive;
+    byte_within(port, reader, alarm, patience).await
+}
+
+/// Waits for a byte for so long, or for the linger once the process leaves.
+pub(crate) async fn byte_within<S: Io>(
+    port: &Port,
+    reader: &mut Reader<S>,
+    alarm: &mut Alarm,
+    patience: Duration,
+) -> bool {
     reader.relax();
     let since = Instant::now();
-    let keep_alive = after(since, Some(port.limits().keep_alive));
+    let keep_alive = after(since, Some(patience));
     poll_fn(|cx| {
         if let Poll::Ready(read) = reader.poll_fill(cx, 0) {
             return Poll::Ready(matches!(read, Ok(1..)));

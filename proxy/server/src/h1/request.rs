@@ -118,6 +118,9 @@ fn judge(head: &mut RequestHead, target: &[u8]) -> Result<(), Refused> {
     }
     judge_place(head, target)?;
     judge_framing(head)?;
+    if head.fields.has_many(Known::ContentType) {
+        return Err(Refused::bad("content_type_repeated"));
+    }
     let options = framing::options(&head.fields);
     head.keep_alive = !options.close && (head.version == Version::Http11 || options.keep_alive);
     head.upgrade = options.upgrade
@@ -172,6 +175,5 @@ fn judge_expectation(head: &mut RequestHead) -> Result<(), Refused> {
     if !head.fields.all(Known::Expect).all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refused { status: 417, reason: "expectation" });
     }
-    head.expect_continue = !head.framing.is_empty();
     Ok(())
 }

@@ -18,7 +18,9 @@ fn watch() -> Watch {
 
 fn running() -> Watch {
     let document = Arc::new(validate(DOCUMENT, &Environment::empty()).unwrap());
-    let live = crate::live::compile(RevisionId(1), document, None, &Metrics::new(1, SERIES_BUDGET)).unwrap();
+    let live =
+        crate::live::compile(RevisionId(1), document, None, &Metrics::new(1, SERIES_BUDGET), std::path::Path::new(""))
+            .unwrap();
     let watch = watch();
     watch.current.store(Some(Arc::new(live)));
     assert!(watch.ready().is_err(), "its listeners are not open yet");

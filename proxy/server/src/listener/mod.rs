@@ -9,17 +9,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
-use sluice_config::validated::Limits;
+use sluice_config::validated::{Limits, Paths};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use bind::BindError;
-pub(crate) use bind::{bind, is_taken};
+pub(crate) use bind::{bind, deal, is_taken};
 pub(crate) use seats::Seat;
 use seats::Seats;
 
+use crate::client::Identity;
+use crate::live::Live;
 use crate::metrics::ListenerSeries;
+use crate::tls::Terms;
 
 /// Between two complaints of one port.
 const COMPLAINTS: std::time::Duration = std::time::Duration::from_secs(10);
@@ -38,12 +42,24 @@ pub(crate) struct Gate {
     open: AtomicU32,
     most: AtomicU32,
     freed: Notify,
+    tls: ArcSwapOption<Terms>,
     pub(crate) series: Arc<ListenerSeries>,
 }
 
 impl Gate {
     pub(crate) fn new(id: ListenerId, limits: &Limits, series: Arc<ListenerSeries>) -> Self {
-        Self { id, open: AtomicU32::new(0), most: AtomicU32::new(limits.connections), freed: Notify::new(), series }
+        let (open, most, freed) = (AtomicU32::new(0), AtomicU32::new(limits.connections), Notify::new());
+        Self { id, open, most, freed, tls: ArcSwapOption::empty(), series }
+    }
+
+    /// From now on connections begin with a handshake on these terms, or speak in the clear.
+    pub(crate) fn secure(&self, terms: Option<Arc<Terms>>) {
+        self.tls.store(terms);
+    }
+
+    /// How a connection that comes now begins.
+    pub(crate) fn tls(&self) -> Option<Arc<Terms>> {
+        self.tls.load_full()
     }
 
     /// From now on at most this many connections; those above it stay.
@@ -88,6 +104,8 @@ impl Drop for Admission {
 pub(crate) struct Port {
     pub(crate) gate: Arc<Gate>,
     limits: RefCell<Rc<Limits>>,
+    identity: RefCell<Arc<Identity>>,
+    paths: Cell<Paths>,
     leaving: Cell<Option<Leaving>>,
     complained: Cell<Option<Instant>>,
     seats: Seats,
@@ -104,6 +122,8 @@ impl Port {
         Self {
             gate,
             limits: RefCell::new(Rc::new(limits.clone())),
+            identity: RefCell::default(),
+            paths: Cell::default(),
             leaving: Cell::new(None),
             complained: Cell::new(None),
             seats: Seats::default(),
@@ -117,6 +137,37 @@ impl Port {
 
     pub(crate) fn limit(&self, limits: &Limits) {
         *self.limits.borrow_mut() = Rc::new(limits.clone());
+    }
+
+    /// Whom it believes about who its clients are.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.borrow())
+    }
+
+    /// Whether this is what it believes now.
+    pub(crate) fn has_identity(&self, identity: &Arc<Identity>) -> bool {
+        Arc::ptr_eq(&self.identity.borrow(), identity)
+    }
+
+    pub(crate) fn believe(&self, identity: Arc<Identity>) {
+        *self.identity.borrow_mut() = identity;
+    }
+
+    /// What becomes of its requests' paths.
+    pub(crate) const fn paths(&self) -> Paths {
+        self.paths.get()
+    }
+
+    /// This revision runs from now on. A listener that it does not name goes on as it was until its connections end.
+    pub(crate) fn follow(&self, live: &Live) {
+        let id = &self.gate.id;
+        let own = live.document.listeners.iter().find(|one| one.name == id.name && one.address == id.address);
+        if let Some(own) = own {
+            self.paths.set(own.paths);
+        }
+        if let Some(identity) = live.identities.get(&id.name) {
+            self.believe(Arc::clone(identity));
+        }
     }
 
     /// No more connections are accepted, and those there are end with the request they carry.

@@ -32,6 +32,19 @@ pub struct Fault<'a> {
     pub message: &'a str,
 }
 
+/// The TLS session that a request came in.
+#[derive(Debug, Clone, Copy)]
+pub struct Tls<'a> {
+    /// `1.2` or `1.3`.
+    pub version: &'a str,
+    /// As the registry of suites names it.
+    pub cipher: &'a str,
+    /// That the client asked for.
+    pub server_name: Option<&'a str>,
+    /// Whether it goes on with an earlier one.
+    pub resumed: bool,
+}
+
 /// What is told of one request. Bytes may be anything: those that are not UTF-8 are read as Latin-1. Absent fields are
 /// left out of the line.
 #[derive(Debug, Clone, Copy)]
@@ -56,8 +69,12 @@ pub struct Entry<'a> {
     pub query: Option<&'a [u8]>,
     /// The client's, such as `HTTP/1.1`.
     pub protocol: &'a str,
+    /// Absent where the client speaks in the clear.
+    pub tls: Option<Tls<'a>>,
     /// Of the head sent to the client.
     pub status: Option<u16>,
+    /// Of a call of gRPC.
+    pub grpc_status: Option<&'a str>,
     /// Of the request's body.
     pub bytes_in: u64,
     /// Of the answer's body.
@@ -117,6 +134,21 @@ fn request(out: &mut Vec<u8>, entry: &Entry<'_>) {
     optional(out, "query", entry.query);
     text(out, "protocol", entry.protocol.as_bytes());
     optional(out, "user_agent", entry.user_agent);
+    if let Some(tls) = &entry.tls {
+        session(out, tls);
+    }
+}
+
+fn session(out: &mut Vec<u8>, tls: &Tls<'_>) {
+    name(out, "tls");
+    out.extend_from_slice(b"{\"version\":\"");
+    escaped(out, tls.version.as_bytes());
+    out.push(b'"');
+    text(out, "cipher", tls.cipher.as_bytes());
+    optional(out, "server_name", tls.server_name.map(str::as_bytes));
+    name(out, "resumed");
+    out.extend_from_slice(if tls.resumed { b"true" } else { b"false" });
+    out.push(b'}');
 }
 
 /// Of a request that was not understood nothing is known.
@@ -128,6 +160,7 @@ fn answer(out: &mut Vec<u8>, entry: &Entry<'_>) {
     if let Some(status) = entry.status {
         number(out, "status", status.into());
     }
+    optional(out, "grpc_status", entry.grpc_status.map(str::as_bytes));
     number(out, "bytes_in", entry.bytes_in);
     number(out, "bytes_out", entry.bytes_out);
     milliseconds(out, "duration_ms", entry.duration);
@@ -286,7 +319,9 @@ mod tests {
             path: b"/api",
             query: None,
             protocol: "HTTP/1.1",
+            tls: None,
             status: Some(200),
+            grpc_status: None,
             bytes_in: 0,
             bytes_out: 128,
             duration: Duration::from_nanos(12_045_999),
@@ -341,6 +376,15 @@ mod tests {
         assert_eq!(value["error"], json!({"name": "connect_refused", "message": "nobody listens at \"10.0.1.10\""}));
         assert_eq!(value["level"], "error");
         assert_eq!(value.get("status"), None);
+    }
+
+    #[test]
+    fn a_session_is_told_where_there_is_one() {
+        let tls = Tls { version: "1.3", cipher: "TLS_AES_128_GCM_SHA256", server_name: Some("a.test"), resumed: true };
+        let value = parsed(&Entry { tls: Some(tls), ..entry() });
+        let told = json!({"version": "1.3", "cipher": tls.cipher, "server_name": "a.test", "resumed": true});
+        assert_eq!(value["tls"], told);
+        assert_eq!(parsed(&entry()).get("tls"), None);
     }
 
     #[test]

@@ -51,6 +51,9 @@ impl Collector {
         for (key, series) in state.pools.iter() {
             let [service, version, region] = key.labels();
             self.latency(out, key, &series.latency());
+            for (status, count) in series.calls() {
+                out.counter(&family::GRPC_CALLS, &[service, version, region, status], count);
+            }
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
@@ -148,6 +151,19 @@ fn listeners(out: &mut Output, state: &State) {
         let listener = name.as_ref().map_or("", |name| name.as_str());
         out.gauge(&family::CONNECTIONS, &[listener], series.open() as f64);
         out.counter(&family::CONNECTIONS_TOTAL, &[listener], series.total());
+        for (result, count) in series.handshakes() {
+            out.counter(&family::TLS_HANDSHAKES, &[listener, result], count);
+        }
+        for (reason, count) in series.h2_cuts() {
+            out.counter(&family::H2_CUT, &[listener, reason], count);
+        }
+        for (reason, count) in series.rejections() {
+            out.counter(&family::PROXY_PROTOCOL_REJECTED, &[listener, reason], count);
+        }
+    }
+    for expiry in &state.certificates {
+        let labels = [expiry.listener.as_str(), &expiry.certificate];
+        out.gauge(&family::CERTIFICATE_EXPIRY, &labels, expiry.at as f64);
     }
 }
 
@@ -171,18 +187,29 @@ fn endpoint(out: &mut Output, endpoint: &Endpoint) {
 fn process_wide(out: &mut Output, shared: &Shared) {
     out.gauge(&family::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     out.gauge(&family::UPSTREAM_CONNECTIONS, &["idle"], shared.upstream.idle() as f64);
+    for (protocol, open) in shared.upstream.open() {
+        out.gauge(&family::UPSTREAM_OPEN, &[protocol], open as f64);
+    }
     for (result, count) in shared.upstream.connects() {
         out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
     }
+    out.gauge(&family::DRAINING, &[], if shared.draining.load(Relaxed) { 1.0 } else { 0.0 });
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);
     }
+    for (reason, count) in shared.bodies_refused.read() {
+        out.counter(&family::BODIES_REFUSED, &[reason], count);
+    }
+    out.counter(&family::NOMINATIONS_IGNORED, &[], shared.nominations_ignored.load(Relaxed));
     let document = shared.document.get();
     if let Some(document) = document {
         out.gauge(&family::DOCUMENT_ACCEPTED, &[], if document.accepted() { 1.0 } else { 0.0 });
     }
     let texts = document.map_or(0, |document| document.refused());
     out.counter(&family::REVISIONS_REFUSED, &[], texts + shared.revisions_refused.load(Relaxed));
+    for (result, count) in ["ok", "refused"].iter().zip(&shared.certificates_read) {
+        out.counter(&family::CERTIFICATE_RELOADS, &[result], count.load(Relaxed));
+    }
     let lost = shared.log_dropped.get().map_or(0, |lost| lost.load(Relaxed));
     out.counter(&family::ACCESS_LOG_DROPPED, &[], lost);
 }

@@ -27,8 +27,16 @@ macro_rules! families {
 families! {
     ACCESS_LOG_DROPPED: COUNTER "sluice_access_log_dropped_total" []
         "Access log lines that were lost because writing them would have blocked, or failed.";
+    BODIES_REFUSED: COUNTER "sluice_bodies_refused_total" ["reason"]
+        "Request bodies that were broken off because their framing was, by the rule that they broke.";
     BUILD_INFO: GAUGE "sluice_build_info" ["version"]
         "Always 1; the version of the program is its label.";
+    CERTIFICATE_EXPIRY: GAUGE "sluice_certificate_expiry_timestamp_seconds" ["listener", "certificate"]
+        "When a certificate that the listener shows ends, in seconds since 1970, by the path of its file.";
+    CERTIFICATE_RELOADS: COUNTER "sluice_certificate_reloads_total" ["result"]
+        "Certificates and authorities whose files have changed, by whether they were taken (ok) or refused, when what was read before is served on.";
+    NOMINATIONS_IGNORED: COUNTER "sluice_connection_nominations_ignored_total" []
+        "Fields that a client named in Connection, to have them removed, and that went on all the same: others rely on them.";
     CONNECTIONS: GAUGE "sluice_connections" ["listener"]
         "Client connections open now.";
     CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]
@@ -39,6 +47,8 @@ families! {
         "Seconds since the control plane was last known to be there: 0 while connected, which pings prove within 15 s; absent before the first contact.";
     DOCUMENT_ACCEPTED: GAUGE "sluice_document_accepted" []
         "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
+    DRAINING: GAUGE "sluice_draining" []
+        "1 once the process is told to leave, else 0; sluice_connections tells what it waits for.";
     ENDPOINT_HEALTHY: GAUGE "sluice_endpoint_healthy" ["service", "version", "region", "endpoint"]
         "1 for an endpoint that its probes, or the absence of a health check, verify; 0 for one that is out or not yet proven.";
     ENDPOINT_IN_FLIGHT: GAUGE "sluice_endpoint_requests_in_flight" ["service", "version", "region", "endpoint"]
@@ -47,6 +57,10 @@ families! {
         "1 for an endpoint that no probe has proven good or bad yet, else 0.";
     FAILURES: COUNTER "sluice_failures_total" ["service", "reason"]
         "Failed requests by reason. Faults of the client are none.";
+    GRPC_CALLS: COUNTER "sluice_grpc_calls_total" ["service", "version", "region", "grpc_status"]
+        "Calls of gRPC that ended, by the status that the client was given.";
+    H2_CUT: COUNTER "sluice_h2_cut_total" ["listener", "reason"]
+        "Client connections of HTTP/2 that were cut: floods of frames by their kind, and breaches of the protocol.";
     HEALTH_TRANSITIONS: COUNTER "sluice_health_transitions_total" ["service", "version", "region", "to"]
         "Changes of an endpoint's standing by what it became.";
     KEEP_TIMESTAMP: GAUGE "sluice_last_known_good_timestamp_seconds" []
@@ -59,6 +73,8 @@ families! {
         "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
     PROBES: COUNTER "sluice_probes_total" ["service", "version", "region", "result"]
         "Health probes by what they found.";
+    PROXY_PROTOCOL_REJECTED: COUNTER "sluice_proxy_protocol_rejected_total" ["listener", "reason"]
+        "Connections closed because no PROXY protocol header came from a trusted proxy, by what was wrong.";
     REQUEST_DURATION: HISTOGRAM "sluice_request_duration_seconds" ["service", "version", "region"]
         "Time from a request's head to its end, without tunnels. Bounds are within 1/32 of what they say.";
     REQUESTS: COUNTER "sluice_requests_total" ["route", "service", "version", "region", "class"]
@@ -85,8 +101,12 @@ families! {
         "The share of choices that the version's weight asks for.";
     SPLIT_OBSERVED: GAUGE "sluice_split_observed_ratio" ["service", "version"]
         "The share of choices that the version got in the last whole window of 30 s; absent when the service had none.";
+    TLS_HANDSHAKES: COUNTER "sluice_tls_handshakes_total" ["listener", "result"]
+        "TLS handshakes with clients by their end.";
     UPSTREAM_CONNECTIONS: GAUGE "sluice_upstream_connections" ["state"]
         "Connections to endpoints by state.";
+    UPSTREAM_OPEN: GAUGE "sluice_upstream_connections_open" ["protocol"]
+        "Connections to endpoints open now, by what is spoken on them.";
     UPSTREAM_CONNECTS: COUNTER "sluice_upstream_connects_total" ["result"]
         "Dials of endpoints by their end.";
 }

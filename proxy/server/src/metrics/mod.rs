@@ -17,7 +17,7 @@ mod pools;
 mod series;
 mod shard;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,8 +30,8 @@ use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
 
 pub use self::outside::{ControlSeries, KeepSeries};
 pub use self::series::{
-    Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, PoolSeries, RequestSeries, ServiceSeries,
-    UpstreamSeries, VersionSeries,
+    Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, OpenUpstream, PoolSeries, RequestSeries,
+    ServiceSeries, UpstreamSeries, VersionSeries,
 };
 
 use self::collect::Collector;
@@ -120,6 +120,17 @@ pub struct Running {
     pub endpoints: Vec<Arc<Endpoint>>,
 }
 
+/// The end of a certificate that a listener shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// Of the document.
+    pub listener: ListenerName,
+    /// The path of its file, as the document has it.
+    pub certificate: String,
+    /// In seconds since 1970.
+    pub at: i64,
+}
+
 /// Everything that is counted. Clones are the same metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -133,12 +144,17 @@ struct Shared {
     budget: usize,
     state: Mutex<State>,
     requests_refused: Tally,
+    bodies_refused: Tally,
+    nominations_ignored: AtomicU64,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
     control: OnceLock<Arc<ControlSeries>>,
     keep: OnceLock<Arc<KeepSeries>>,
     log_dropped: OnceLock<Arc<AtomicU64>>,
+    /// Taken, and refused.
+    certificates_read: [AtomicU64; 2],
+    draining: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +167,7 @@ struct State {
     running: Option<Running>,
     /// Of the running revision's endpoints, how many are told.
     endpoints: usize,
+    certificates: Vec<Expiry>,
     series_refused: u64,
     window: Option<Instant>,
     retired: Retired,
@@ -165,12 +182,16 @@ impl Metrics {
             budget: series_budget,
             state: Mutex::default(),
             requests_refused: Tally::default(),
+            bodies_refused: Tally::default(),
+            nominations_ignored: AtomicU64::new(0),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
             document: OnceLock::new(),
             control: OnceLock::new(),
             keep: OnceLock::new(),
             log_dropped: OnceLock::new(),
+            certificates_read: Default::default(),
+            draining: AtomicBool::new(false),
         });
         let registry = Registry::new();
         let own = registry.register(Box::new(Collector::new(Arc::clone(&shared))));
@@ -234,6 +255,27 @@ impl Metrics {
         self.shared.requests_refused.add(reason);
     }
 
+    /// Counts a request whose body broke the rules of its framing, and was broken off. `reason` as above.
+    pub fn body_refused(&self, reason: &'static str) {
+        self.shared.bodies_refused.add(reason);
+    }
+
+    /// Counts fields that a client named in Connection and that went on all the same.
+    pub fn nominations_ignored(&self, count: usize) {
+        self.shared.nominations_ignored.fetch_add(count as u64, Relaxed);
+    }
+
+    /// The process is told to leave.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+    }
+
+    /// Client connections open now, on all listeners. O(listeners).
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        self.shared.state().listeners.iter().map(|(_, listener)| listener.open()).sum()
+    }
+
     /// Counts a revision that did not fit to run.
     pub fn revision_refused(&self) {
         self.shared.revisions_refused.fetch_add(1, Relaxed);
@@ -273,6 +315,20 @@ impl Metrics {
     /// A revision runs from now on: its number, shares and endpoints take the place of the last one's.
     pub fn publish(&self, running: Running) {
         self.shared.state().publish(running, self.shared.budget);
+    }
+
+    /// Tells these certificates in place of the last ones.
+    pub fn tell_certificates(&self, all: Vec<Expiry>) {
+        let mut state = self.shared.state();
+        state.certificates.clear();
+        let room = self.shared.budget.saturating_sub(state.reserved());
+        state.series_refused += all.len().saturating_sub(room) as u64;
+        state.certificates.extend(all.into_iter().take(room));
+    }
+
+    /// Counts a certificate or an authority whose files have changed: whether it was taken, or refused.
+    pub fn certificate_read(&self, taken: bool) {
+        self.shared.certificates_read[usize::from(!taken)].fetch_add(1, Relaxed);
     }
 
     /// To be called about once a second: ends windows of splits and forgets series that nobody holds.
@@ -331,6 +387,7 @@ impl State {
             + self.versions.len() * VERSION_LINES
             + self.listeners.len() * LISTENER_LINES
             + self.endpoints * ENDPOINT_LINES
+            + self.certificates.len()
     }
 
     fn publish(&mut self, running: Running, budget: usize) {

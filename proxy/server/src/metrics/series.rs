@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use sluice_config::validated::Protocol;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Standing, Verdict};
 use sluice_proxy_core::histogram::Histogram;
 
@@ -76,6 +78,11 @@ impl RequestSeries {
         self.pool.latency.of(worker).record(micros);
     }
 
+    /// Counts a call of gRPC by its status.
+    pub fn called(&self, code: Code) {
+        self.pool.calls.add(code.as_str());
+    }
+
     pub(super) fn counts(&self) -> [u64; CLASSES.len()] {
         let count = |class: usize| self.classes.iter().map(|part| part[class].load(Relaxed)).sum();
         std::array::from_fn(count)
@@ -94,13 +101,19 @@ const fn class(status: Option<u16>) -> usize {
 #[derive(Debug)]
 pub struct PoolSeries {
     latency: Sharded<Histogram>,
+    calls: Tally,
     probes: Tally,
     transitions: Tally,
 }
 
 impl PoolSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { latency: Sharded::new(workers), probes: Tally::default(), transitions: Tally::default() }
+        Self {
+            latency: Sharded::new(workers),
+            calls: Tally::default(),
+            probes: Tally::default(),
+            transitions: Tally::default(),
+        }
     }
 
     /// Counts a probe by what it found.
@@ -121,6 +134,10 @@ impl PoolSeries {
         let total = Histogram::default();
         self.latency.iter().for_each(|part| total.merge(part));
         total
+    }
+
+    pub(super) fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.calls.read()
     }
 
     pub(super) fn probes(&self) -> Vec<(&'static str, u64)> {
@@ -271,15 +288,45 @@ impl Share {
 pub struct ListenerSeries {
     open: AtomicI64,
     accepted: AtomicU64,
+    handshakes: Tally,
+    rejected: Tally,
+    h2_cuts: Tally,
 }
 
 impl ListenerSeries {
+    /// Counts a TLS handshake by the stable name of its end.
+    pub fn shook(&self, end: &'static str) {
+        self.handshakes.add(end);
+    }
+
+    pub(super) fn handshakes(&self) -> Vec<(&'static str, u64)> {
+        self.handshakes.read()
+    }
+
     /// Counts a connection as accepted, and as open until the guard is dropped.
     #[must_use]
     pub fn accepted(self: &Arc<Self>) -> OpenConnection {
         self.accepted.fetch_add(1, Relaxed);
         self.open.fetch_add(1, Relaxed);
         OpenConnection(Arc::clone(self))
+    }
+
+    /// A connection was closed for want of a good PROXY protocol header. `reason` is a stable name.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.add(reason);
+    }
+
+    pub(super) fn rejections(&self) -> Vec<(&'static str, u64)> {
+        self.rejected.read()
+    }
+
+    /// Counts a connection of HTTP/2 that was cut, by the stable name of the reason.
+    pub fn h2_cut(&self, reason: &'static str) {
+        self.h2_cuts.add(reason);
+    }
+
+    pub(super) fn h2_cuts(&self) -> Vec<(&'static str, u64)> {
+        self.h2_cuts.read()
     }
 
     /// Connections open now.
@@ -307,7 +354,26 @@ impl Drop for OpenConnection {
 #[derive(Debug)]
 pub struct UpstreamSeries {
     idle: Sharded<AtomicI64>,
+    /// By protocol, in the order of [`Protocol`].
+    open: Sharded<[AtomicI64; PROTOCOLS.len()]>,
     connects: Sharded<[AtomicU64; CONNECTS.len()]>,
+}
+
+/// The values of the label `protocol`, in the order of [`Protocol`].
+const PROTOCOLS: [&str; 2] = ["http1", "http2"];
+
+/// An open connection to an endpoint, counted until it is dropped.
+#[derive(Debug)]
+pub struct OpenUpstream {
+    series: Arc<UpstreamSeries>,
+    worker: usize,
+    protocol: Protocol,
+}
+
+impl Drop for OpenUpstream {
+    fn drop(&mut self) {
+        self.series.open.of(self.worker)[self.protocol as usize].fetch_sub(1, Relaxed);
+    }
 }
 
 /// How a dial ended.
@@ -319,21 +385,34 @@ pub enum Connect {
     Refused,
     /// Not within the connect timeout.
     Timeout,
+    /// The TLS handshake failed.
+    Tls,
     /// Anything else.
     Failed,
 }
 
 /// The values of the label `result`, in the order of [`Connect`].
-const CONNECTS: [&str; 4] = ["ok", "refused", "timeout", "failed"];
+const CONNECTS: [&str; 5] = ["ok", "refused", "timeout", "tls", "failed"];
 
 impl UpstreamSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { idle: Sharded::new(workers), connects: Sharded::new(workers) }
+        Self { idle: Sharded::new(workers), open: Sharded::new(workers), connects: Sharded::new(workers) }
     }
 
     /// Counts a dial by its end.
     pub fn connected(&self, worker: usize, end: Connect) {
         self.connects.of(worker)[end as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection for as long as what is returned lives.
+    pub fn opened(self: &Arc<Self>, worker: usize, protocol: Protocol) -> OpenUpstream {
+        self.open.of(worker)[protocol as usize].fetch_add(1, Relaxed);
+        OpenUpstream { series: Arc::clone(self), worker, protocol }
+    }
+
+    pub(super) fn open(&self) -> [(&'static str, i64); PROTOCOLS.len()] {
+        let sum = |protocol: usize| self.open.iter().map(|part| part[protocol].load(Relaxed)).sum();
+        std::array::from_fn(|protocol| (PROTOCOLS[protocol], sum(protocol)))
     }
 
     /// Counts connections that became idle (above 0) or were taken, closed or lost (below).
@@ -394,9 +473,11 @@ mod tests {
     #[test]
     fn every_end_of_a_dial_has_its_name() {
         let upstream = UpstreamSeries::new(1);
-        for (end, times) in [(Connect::Ok, 4), (Connect::Refused, 3), (Connect::Timeout, 2), (Connect::Failed, 1)] {
+        let ends =
+            [(Connect::Ok, 5), (Connect::Refused, 4), (Connect::Timeout, 3), (Connect::Tls, 2), (Connect::Failed, 1)];
+        for (end, times) in ends {
             (0..times).for_each(|worker| upstream.connected(worker, end));
         }
-        assert_eq!(upstream.connects(), [("ok", 4), ("refused", 3), ("timeout", 2), ("failed", 1)]);
+        assert_eq!(upstream.connects(), [("ok", 5), ("refused", 4), ("timeout", 3), ("tls", 2), ("failed", 1)]);
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Cause, Policy, Standing, Verdict};
 
 use super::*;
@@ -39,6 +40,7 @@ fn running(shares: Vec<(Arc<VersionSeries>, f64)>, endpoints: Vec<Arc<Endpoint>>
 fn busy() -> Metrics {
     let metrics = Metrics::new(2, SERIES_BUDGET);
     metrics.requests(&key("api", "shop", "v1", "west")).record(0, Some(200), Duration::from_millis(3));
+    metrics.requests(&key("api", "shop", "v1", "west")).called(Code::Unavailable);
     let pool = metrics.pool(&key("api", "shop", "v1", "west").pool());
     pool.probed(Verdict::Good);
     pool.probed(Verdict::Bad(Cause::Status(503)));
@@ -53,10 +55,19 @@ fn busy() -> Metrics {
     metrics.tick(start);
     version.chosen(0);
     metrics.tick(start + WINDOW);
-    std::mem::forget(metrics.listener(&"web".parse().unwrap()).accepted());
+    let listener = metrics.listener(&"web".parse().unwrap());
+    listener.shook("ok");
+    listener.rejected("missing");
+    listener.h2_cut("ping");
+    std::mem::forget(listener.accepted());
+    let certificate = "certs/site.pem".to_owned();
+    metrics.tell_certificates(vec![Expiry { listener: "web".parse().unwrap(), certificate, at: 1_700_000_002 }]);
+    metrics.certificate_read(false);
     metrics.upstream().connected(0, Connect::Ok);
     metrics.upstream().idle_changed(0, 3);
-    metrics.refused("bad_chunk");
+    metrics.refused("bare_lf");
+    metrics.body_refused("chunk_size");
+    metrics.nominations_ignored(2);
     metrics.revision_refused();
     let document = Arc::new(DocumentSeries::default());
     document.set(false, 2);
@@ -96,7 +107,11 @@ fn names_help_and_labels_are_those_promised() {
         .iter()
         .map(|f| format!("{} {:?} [{}]\n    {}\n", f.name, f.kind, f.labels.join(", "), f.help))
         .collect();
-    assert_eq!(list, include_str!("metrics.txt"), "metrics.txt should read:\n{list}");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics/metrics.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file, &list).unwrap();
+    }
+    assert_eq!(list, std::fs::read_to_string(file).unwrap(), "UPDATE=1 writes it anew");
 }
 
 #[test]
@@ -131,8 +146,17 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_health_transitions_total{service="shop",version="v1",region="west",to="out"}"#, 1.0),
         (r#"sluice_split_observed_ratio{service="shop",version="v1"}"#, 1.0),
         (r#"sluice_connections{listener="web"}"#, 1.0),
+        (r#"sluice_proxy_protocol_rejected_total{listener="web",reason="missing"}"#, 1.0),
         (r#"sluice_upstream_connections{state="idle"}"#, 3.0),
-        (r#"sluice_requests_refused_total{reason="bad_chunk"}"#, 1.0),
+        (r#"sluice_tls_handshakes_total{listener="web",result="ok"}"#, 1.0),
+        (
+            r#"sluice_certificate_expiry_timestamp_seconds{listener="web",certificate="certs/site.pem"}"#,
+            1_700_000_002.0,
+        ),
+        (r#"sluice_certificate_reloads_total{result="refused"}"#, 1.0),
+        (r#"sluice_requests_refused_total{reason="bare_lf"}"#, 1.0),
+        (r#"sluice_bodies_refused_total{reason="chunk_size"}"#, 1.0),
+        ("sluice_connection_nominations_ignored_total", 2.0),
         ("sluice_document_accepted", 0.0),
         ("sluice_revisions_refused_total", 3.0),
         ("sluice_revision", 7.0),

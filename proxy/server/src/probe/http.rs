@@ -1,43 +1,34 @@
-//! One probe by HTTP/1.1 over pingora's client: the same dialling as traffic, a connection of its own each time, so
-//! that an endpoint that takes no new connections is found out.
+//! One probe by GET, in the protocol of the service and with its TLS: the same dialling as traffic, a connection of its own
+//! each time, so that an endpoint that takes no new connections is found out.
 
-use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::v1::Connector;
-use pingora_core::protocols::http::v1::client::HttpSession;
-use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{BError, ErrorType};
-use pingora_http::RequestHeader;
-use sluice_config::validated::HealthCheck;
+use bytes::Bytes;
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use sluice_config::validated::Protocol;
 use sluice_proxy_core::health::{Cause, Verdict};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::Probe;
+use super::{Probe, Target};
+use crate::upstream::{Dialer, Unreached, Wire, target};
 
 /// What probes call themselves.
-const USER_AGENT: &str = concat!("sluice-probe/", env!("CARGO_PKG_VERSION"));
-
-/// The certificates that probes trust: none, since they speak plain HTTP. Given no file, the connector reads all
-/// certificates of the system, and panics where `SSL_CERT_FILE` names a missing one.
-const NO_CERTIFICATES: &str = "/dev/null";
-
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("sluice-probe/", env!("CARGO_PKG_VERSION")));
 /// How much of an answer's body, and for how long, is read after the verdict: closing on unread bytes would reset the
 /// connection and fill the origin's log with errors.
 const DRAIN_BYTES: usize = 64 << 10;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Sends GET; a final status of 200 to 299 is good.
+#[derive(Debug)]
 pub struct HttpProbe {
-    connector: Connector,
-}
-
-impl std::fmt::Debug for HttpProbe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpProbe").finish_non_exhaustive()
-    }
+    dialer: Dialer,
 }
 
 impl HttpProbe {
@@ -46,27 +37,27 @@ impl HttpProbe {
     /// # Errors
     /// When `/dev/null` cannot be read.
     pub fn new() -> io::Result<Self> {
-        File::open(NO_CERTIFICATES)?;
-        // Connections are not kept, so the pool needs no room.
-        let mut options = ConnectorOptions::new(1);
-        options.ca_file = Some(NO_CERTIFICATES.to_owned());
-        Ok(Self { connector: Connector::new(Some(options)) })
+        Ok(Self { dialer: Dialer::new()? })
     }
 
-    async fn ask(&self, address: SocketAddr, check: &HealthCheck) -> Result<u16, Cause> {
-        let request = request(address, check).map_err(|error| told(&error, Cause::Malformed))?;
-        let peer = HttpPeer::new(address, false, String::new());
-        let connected = self.connector.get_http_session(&peer).await;
-        let (mut session, _) = connected.map_err(|error| told(&error, connect_cause(&error)))?;
-        let status = converse(&mut session, request).await.map_err(|error| told(&error, answer_cause(&error)))?;
-        tokio::spawn(tokio::time::timeout(DRAIN_TIME, drain(session)));
+    async fn ask(&self, to: &Target) -> Result<u16, Cause> {
+        let request = request(to).ok_or(Cause::Malformed)?;
+        let wire = self.dialer.dial(&target(to.endpoint.id().address), &to.reach).await;
+        let wire = wire.map_err(|error| told(&error, connect_cause(&error)))?;
+        let (answer, connection) = match to.reach.protocol {
+            Protocol::Http1 => by_h1(wire, request).await,
+            Protocol::Http2 => by_h2(wire, request).await,
+        }
+        .map_err(|error| told(&error, answer_cause(&error)))?;
+        let status = answer.status().as_u16();
+        tokio::spawn(tokio::time::timeout(DRAIN_TIME, drain(answer, connection)));
         Ok(status)
     }
 }
 
 impl Probe for HttpProbe {
-    async fn probe(&self, address: SocketAddr, check: &HealthCheck) -> Verdict {
-        match self.ask(address, check).await {
+    async fn probe(&self, target: &Target) -> Verdict {
+        match self.ask(target).await {
             Ok(200..=299) => Verdict::Good,
             Ok(status) => Verdict::Bad(Cause::Status(status)),
             Err(cause) => Verdict::Bad(cause),
@@ -74,53 +65,75 @@ impl Probe for HttpProbe {
     }
 }
 
-fn request(address: SocketAddr, check: &HealthCheck) -> Result<RequestHeader, BError> {
-    let mut request = RequestHeader::build("GET", check.http.path.as_bytes(), None)?;
-    let host = check.http.host.clone().unwrap_or_else(|| address.to_string());
-    request.insert_header("Host", host)?;
-    request.insert_header("User-Agent", USER_AGENT)?;
-    request.insert_header("Connection", "close")?;
-    Ok(request)
+type Answered = (Response<Incoming>, AbortOnDropHandle<()>);
+
+async fn by_h1(wire: Wire, mut request: Request<Empty<Bytes>>) -> Result<Answered, hyper::Error> {
+    let mut builder = http1::Builder::new();
+    builder.title_case_headers(true);
+    let (mut requests, connection) = builder.handshake(TokioIo::new(wire)).await?;
+    let connection = drive(connection);
+    let fields = request.headers_mut();
+    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let target = request.uri().path_and_query().cloned();
+    *request.uri_mut() = target.map(Uri::from).unwrap_or_default();
+    Ok((requests.send_request(request).await?, connection))
 }
 
-/// The final status.
-async fn converse(session: &mut HttpSession, request: RequestHeader) -> Result<u16, BError> {
-    session.write_request_header(Box::new(request)).await?;
-    loop {
-        session.read_response().await?;
-        match session.get_status() {
-            // Nobody asked to switch protocols: 101 is final, and bad.
-            Some(status) if status.is_informational() && status != 101 => {}
-            Some(status) => return Ok(status.as_u16()),
-            None => return Err(pingora_core::Error::new(ErrorType::InvalidHTTPHeader)),
+async fn by_h2(wire: Wire, mut request: Request<Empty<Bytes>>) -> Result<Answered, hyper::Error> {
+    let (mut requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(wire)).await?;
+    let connection = drive(connection);
+    // The authority says it.
+    request.headers_mut().remove(header::HOST);
+    Ok((requests.send_request(request).await?, connection))
+}
+
+/// Runs a connection for as long as its handle lives.
+fn drive(connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection of a probe ended");
         }
-    }
+    }))
 }
 
-async fn drain(mut session: HttpSession) {
+/// Nothing for a host or path that cannot be asked for.
+fn request(to: &Target) -> Option<Request<Empty<Bytes>>> {
+    let check = &to.check.http;
+    let host = check.host.clone().unwrap_or_else(|| to.endpoint.id().address.to_string());
+    let scheme = if to.reach.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
+    let authority: Authority = host.parse().ok()?;
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(check.path.as_str()).build().ok()?;
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = uri;
+    request.headers_mut().insert(header::HOST, host.try_into().ok()?);
+    request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
+    Some(request)
+}
+
+async fn drain(mut answer: Response<Incoming>, connection: AbortOnDropHandle<()>) {
     let mut left = DRAIN_BYTES;
-    while let Ok(Some(bytes)) = session.read_body_bytes().await {
-        let Some(rest) = left.checked_sub(bytes.len()) else { return };
+    while let Some(Ok(frame)) = answer.body_mut().frame().await {
+        let read = frame.data_ref().map_or(0, Bytes::len);
+        let Some(rest) = left.checked_sub(read) else { break };
         left = rest;
     }
+    drop(connection);
 }
 
-fn connect_cause(error: &BError) -> Cause {
-    if *error.etype() == ErrorType::ConnectRefused {
-        Cause::Refused
-    } else if *error.etype() == ErrorType::ConnectTimedout {
-        Cause::Timeout
-    } else {
-        Cause::Unreachable
+const fn connect_cause(error: &Unreached) -> Cause {
+    match error {
+        Unreached::Refused => Cause::Refused,
+        Unreached::TimedOut => Cause::Timeout,
+        Unreached::Failed(_) => Cause::Unreachable,
+        Unreached::Tls(_) => Cause::Tls,
     }
 }
 
-fn answer_cause(error: &BError) -> Cause {
-    let ended = [ErrorType::ReadError, ErrorType::WriteError, ErrorType::ConnectionClosed];
-    if ended.contains(error.etype()) { Cause::Reset } else { Cause::Malformed }
+fn answer_cause(error: &hyper::Error) -> Cause {
+    if error.is_parse() { Cause::Malformed } else { Cause::Reset }
 }
 
-fn told(error: &BError, cause: Cause) -> Cause {
+fn told(error: &dyn std::fmt::Display, cause: Cause) -> Cause {
     tracing::debug!(%error, cause = cause.as_str(), "a probe failed");
     cause
 }

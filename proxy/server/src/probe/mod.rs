@@ -8,7 +8,6 @@ mod http;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sluice_config::validated::HealthCheck;
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::metrics::{Metrics, PoolKey, PoolSeries};
+use crate::upstream::Reach;
 
 pub use self::http::HttpProbe;
 
@@ -28,12 +28,14 @@ pub struct Target {
     pub endpoint: Arc<Endpoint>,
     /// Of its service.
     pub check: HealthCheck,
+    /// How endpoints of its service are reached.
+    pub(crate) reach: Arc<Reach>,
 }
 
 /// Asks an endpoint once. The timeout is the loop's affair: the future is dropped when it is over.
 pub trait Probe: Send + Sync + 'static {
-    /// What was found at this address.
-    fn probe(&self, address: SocketAddr, check: &HealthCheck) -> impl Future<Output = Verdict> + Send;
+    /// What was found there.
+    fn probe(&self, target: &Target) -> impl Future<Output = Verdict> + Send;
 }
 
 /// Runs the loops. Dropping it stops them all.
@@ -92,28 +94,29 @@ impl<P: Probe> Prober<P> {
 impl Target {
     /// Whether a loop for one serves the other. An endpoint that left and came back has a new state under an old name.
     fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.endpoint, &other.endpoint) && self.check == other.check
+        let same = Arc::ptr_eq(&self.endpoint, &other.endpoint) && Arc::ptr_eq(&self.reach, &other.reach);
+        same && self.check == other.check
     }
 }
 
 async fn watch<P: Probe>(target: Target, probe: Arc<P>, series: Arc<PoolSeries>) {
     let policy = Policy::from(&target.check);
-    let check = Arc::new(target.check);
+    let target = Arc::new(target);
     let mut next = health::first_probe(Instant::now().into_std(), &policy, &mut rand::rng());
     loop {
         tokio::time::sleep_until(next.into()).await;
         let begun = Instant::now().into_std();
-        let verdict = ask(&probe, target.endpoint.id().address, &check).await;
+        let verdict = ask(&probe, &target).await;
         settle(&target.endpoint, verdict, &policy, &series);
         next = health::next_probe(begun, &policy, &mut rand::rng());
     }
 }
 
 /// Asks once, in a task of its own: a defect in a probe must cost its verdict and not all later ones.
-async fn ask<P: Probe>(probe: &Arc<P>, address: SocketAddr, check: &Arc<HealthCheck>) -> Verdict {
-    let timeout = check.timeout;
-    let (probe, check) = (Arc::clone(probe), Arc::clone(check));
-    let task = AbortOnDropHandle::new(tokio::spawn(async move { probe.probe(address, &check).await }));
+async fn ask<P: Probe>(probe: &Arc<P>, target: &Arc<Target>) -> Verdict {
+    let (timeout, address) = (target.check.timeout, target.endpoint.id().address);
+    let (probe, target) = (Arc::clone(probe), Arc::clone(target));
+    let task = AbortOnDropHandle::new(tokio::spawn(async move { probe.probe(&target).await }));
     match tokio::time::timeout(timeout, task).await {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(error)) => {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -30,7 +31,14 @@ fn endpoint(port: u16) -> Arc<Endpoint> {
 }
 
 fn target(endpoint: &Arc<Endpoint>) -> Target {
-    Target { endpoint: Arc::clone(endpoint), check: check() }
+    let connections = validated::Connections { idle: 1, idle_timeout: Duration::from_secs(1), streams: 1 };
+    Target { endpoint: Arc::clone(endpoint), check: check(), reach: Arc::new(Reach::plain(connections)) }
+}
+
+/// What a probe by HTTP finds there.
+async fn ask_http(address: SocketAddr, check: HealthCheck) -> Verdict {
+    let target = Target { check, ..target(&endpoint(address.port())) };
+    HttpProbe::new().unwrap().probe(&target).await
 }
 
 /// What a scripted endpoint does to a probe.
@@ -51,7 +59,8 @@ struct Scripted {
 }
 
 impl Probe for Scripted {
-    async fn probe(&self, address: SocketAddr, _: &HealthCheck) -> Verdict {
+    async fn probe(&self, target: &Target) -> Verdict {
+        let address = target.endpoint.id().address;
         self.begun.send((address.port(), Instant::now())).unwrap();
         let act = self
             .script
@@ -234,7 +243,7 @@ async fn origin(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<S
 
 async fn probed(answer: &'static [u8]) -> Verdict {
     let (address, _served) = origin(answer).await;
-    HttpProbe::new().unwrap().probe(address, &check()).await
+    ask_http(address, check()).await
 }
 
 #[tokio::test]
@@ -265,14 +274,14 @@ async fn what_is_no_answer_is_told_apart() {
         assert_eq!(probed(answer).await, Verdict::Bad(cause), "{}", answer.escape_ascii());
     }
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    assert_eq!(HttpProbe::new().unwrap().probe(free, &check()).await, Verdict::Bad(Cause::Refused));
+    assert_eq!(ask_http(free, check()).await, Verdict::Bad(Cause::Refused));
 }
 
 #[tokio::test]
 async fn the_request_says_who_asks_and_for_what() {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let (address, served) = origin(answer).await;
-    assert_eq!(HttpProbe::new().unwrap().probe(address, &check()).await, Verdict::Good);
+    assert_eq!(ask_http(address, check()).await, Verdict::Good);
     let agent = concat!("sluice-probe/", env!("CARGO_PKG_VERSION"));
     assert_eq!(
         served.await.unwrap(),
@@ -281,7 +290,7 @@ async fn the_request_says_who_asks_and_for_what() {
     let (address, served) = origin(answer).await;
     let mut named = check();
     named.http.host = Some("shop.internal".to_owned());
-    assert_eq!(HttpProbe::new().unwrap().probe(address, &named).await, Verdict::Good);
+    assert_eq!(ask_http(address, named).await, Verdict::Good);
     assert!(served.await.unwrap().contains("\r\nHost: shop.internal\r\n"));
 }
 

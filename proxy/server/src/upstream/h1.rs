@@ -1,9 +1,9 @@
 //! HTTP/1.1 as a client: the two halves of one exchange with an origin.
 
 use bytes::Bytes;
-use pingora_core::protocols::Stream;
 use sluice_proxy_core::outcome::Ending;
 
+use super::Wire;
 use crate::framed;
 use crate::h1::{self, Asked, BodyReader, HeadLimits, Persistence};
 use crate::message::{Fields, Frame, Framing, RequestHead, ResponseHead};
@@ -18,7 +18,7 @@ const READ_AHEAD: usize = 64 * 1024;
 /// The origin's answer.
 #[derive(Debug)]
 pub(crate) struct OriginReader {
-    pub(crate) reader: Reader<Stream>,
+    pub(crate) reader: Reader<Wire>,
     body: BodyReader,
     asked: Asked,
     reused: bool,
@@ -30,7 +30,7 @@ pub(crate) struct OriginReader {
 }
 
 impl OriginReader {
-    pub(crate) fn new(reader: Reader<Stream>, request: &RequestHead, reused: bool) -> Self {
+    pub(crate) fn new(reader: Reader<Wire>, request: &RequestHead, reused: bool) -> Self {
         Self {
             reader,
             body: BodyReader::new(Framing::None),
@@ -43,7 +43,7 @@ impl OriginReader {
     }
 
     /// The connection, if it may carry another exchange.
-    pub(crate) fn reclaim(self) -> Option<Reader<Stream>> {
+    pub(crate) fn reclaim(self) -> Option<Reader<Wire>> {
         (self.keep && self.whole && !self.reader.ended()).then_some(self.reader)
     }
 
@@ -105,13 +105,13 @@ impl Source for OriginReader {
 /// The request on its way to the origin.
 #[derive(Debug)]
 pub(crate) struct OriginWriter {
-    pub(crate) writer: Writer<Stream>,
+    pub(crate) writer: Writer<Wire>,
     framing: Framing,
 }
 
 impl OriginWriter {
     /// Begins the request; nothing is sent before `flush` or `end`.
-    pub(crate) fn new(mut writer: Writer<Stream>, request: &RequestHead) -> Self {
+    pub(crate) fn new(mut writer: Writer<Wire>, request: &RequestHead) -> Self {
         writer.begin();
         let persistence = if request.upgrade { Persistence::Upgrade } else { Persistence::Implied };
         let line = (&request.method, request.target(), request.authority());
@@ -119,7 +119,7 @@ impl OriginWriter {
         Self { writer, framing: request.framing }
     }
 
-    /// Whether a byte of the request may have left.
+    /// Whether a byte of the request has left.
     pub(crate) const fn sent(&self) -> bool {
         self.writer.sent()
     }

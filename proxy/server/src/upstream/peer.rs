@@ -1,18 +1,20 @@
-//! Whom to dial: one peer for each endpoint, prepared when a revision is compiled, and the one connector of the process.
+//! Whom to dial: one peer for each endpoint, prepared when a revision is compiled.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use pingora_core::ErrorType;
-use pingora_core::connectors::TransportConnector;
-use pingora_core::protocols::Stream;
 use pingora_core::upstreams::peer::HttpPeer;
 use sluice_proxy_core::endpoint::Endpoint;
-use sluice_proxy_core::outcome::Ending;
 
-/// An endpoint as something to dial. It lives as long as the endpoint's identity, over revisions.
+use super::Reach;
+use super::dial::Unreached;
+
+/// How often, in seconds, it is told why an endpoint cannot be reached by TLS.
+const TOLD_EVERY: u64 = 60;
+
+/// An endpoint as something to dial. It lives over revisions, as long as the endpoint's identity and what it is spoken to
+/// by stay: a connection of another protocol, or by other certificates, is not used again.
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// Never used again in this process, so that a pool cannot mistake one endpoint for another.
@@ -21,20 +23,26 @@ pub(crate) struct Peer {
     pub(crate) endpoint: Arc<Endpoint>,
     /// The address as text, for logs.
     pub(crate) address: String,
-    target: HttpPeer,
+    /// How it is reached.
+    pub(crate) reach: Arc<Reach>,
+    pub(super) target: HttpPeer,
     retired: AtomicBool,
+    /// When it was last told that the handshake fails, in seconds since 1970.
+    told: AtomicU64,
 }
 
 impl Peer {
-    pub(crate) fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub(crate) fn new(endpoint: Arc<Endpoint>, reach: Arc<Reach>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let address = endpoint.id().address;
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             address: address.to_string(),
-            target: HttpPeer::new(address, false, String::new()),
+            target: target(address),
             endpoint,
+            reach,
             retired: AtomicBool::new(false),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -46,62 +54,24 @@ impl Peer {
     pub(crate) fn retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
-}
 
-/// Why the process cannot dial at all.
-#[derive(Debug)]
-pub enum DialError {
-    /// `SSL_CERT_FILE` names a file that cannot be read.
-    NoCertificates(PathBuf, std::io::Error),
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCertificates(path, error) => write!(
-                f,
-                "SSL_CERT_FILE names {}, which cannot be read: {error}; unset it or let it name a bundle of certificates",
-                path.display()
-            ),
+    /// Tells why the handshake fails: the reason of a failed request names no certificate. Once a minute, since each of
+    /// thousands of requests may dial.
+    pub(super) fn tell(&self, error: &Unreached) {
+        if !matches!(error, Unreached::Tls(_)) {
+            return tracing::debug!(address = self.address, %error, "no connection to the endpoint");
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let told = self.told.load(Ordering::Relaxed);
+        let due = now.saturating_sub(told) >= TOLD_EVERY;
+        if due && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let (service, address) = (&self.endpoint.id().service, &self.address);
+            tracing::warn!(%service, address, %error, "the TLS handshake with the endpoint fails");
         }
     }
 }
 
-impl std::error::Error for DialError {}
-
-/// The connector, built once: building it reads all of the system's certificates.
-pub(crate) struct Dialer {
-    connector: TransportConnector,
-}
-
-impl fmt::Debug for Dialer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer").finish_non_exhaustive()
-    }
-}
-
-impl Dialer {
-    /// Pingora panics over a missing `SSL_CERT_FILE`, so that is looked at first.
-    pub(crate) fn new() -> Result<Self, DialError> {
-        if let Some(path) = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from) {
-            std::fs::File::open(&path).map_err(|error| DialError::NoCertificates(path, error))?;
-        }
-        Ok(Self { connector: TransportConnector::new(None) })
-    }
-
-    /// Connects; the caller bounds the time.
-    pub(crate) async fn dial(&self, peer: &Peer) -> Result<Stream, Ending> {
-        self.connector.new_stream(&peer.target).await.map_err(|error| classify(&error))
-    }
-}
-
-fn classify(error: &pingora_core::Error) -> Ending {
-    let kind = error.etype();
-    if matches!(kind, ErrorType::ConnectRefused) {
-        Ending::ConnectRefused
-    } else if matches!(kind, ErrorType::ConnectTimedout) {
-        Ending::ConnectTimeout
-    } else {
-        Ending::ConnectFailed
-    }
+/// An address as pingora dials it: in the clear, TLS is laid over it.
+pub(crate) fn target(address: std::net::SocketAddr) -> HttpPeer {
+    HttpPeer::new(address, false, String::new())
 }

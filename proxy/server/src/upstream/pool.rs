@@ -1,30 +1,27 @@
-//! Connections to origins that wait for their next request. One pool for each worker, so nothing is shared or locked.
+//! Connections to origins that wait for their next request, and those of HTTP/2 that many share. One pool for each worker, so nothing is shared or locked.
 //!
 //! The connection used last is taken first: the others grow old and are closed, so the pool shrinks when load does.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pingora_core::protocols::Stream;
+use sluice_proxy_core::outcome::Ending;
 use tokio::time::Instant;
 
-use super::Peer;
+use super::h2::{Set, Slot};
+use super::{Connector, Peer, Wire};
 use crate::metrics::UpstreamSeries;
 use crate::socket::{Reader, Writer};
-
-/// How long a connection may wait. Below the 60 s and 75 s after which common origins close theirs.
-const IDLE: Duration = Duration::from_secs(50);
-/// How many connections to one endpoint may wait in one worker.
-const KEPT: usize = 256;
 
 /// One connection to an origin.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) reader: Reader<Stream>,
-    pub(crate) writer: Writer<Stream>,
+    pub(crate) reader: Reader<Wire>,
+    pub(crate) writer: Writer<Wire>,
     /// It has carried an exchange before.
     pub(crate) reused: bool,
 }
@@ -35,10 +32,11 @@ struct Kept {
     waiting: Vec<(Instant, Connection)>,
 }
 
-/// The waiting connections of one worker.
+/// The waiting and the shared connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Pool {
     kept: RefCell<BTreeMap<u64, Kept>>,
+    shared: RefCell<BTreeMap<u64, Rc<Set>>>,
     worker: usize,
     series: Arc<UpstreamSeries>,
 }
@@ -46,7 +44,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// The empty pool of this worker.
     pub(crate) fn new(worker: usize, series: Arc<UpstreamSeries>) -> Self {
-        Self { kept: RefCell::default(), worker, series }
+        Self { kept: RefCell::default(), shared: RefCell::default(), worker, series }
     }
 
     /// A connection that is still open, if one waits.
@@ -62,6 +60,12 @@ impl Pool {
         None
     }
 
+    /// A slot on a connection of HTTP/2. One is made, within `limit`, when no other has room.
+    pub(crate) async fn slot(&self, peer: &Arc<Peer>, connector: &Connector, limit: Duration) -> Result<Slot, Ending> {
+        let set = Rc::clone(self.shared.borrow_mut().entry(peer.id).or_insert_with(|| Set::new(peer)));
+        set.slot(connector, limit).await
+    }
+
     /// Keeps a connection whose exchange is wholly over.
     pub(crate) fn put(&self, peer: &Arc<Peer>, mut connection: Connection, now: Instant) {
         if peer.retired() || !connection.reader.buffer.is_empty() {
@@ -71,7 +75,7 @@ impl Pool {
         connection.reused = true;
         let mut kept = self.kept.borrow_mut();
         let kept = kept.entry(peer.id).or_insert_with(|| Kept { peer: Arc::clone(peer), waiting: Vec::new() });
-        if kept.waiting.len() < KEPT {
+        if kept.waiting.len() < bound(peer.reach.connections.idle) {
             kept.waiting.push((now, connection));
             self.series.idle_changed(self.worker, 1);
         }
@@ -81,11 +85,12 @@ impl Pool {
     pub(crate) fn sweep(&self, now: Instant) {
         self.kept.borrow_mut().retain(|_, kept| {
             let before = kept.waiting.len();
-            let retired = kept.peer.retired();
-            kept.waiting.retain_mut(|(since, connection)| !retired && now - *since < IDLE && is_quiet(connection));
+            let (retired, most) = (kept.peer.retired(), kept.peer.reach.connections.idle_timeout);
+            kept.waiting.retain_mut(|(since, connection)| !retired && now - *since < most && is_quiet(connection));
             self.closed(before - kept.waiting.len());
             !kept.waiting.is_empty()
         });
+        self.shared.borrow_mut().retain(|_, set| set.sweep(now));
     }
 
     fn closed(&self, connections: usize) {
@@ -98,6 +103,10 @@ impl Drop for Pool {
         let waiting: usize = self.kept.borrow().values().map(|kept| kept.waiting.len()).sum();
         self.closed(waiting);
     }
+}
+
+fn bound(most: u32) -> usize {
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// Open, and with nothing to read: an origin that speaks unasked is not trusted with another request.

@@ -1,9 +1,9 @@
-//! Certificates for one suite: an authority of its own, a server's and a client's certificate.
+//! Certificates for one suite: an authority of its own, and what it signs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -49,6 +49,38 @@ impl Authority {
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Signs a certificate for these names (those with a colon are URIs) with a key of its own, as `FILE.pem` and
+    /// `FILE.key`; its common name is `FILE`. What had these names is replaced.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn issue(&self, file: &str, names: &[&str]) {
+        self.issue_until(file, names, 4000);
+    }
+
+    /// As [`Authority::issue`], and it ends when this year begins.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn issue_until(&self, file: &str, names: &[&str], year: i32) {
+        let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains(':'));
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(names).expect("plain names");
+        params.distinguished_name.push(DnType::CommonName, file);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("a plain URI"))));
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        self.write(&format!("{file}.key"), &key.serialize_pem());
+        self.write(&format!("{file}.pem"), &certificate.pem());
     }
 
     fn write(&self, name: &str, text: &str) {

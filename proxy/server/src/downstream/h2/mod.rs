@@ -1,7 +1,14 @@
 //! HTTP/2 as a server, by the `h2` crate: one connection, a task for each stream.
+//!
+//! The crate bounds what it must hold in memory, by the options below. What costs only time it lets through, so frames
+//! are counted beneath it ([`watch`]), and a connection that floods is ended with GOAWAY ENHANCE_YOUR_CALM. Whoever
+//! decides it, each connection that is cut is counted and told once.
 
 mod body;
+mod frames;
 mod head;
+mod watch;
+mod websocket;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -10,31 +17,40 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use sluice_proxy_core::flood::Cut;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after};
 use crate::client::Client;
 use crate::context;
 use crate::exchange::{self, Downstream, Next};
+use crate::grpc;
 use crate::listener::Port;
-use crate::message::{Frame, Version};
+use crate::message::{Frame, Refused, Version};
 use crate::side::Source;
 use crate::socket::Io;
 use crate::worker::Worker;
 use body::{StreamReply, StreamSource};
+use watch::{Watch, Watched};
+use websocket::Handshake;
 
-/// Streams that one connection may have open at once.
+/// Streams that one connection may have open at once. RFC 9113 asks for at least 100.
 const STREAMS: u32 = 128;
 /// What one stream may send before its origin has taken it.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// What one connection may send before its origins have taken it.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// What one stream may wait to send to its client.
-const SEND_BUFFER: usize = 256 * 1024;
-/// A preface must be followed by SETTINGS within this time.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What one stream may wait to send to its client: a few frames, so that a client that opens all its windows and reads
+/// nothing holds at most 8 MiB.
+const SEND_BUFFER: usize = 64 * 1024;
+/// What small DATA frames may take of memory beyond their bytes: as much again as the bytes themselves.
+const DATA_OVERHEAD: usize = CONNECTION_WINDOW as usize;
+/// Faults of its streams that one connection may make in its life (CVE-2025-8671, "MadeYouReset"). Clients make none, but
+/// for a few streams above the limit before they have read it.
+const STREAM_FAULTS: usize = 1024;
 /// How long a connection without streams may take to answer that it is to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How long, and how much of, a body is read on after its answer: some clients drop an answer that a reset follows.
@@ -43,25 +59,52 @@ const LAST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, port: Rc<Port>, client: Rc<Client>, io: S) {
+    let watch = Watch::new(STREAMS);
+    let mut alarm = Alarm::new(Instant::now());
+    let deadline = after(Instant::now(), Some(port.limits().header_timeout));
+    let handshake = options(&port).handshake::<_, Bytes>(Watched::new(io, &watch));
+    let Some(Ok(connection)) = alarm.bound(deadline, handshake).await else { return };
+    let open = Rc::new(Cell::new(0));
+    let mut accept = Accept::new(connection, alarm, Rc::clone(&watch));
+    while let Some((request, respond)) = poll_fn(|cx| accept.poll(cx, &port, open.get())).await {
+        let stream = Stream { worker: Rc::clone(&worker), port: Rc::clone(&port), client: Rc::clone(&client) };
+        let (guard, watch) = (Open::new(&open), Rc::clone(&watch));
+        tokio::task::spawn_local(async move {
+            stream.serve(request, respond, watch).await;
+            drop(guard);
+        });
+    }
+    if let Some(reason) = watch.reason() {
+        tell(&port, &client, reason);
+    }
+}
+
+/// Every option of the `h2` crate that bounds something.
+fn options(port: &Port) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
+        // Decoded. A list of more than four times as much ends the connection, a smaller one the stream.
         .max_header_list_size(port.limits().header_bytes)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER);
-    let mut alarm = Alarm::new(Instant::now());
-    let deadline = after(Instant::now(), Some(HANDSHAKE));
-    let Some(Ok(connection)) = alarm.bound(deadline, builder.handshake::<_, Bytes>(io)).await else { return };
-    let open = Rc::new(Cell::new(0));
-    let mut accept = Accept { connection, alarm, idle_since: Instant::now(), leaving: false };
-    while let Some((request, respond)) = poll_fn(|cx| accept.poll(cx, &port, open.get())).await {
-        let stream = Stream { worker: Rc::clone(&worker), port: Rc::clone(&port), client: Rc::clone(&client) };
-        let guard = Open::new(&open);
-        tokio::task::spawn_local(async move {
-            stream.serve(request, respond).await;
-            drop(guard);
-        });
+        .max_send_buffer_size(SEND_BUFFER)
+        // Remembered for a second, so that frames that crossed our reset are no faults.
+        .max_concurrent_reset_streams(STREAMS as usize)
+        // Given up by the client before we have looked at them (CVE-2023-44487, "rapid reset"): all that may be open.
+        .max_pending_accept_reset_streams(STREAMS as usize)
+        .max_local_error_reset_streams(Some(STREAM_FAULTS))
+        .data_frame_budget(DATA_OVERHEAD)
+        .enable_connect_protocol();
+    builder
+}
+
+/// Counts a connection that was cut, and tells of it now and then.
+fn tell(port: &Port, client: &Client, reason: &'static str) {
+    port.gate.series.h2_cut(reason);
+    if port.may_complain() {
+        let listener = &port.gate.id.name;
+        tracing::warn!(%listener, client = %client.ip, reason, "an HTTP/2 connection was cut; told every 10 s at most");
     }
 }
 
@@ -82,15 +125,23 @@ impl Drop for Open {
 }
 
 struct Accept<S: Io> {
-    connection: Connection<S, Bytes>,
+    connection: Connection<Watched<S>, Bytes>,
     alarm: Alarm,
+    watch: Rc<Watch>,
     idle_since: Instant,
     leaving: bool,
+    /// Since when the connection only says its last.
+    over_since: Option<Instant>,
 }
 
 impl<S: Io> Accept<S> {
+    fn new(connection: Connection<Watched<S>, Bytes>, alarm: Alarm, watch: Rc<Watch>) -> Self {
+        Self { connection, alarm, watch, idle_since: Instant::now(), leaving: false, over_since: None }
+    }
+
     /// The next stream; nothing once the connection is over. A connection that is idle for too long, or whose process
-    /// leaves, is told to open no more streams and ends with the last of them; one that does not answer that is cut.
+    /// leaves, is told to open no more streams and ends with the last of them; one that does not answer that is cut, and
+    /// so is one that floods.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -101,20 +152,46 @@ impl<S: Io> Accept<S> {
             self.leave();
         }
         loop {
-            if let Poll::Ready(next) = self.connection.poll_accept(cx) {
+            let next = self.connection.poll_accept(cx);
+            if self.cut() {
+                continue;
+            }
+            if let Poll::Ready(next) = next {
                 self.idle_since = Instant::now();
-                return Poll::Ready(next.and_then(Result::ok));
+                match next.and_then(Result::ok) {
+                    Some(_) if self.over_since.is_some() => continue,
+                    next => return Poll::Ready(next),
+                }
             }
             if open > 0 {
                 self.idle_since = Instant::now();
             }
             let patience = if self.leaving { GOODBYE } else { port.limits().keep_alive };
-            ready!(self.alarm.poll(cx, after(self.idle_since, Some(patience))));
-            if self.leaving {
+            let over = self.over_since.map(|since| (since, LAST_READS));
+            let (since, patience) = over.unwrap_or((self.idle_since, patience));
+            ready!(self.alarm.poll(cx, after(since, Some(patience))));
+            if self.leaving || over.is_some() {
                 return Poll::Ready(None);
             }
             self.leave();
         }
+    }
+
+    /// Ends a connection that floods; whether it has just been ended. One that says its last has a second for it.
+    fn cut(&mut self) -> bool {
+        if self.over_since.is_some() {
+            return false;
+        }
+        let cut = self.watch.cut();
+        if cut.is_some() || self.watch.is_shut() {
+            self.over_since = Some(Instant::now());
+        }
+        match cut {
+            Some(Cut::Preface) => self.connection.abrupt_shutdown(Reason::PROTOCOL_ERROR),
+            Some(_) => self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
+            None => {}
+        }
+        cut.is_some()
     }
 
     fn leave(&mut self) {
@@ -133,22 +210,19 @@ struct Stream {
 }
 
 impl Stream {
-    async fn serve(&self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    async fn serve(&self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>, watch: Rc<Watch>) {
         let (parts, body) = request.into_parts();
-        let ended = body.is_end_stream();
-        let mut reply = StreamReply::new(respond, parts.method == http::Method::HEAD);
-        let mut source = StreamSource::new(body);
-        let mut head = match head::read(&parts, ended, self.port.limits().header_count) {
+        let mut reply = StreamReply::new(respond, watch, parts.method == http::Method::HEAD);
+        let read = head::read(&parts, body.is_end_stream(), self.port.limits().header_count);
+        let read = read.and_then(|mut head| head.normalize_path(self.port.paths()).map(|()| head));
+        let mut head = match read {
             Ok(head) => head,
-            Err(refused) => {
-                let own = context::refuse(&self.worker, &self.client, Version::H2, refused, Duration::ZERO);
-                // A client that has left, or does not take it, misses nothing.
-                let _ = Alarm::new(Instant::now())
-                    .bound(after(Instant::now(), Some(LAST_READS)), own.send(&mut reply))
-                    .await;
-                return;
-            }
+            Err(refused) => return self.refuse(refused, &parts, &mut reply).await,
         };
+        let mut source = StreamSource::new(body, head.upgrade);
+        if head.upgrade {
+            reply.handshake = Some(Handshake::begin(&mut head, &mut *self.worker.rng.borrow_mut()));
+        }
         let mut alarm = Alarm::new(Instant::now());
         let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
         let next = exchange::exchange(&self.worker, &self.client, &mut head, &mut down).await;
@@ -157,6 +231,17 @@ impl Stream {
             Next::Close => drain(&mut source, &mut alarm).await,
             Next::Cut => reply.reset(),
         }
+    }
+
+    async fn refuse(&self, refused: Refused, parts: &Parts, reply: &mut StreamReply) {
+        let mut own = context::refuse(&self.worker, &self.client, Version::H2, refused, Duration::ZERO);
+        let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+        if grpc::is_call(content_type) {
+            own = grpc::refusal(&own, refused.reason, content_type);
+        }
+        let deadline = after(Instant::now(), Some(LAST_READS));
+        // A client that has left, or does not take it, misses nothing.
+        let _ = Alarm::new(Instant::now()).bound(deadline, own.send(reply)).await;
     }
 }
 
