@@ -2,6 +2,7 @@
 
 mod outcome;
 mod request;
+mod retries;
 mod show;
 
 use std::net::IpAddr;

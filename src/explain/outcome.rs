@@ -13,6 +13,7 @@ use sluice_proxy_core::service::{Candidate, Obstacle, Service, identities};
 use sluice_proxy_core::split::{Shares, Ticket, rendezvous};
 
 use super::request::{Request, Typed};
+use super::retries;
 
 /// What becomes of a request.
 #[derive(Debug, Serialize)]
@@ -51,6 +52,8 @@ pub(super) struct Answer {
     /// `route` or `method`.
     pub(super) capability_by: &'static str,
     pub(super) split: String,
+    /// How often it is tried, and after what.
+    pub(super) retries: String,
     pub(super) regions: Vec<Placed>,
     pub(super) endpoints: Vec<Reached>,
 }
@@ -142,7 +145,8 @@ impl Answer {
         };
         let case = Case { service: &service, weights: weights(document, route), capability, pinned: route.version };
         let key = service.sticky().and_then(|by| request.key(by));
-        case.answer(route, capability_by, key.as_deref())
+        let retries = retries::words(&document.services[route.service].retries, request.method());
+        Self { retries, ..case.answer(route, capability_by, key.as_deref()) }
     }
 }
 
@@ -170,6 +174,7 @@ impl Case<'_> {
             capability: self.capability,
             capability_by,
             split: self.split_words(key),
+            retries: String::new(),
             endpoints: endpoints.collect(),
             regions: (0..placement.len()).map(|at| self.placed(at, placement[at], &splits[at], &candidates)).collect(),
         }

@@ -247,4 +247,20 @@ mod tests {
         far.read_to_end(&mut rest).await.unwrap();
         assert_eq!((&seen, rest.as_slice()), (b"01234567", &b""[..]));
     }
+
+    /// What the stream refuses whole has not left: even a request that must not be sent twice may be sent elsewhere.
+    #[tokio::test]
+    async fn a_message_of_which_no_byte_was_taken_is_not_sent() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let (_reader, mut writer) = split(near);
+        writer.waiting.extend_from_slice(b"first");
+        writer.flush().await.unwrap();
+        assert!(writer.sent());
+        far.read_exact(&mut [0; 5]).await.unwrap();
+        drop(far);
+        writer.begin();
+        writer.waiting.extend_from_slice(b"second");
+        assert!(writer.flush().await.is_err());
+        assert!(!writer.sent());
+    }
 }
