@@ -7,7 +7,8 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issu
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
@@ -92,6 +93,29 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let certificate = CertificateParams::new(names).expect("plain names").signed_by(&key, &self.issuer);
         (certificate.expect("a certificate"), key)
+    }
+
+    /// A server that shows `FILE.pem`, as [`Authority::issue`] wrote it, and offers these protocols. `clients`: it takes
+    /// only those with a certificate of this authority.
+    pub(crate) fn server(&self, file: &str, protocols: &[&str], clients: bool) -> TlsAcceptor {
+        let provider = Arc::new(ring::default_provider());
+        let chain = CertificateDer::pem_file_iter(self.file(&format!("{file}.pem"))).expect("a certificate's file");
+        let chain: Vec<_> = chain.map(|one| one.expect("a certificate")).collect();
+        let key = PrivateKeyDer::from_pem_file(self.file(&format!("{file}.key"))).expect("a key's file");
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions that the provider knows");
+        let builder = if clients {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.certificate.der().clone()).expect("a certificate of our own");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a root to verify by"))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(chain, key).expect("a key that fits");
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 
     /// A server that takes only clients with a certificate of this authority.

@@ -6,6 +6,8 @@
 
 pub mod answer;
 mod connection;
+mod front;
+pub mod h2;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,6 +22,8 @@ use crate::address::free_address;
 use crate::head::{Fields, Head};
 use crate::wait::until;
 use connection::Connection;
+pub use front::{Front, Hands};
+pub use h2::H2Origin;
 
 /// What an origin saw of one request.
 #[derive(Debug, Clone)]

@@ -9,3 +9,6 @@ mod stream;
 pub(crate) use session::Slot;
 pub(super) use set::Set;
 pub(crate) use stream::begin;
+
+#[cfg(test)]
+mod tests;
