@@ -1,6 +1,7 @@
 //! The `format` keywords of the schema: each names the one parser that its texts must pass.
 
 use crate::address::{Address, AddressError};
+use crate::bound::{BoundError, RateOrOff, SizeOrOff, SizeThatFits};
 use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
@@ -66,6 +67,9 @@ formats! {
     DurationOrZero = "duration-or-zero", "a duration such as 0s or 1s", "0s";
     Timeout = "timeout", "a duration such as 5s, or off", "1s";
     Size = "size", "a size such as 32KiB or 1MiB", "1B";
+    SizeOrOff = "size-or-off", "a size such as 1MiB, or off", "1B";
+    SizeThatFits = "size-that-fits", "a size such as 2GiB, auto or off", "off";
+    RateOrOff = "rate-or-off", "a rate such as 240B/s, or off", "1B/s";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
     HostField = "host-field", "a host such as shop.example.com", "x";
@@ -89,6 +93,9 @@ impl Format {
             Self::Timeout if text == "off" => Ok(()),
             Self::Timeout => check_duration(text, true),
             Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
+            Self::SizeOrOff => text.parse::<SizeOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::SizeThatFits => text.parse::<SizeThatFits>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::RateOrOff => text.parse::<RateOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
             Self::Host => check_host(text),
             Self::HostField => check_host_field(text),
@@ -148,6 +155,14 @@ fn bad_duration(text: &str, error: DurationError) -> Refusal {
 fn bad_size(text: &str, error: SizeError) -> Refusal {
     Refusal::new(Code::BadSize, format!("{} {error}", quote(text)))
         .hint("digits and a unit, B, KiB, MiB, GiB, KB, MB or GB: 32KiB")
+}
+
+fn bad_bound(text: &str, error: BoundError, format: Format) -> Refusal {
+    let refusal = Refusal::new(Code::BadSize, format!("{} {error}", quote(text)));
+    match error {
+        BoundError::Zero => refusal.hint("write `off` for no limit"),
+        BoundError::Size(_) | BoundError::NoSecond => refusal.hint(format!("write {}", format.sample())),
+    }
 }
 
 fn bad_address(text: &str, error: AddressError) -> Refusal {

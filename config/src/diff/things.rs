@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::Noun;
+use crate::bound::Rate;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, HealthCheck, HostMatch, Listener, Match, PathMatch, Region, Role, Route, Service, Split, StickyKey,
-    Validated, ValueMatch, Version,
+    Bound, Capability, HealthCheck, HostMatch, Listener, Match, PathMatch, ProcessLimits, Region, Role, Route, Service,
+    Split, StickyKey, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -33,18 +34,45 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
     things.extend(document.routes.iter().map(|one| route(one, &document.services)));
     let fields = vec![("deadline", write(document.drain.deadline)), ("linger", write(document.drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
+    things.push(process_limits(&document.limits));
     things
+}
+
+fn process_limits(limits: &ProcessLimits) -> Thing {
+    let memory = match limits.memory {
+        Bound::Auto => "auto".to_owned(),
+        Bound::Off => "off".to_owned(),
+        Bound::At(bytes) => Size::bytes(bytes).to_string(),
+    };
+    let connections = match limits.connections {
+        Bound::Auto => "auto".to_owned(),
+        Bound::Off => "off".to_owned(),
+        Bound::At(count) => count.to_string(),
+    };
+    let fields = vec![("connections", connections), ("memory", memory)];
+    Thing { noun: Noun::Limits, name: String::new(), inside: None, fields }
+}
+
+fn or_off<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "off".to_owned(), |value| value.to_string())
 }
 
 fn listener(listener: &Listener) -> Thing {
     let limits = &listener.limits;
+    let rate = |bytes: Option<u64>| or_off(bytes.map(|bytes| Rate(Size::bytes(bytes))));
     let fields = vec![
         ("address", listener.address.to_string()),
         ("limits.connections", limits.connections.to_string()),
+        ("limits.connections_per_address", or_off(limits.connections_per_address)),
         ("limits.header_bytes", Size::bytes(limits.header_bytes.into()).to_string()),
         ("limits.header_count", limits.header_count.to_string()),
         ("limits.header_timeout", write(limits.header_timeout)),
         ("limits.keep_alive", write(limits.keep_alive)),
+        ("limits.requests_per_connection", or_off(limits.requests_per_connection)),
+        ("limits.body_bytes", or_off(limits.body_bytes.map(Size::bytes))),
+        ("limits.receive_min_rate", rate(limits.receive_min_rate)),
+        ("limits.send_min_rate", rate(limits.send_min_rate)),
+        ("limits.min_rate_grace", write(limits.min_rate_grace)),
     ];
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
 }

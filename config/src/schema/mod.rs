@@ -9,6 +9,7 @@ pub(crate) mod drain;
 pub(crate) mod endpoint;
 pub(crate) mod health_check;
 pub(crate) mod listener;
+pub(crate) mod process;
 pub(crate) mod region;
 pub(crate) mod route;
 pub(crate) mod service;

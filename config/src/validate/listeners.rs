@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 
 use super::judge::{Judge, section};
-use crate::problem::Code;
+use crate::bound::{Rate, RateOrOff};
+use crate::problem::{Code, Path};
 use crate::schema::listener as written;
 use crate::size::Size;
 use crate::validated::{Limits, Listener};
 
 /// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
+/// A minimum rate above this cuts off clients that are merely far away.
+const MIN_RATE: Size = Size::kibibytes(1_024);
 
 pub(super) fn resolve(judge: &mut Judge<'_>, listeners: &[written::Listener]) -> Vec<Listener> {
     judge.unique_names(&section("listeners"), "listener", listeners.iter().map(|listener| listener.name.as_str()));
@@ -34,24 +37,44 @@ fn check_addresses(judge: &mut Judge<'_>, listeners: &[written::Listener]) {
 
 fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) -> Listener {
     let limits = &listener.limits;
+    let path = section("listeners").item(index).field("limits");
     if !HEADER_BYTES.contains(&limits.header_bytes.get()) {
         let (least, most) = (Size::bytes(*HEADER_BYTES.start()), Size::bytes(*HEADER_BYTES.end()));
         let message = format!("{} is not between {least} and {most}", limits.header_bytes);
+        judge.report(Code::OutOfRange, path.clone().field("header_bytes"), message, None);
+    }
+    check_rate(judge, path.clone().field("receive_min_rate"), limits.receive_min_rate);
+    check_rate(judge, path.field("send_min_rate"), limits.send_min_rate);
+    Listener { name: listener.name.clone(), address: listener.address.0, limits: resolve_limits(limits) }
+}
+
+fn check_rate(judge: &mut Judge<'_>, path: Path, rate: RateOrOff) {
+    let too_high = rate.0.filter(|rate| rate.0 > MIN_RATE);
+    if let Some(rate) = too_high {
+        let message = format!("{rate} is more than {}, which many honest clients do not reach", Rate(MIN_RATE));
         judge.report(
             Code::OutOfRange,
-            section("listeners").item(index).field("limits").field("header_bytes"),
+            path,
             message,
-            None,
+            Some("some hundred bytes are enough against attackers".to_owned()),
         );
     }
-    let limits = Limits {
+}
+
+fn resolve_limits(limits: &written::Limits) -> Limits {
+    Limits {
         connections: limits.connections,
+        connections_per_address: limits.connections_per_address.get(),
         header_bytes: u32::try_from(limits.header_bytes.get()).unwrap_or(u32::MAX),
         header_count: limits.header_count,
         header_timeout: limits.header_timeout.0,
         keep_alive: limits.keep_alive.0,
-    };
-    Listener { name: listener.name.clone(), address: listener.address.0, limits }
+        requests_per_connection: limits.requests_per_connection.get(),
+        body_bytes: limits.body_bytes.0.map(Size::get),
+        receive_min_rate: limits.receive_min_rate.0.map(|rate| rate.0.get()),
+        send_min_rate: limits.send_min_rate.0.map(|rate| rate.0.get()),
+        min_rate_grace: limits.min_rate_grace.0,
+    }
 }
 
 /// Whether two sockets cannot listen on both: the same port, and one address that includes the other. `[::]` includes

@@ -9,6 +9,9 @@
 //! [`outcome`] says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times.
 //! [`endpoint`] and [`health`] hold what outlives a revision.
 //!
+//! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
+//! short).
+//!
 //! Revisions meet [`recall`] (what a proxy starts with from its own disk), [`intake`] (what an order means for what runs)
 //! and [`backoff`] (when to try again).
 //!
@@ -46,6 +49,8 @@ pub mod health;
 pub mod histogram;
 pub mod intake;
 pub mod outcome;
+pub mod overload;
+pub mod pace;
 pub mod pick;
 pub mod place;
 pub mod recall;

@@ -41,12 +41,22 @@ pub enum Ending {
     ClientFault,
     /// The client's head or body did not arrive in time.
     ClientTimeout,
+    /// The client's body is larger than it may be.
+    BodyTooLarge,
+    /// The client sent its body more slowly than it must.
+    SlowBody,
+    /// The client took the answer more slowly than it must.
+    SlowRead,
+    /// The answer had begun, the client had not ended its request, and neither had anything more to say.
+    StreamIdle,
     /// No route matches.
     NoRoute,
     /// No endpoint is eligible.
     NoEndpoint,
     /// The process is leaving.
     Draining,
+    /// The process is short of memory.
+    Overload,
     /// A defect of ours.
     Internal,
 }
@@ -95,7 +105,7 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
@@ -114,9 +124,14 @@ impl Ending {
         Self::ClientGone,
         Self::ClientFault,
         Self::ClientTimeout,
+        Self::BodyTooLarge,
+        Self::SlowBody,
+        Self::SlowRead,
+        Self::StreamIdle,
         Self::NoRoute,
         Self::NoEndpoint,
         Self::Draining,
+        Self::Overload,
         Self::Internal,
     ];
 
@@ -140,9 +155,14 @@ impl Ending {
             Self::ClientGone => row(Cancelled, None, "client_gone"),
             Self::ClientFault => row(ClientFault, Some(400), "client_fault"),
             Self::ClientTimeout => row(ClientFault, Some(408), "client_timeout"),
+            Self::BodyTooLarge => row(ClientFault, Some(413), "body_too_large"),
+            Self::SlowBody => row(ClientFault, Some(408), "slow_body"),
+            Self::SlowRead => row(ClientFault, Some(408), "slow_read"),
+            Self::StreamIdle => row(Cancelled, None, "stream_idle"),
             Self::NoRoute => row(ClientFault, Some(404), "no_route"),
             Self::NoEndpoint => row(OriginFault, Some(503), "no_endpoint"),
             Self::Draining => row(OurFault, Some(503), "draining"),
+            Self::Overload => row(OurFault, Some(503), "overload"),
             Self::Internal => row(OurFault, Some(500), "internal"),
         }
     }
@@ -170,9 +190,14 @@ impl Ending {
             Self::ClientGone => "the client left before the answer was whole",
             Self::ClientFault => "the body of the request is malformed",
             Self::ClientTimeout => "the client moved no byte within the idle timeout",
+            Self::BodyTooLarge => "the body of the request is larger than the listener allows",
+            Self::SlowBody => "the client sent its body more slowly than the listener asks for",
+            Self::SlowRead => "the client took the answer more slowly than the listener asks for",
+            Self::StreamIdle => "nobody had anything more to say within the idle timeout",
             Self::NoRoute => "no route matches the request",
             Self::NoEndpoint => "no endpoint may take the request",
             Self::Draining => "the process left before the exchange was over",
+            Self::Overload => "the process is short of memory",
             Self::Internal => "a defect of the proxy",
         }
     }
@@ -229,7 +254,7 @@ mod tests {
     #[test]
     fn every_failure_of_ours_has_a_reply() {
         for ending in Ending::ALL {
-            let silent = matches!(ending, Ending::Status(_) | Ending::ClientGone);
+            let silent = matches!(ending, Ending::Status(_) | Ending::ClientGone | Ending::StreamIdle);
             assert_eq!(ending.judge().status.is_none(), silent, "{ending:?}");
             assert!(ending.judge().status.is_none_or(|status| (400..600).contains(&status)));
         }
@@ -245,6 +270,8 @@ mod tests {
         assert_eq!(status(Ending::NoRoute), 404);
         assert_eq!(status(Ending::ClientTimeout), 408);
         assert_eq!(status(Ending::ClientFault), 400);
+        assert_eq!(status(Ending::BodyTooLarge), 413);
+        assert_eq!(status(Ending::Overload), 503);
     }
 
     proptest! {

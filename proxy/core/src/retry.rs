@@ -145,9 +145,14 @@ impl Attempt {
             | Ending::ClientGone
             | Ending::ClientFault
             | Ending::ClientTimeout
+            | Ending::BodyTooLarge
+            | Ending::SlowBody
+            | Ending::SlowRead
+            | Ending::StreamIdle
             | Ending::NoRoute
             | Ending::NoEndpoint
             | Ending::Draining
+            | Ending::Overload
             | Ending::Internal => Answer::Stop(Stop::NotRetried),
         }
     }
