@@ -46,7 +46,7 @@ pub struct Listener {
 /// What one listener's clients may use up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Open connections at once over all workers; further ones wait in the kernel's queue. Default 20,000.
+    /// Open connections at once over all workers; at the limit idle ones are closed, and further ones wait. Default 20,000.
     pub connections: u32,
     /// Open connections at once of one client: an IPv4 address, or the first 64 bits of an IPv6 address. Default: no limit.
     pub connections_per_address: Option<u32>,

@@ -26,7 +26,7 @@ pub(crate) struct Listener {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// Open connections at once over all workers; further ones wait in the kernel's queue. 1 to 10,000,000. Default 20000.
+    /// Open connections at once over all workers; at the limit idle ones are closed, the oldest first, and further ones wait in the kernel's queue. 1 to 10,000,000. Default 20000.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(crate) connections: u32,
     /// Open connections at once of one client: an IPv4 address, or the first 64 bits of an IPv6 address. A further one is closed at once, with a 429. Many people may share one address; or `off`. 1 to 10,000,000. Default `off`.

@@ -8,7 +8,7 @@ use crate::size::Size;
 use crate::validated::{Bound, ProcessLimits};
 
 /// Less than this is used up before the first request.
-const LEAST_MEMORY: Size = Size::kibibytes(64 * 1_024);
+const LEAST_MEMORY: Size = Size::kibibytes(16 * 1_024);
 
 pub(super) fn resolve(judge: &mut Judge<'_>, limits: &written::ProcessLimits) -> ProcessLimits {
     let memory = match limits.memory {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, after};
 use crate::client::Client;
 use crate::downstream;
-use crate::listener::Port;
+use crate::listener::Seat;
 use crate::socket::{self, Io, Reader};
 use crate::worker::Worker;
 
@@ -21,17 +21,17 @@ use crate::worker::Worker;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream, address: SocketAddr) {
+pub(crate) async fn serve(worker: Rc<Worker>, seat: Rc<Seat>, stream: TcpStream, address: SocketAddr) {
     let client = Client::new(address);
     // A connection without it is slower and still right.
     let _ = stream.set_nodelay(true);
     let (mut reader, writer) = socket::split(stream);
-    match detect(&port, &mut reader).await {
-        Protocol::H1 => downstream::h1::serve(&worker, &port, &client, (reader, writer)).await,
+    match detect(&seat, &mut reader).await {
+        Protocol::H1 => downstream::h1::serve(&worker, &seat, &client, (reader, writer)).await,
         Protocol::H2 => {
             drop(writer);
             if let Some((io, read)) = reader.into_parts() {
-                downstream::h2::serve(worker, port, Rc::new(client), Prefixed { prefix: read, io }).await;
+                downstream::h2::serve(worker, seat, Rc::new(client), Prefixed { prefix: read, io }).await;
             }
         }
         Protocol::None => {}
@@ -47,12 +47,12 @@ enum Protocol {
 
 /// Reads until the first bytes differ from the preface of HTTP/2 or are all of it. A short request of HTTP/1.0 differs
 /// at its first byte, so it never waits for the preface's length.
-async fn detect<S: Io>(port: &Port, reader: &mut Reader<S>) -> Protocol {
+async fn detect<S: Io>(seat: &Seat, reader: &mut Reader<S>) -> Protocol {
     let mut alarm = Alarm::new(Instant::now());
-    if !downstream::first_byte(port, reader, &mut alarm).await {
+    if !downstream::first_byte(seat, reader, &mut alarm).await {
         return Protocol::None;
     }
-    let deadline = after(Instant::now(), Some(port.limits().header_timeout));
+    let deadline = after(Instant::now(), Some(seat.limits().header_timeout));
     loop {
         let read = reader.buffer.len().min(PREFACE.len());
         if reader.buffer[..read] != PREFACE[..read] {
@@ -77,6 +77,10 @@ pub(crate) struct Prefixed<S> {
 impl<S: Io> Io for Prefixed<S> {
     fn reset_on_close(&self) {
         self.io.reset_on_close();
+    }
+
+    fn taken(&self) -> Option<u64> {
+        self.io.taken()
     }
 }
 

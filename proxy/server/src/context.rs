@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level};
 use crate::message::{Known, Refused, RequestHead, Version};
-use crate::relay::Progress;
+use crate::patience::Progress;
 use crate::reply::{self, Own};
 use crate::worker::{Running, Worker};
 
@@ -99,6 +99,10 @@ impl<'a> Record<'a> {
             (None, _) => &self.running.live.unrouted,
         };
         series.record(self.worker.index, status, self.started.elapsed());
+        let by_client = matches!(judged.outcome, Outcome::ClientFault | Outcome::Cancelled);
+        if by_client && !matches!(self.ending, Some(Ending::Status(_))) {
+            self.worker.metrics.ended_by_client(judged.reason);
+        }
         if let Some((_, service)) = self.entry()
             && judged.failed
         {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_config::validated::StickyKey;
+use sluice_config::validated::{Limits, StickyKey};
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{Answer, Attempt, Body, Repeatable};
@@ -19,9 +19,10 @@ use crate::client::Client;
 use crate::context::Record;
 use crate::filter;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::message::{Known, RequestHead};
+use crate::message::{Framing, Known, RequestHead, Version};
 use crate::metrics::Connect;
-use crate::relay::{self, Deadlines, Ends, Relayed};
+use crate::patience::Deadlines;
+use crate::relay::{self, Ends, Relayed};
 use crate::reply;
 use crate::side::{Reply, Source};
 use crate::socket;
@@ -50,6 +51,8 @@ pub(crate) struct Downstream<'a, S, R> {
     pub(crate) source: &'a mut S,
     pub(crate) reply: &'a mut R,
     pub(crate) alarm: &'a mut Alarm,
+    /// Of the listener.
+    pub(crate) limits: &'a Limits,
 }
 
 /// Serves one request.
@@ -61,14 +64,28 @@ pub(crate) async fn exchange<S: Source, R: Reply>(
 ) -> Next {
     let mut record = Record::begin(worker, client, head);
     let running = Rc::clone(&record.running);
-    let ended = match find_route(&running, record.head) {
-        Some(route) => {
+    let ended = match admit(&running, &record, down.limits) {
+        Ok(route) => {
             record.routed(route);
             proxy(&running, &running.live.routes[route], &mut record, down).await
         }
-        None => Err(Ending::NoRoute),
+        Err(ending) => Err(ending),
     };
     conclude(ended, &mut record, down).await
+}
+
+/// The route of a request that may have one.
+fn admit(running: &Running, record: &Record<'_>, limits: &Limits) -> Result<usize, Ending> {
+    if record.worker.overload.refuses() {
+        record.worker.overload.shed("memory", 1);
+        return Err(Ending::Overload);
+    }
+    if let (Framing::Length(length), Some(most)) = (record.head.framing, limits.body_bytes)
+        && length > most
+    {
+        return Err(Ending::BodyTooLarge);
+    }
+    find_route(running, record.head).ok_or(Ending::NoRoute)
 }
 
 fn find_route(running: &Running, head: &RequestHead) -> Option<usize> {
@@ -94,7 +111,10 @@ async fn proxy<S: Source, R: Reply>(
         total: after(record.started, service.timeouts.total),
         per_try: service.timeouts.per_try,
         idle: service.timeouts.idle,
+        client: Some(down.limits),
+        unhurried: is_grpc(record.head),
     };
+    record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
     let sticky = sticky_key(service, record);
     filter::prepare_request(record.head, record.client, record.id());
     let mut tried = Tried::default();
@@ -108,6 +128,12 @@ async fn proxy<S: Source, R: Reply>(
             return Err(ending);
         }
     }
+}
+
+/// Its streams go as fast as their two ends please; a connection that reads nothing at all is seen by itself.
+fn is_grpc(head: &RequestHead) -> bool {
+    let kind = || head.fields.get(Known::ContentType);
+    head.version == Version::H2 && kind().is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// What earlier attempts leave for the next.
@@ -187,7 +213,7 @@ async fn attempt<S: Source, R: Reply>(
     service: &ServiceEntry,
     choice: &Choice,
     fresh: bool,
-    deadlines: &Deadlines,
+    deadlines: &Deadlines<'_>,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Relayed, Ending> {
@@ -217,7 +243,7 @@ async fn attempt<S: Source, R: Reply>(
 async fn dial<S: Source, R: Reply>(
     peer: &Peer,
     service: &ServiceEntry,
-    deadlines: &Deadlines,
+    deadlines: &Deadlines<'_>,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Connection, Ending> {

@@ -1,7 +1,7 @@
 //! The data plane: the only crate that knows sockets, HTTP/2 and pingora.
 //!
 //! A request's way is one straight function in `exchange`; what stands around it:
-//! `house` is a thread that serves, `accept` takes connections in, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
+//! `house` is a thread that serves, `accept` takes connections in (as far as `overload` has room), `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
 //! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives (from
 //! `control` or from what was kept by `keep`), `stage` is how it comes to run, `worker` is what the requests of one thread share. Decisions are made in `sluice-proxy-core` only.
 
@@ -24,8 +24,12 @@ mod keep;
 mod listener;
 pub mod live;
 pub mod log;
+mod memory;
 pub mod message;
+mod meter;
 pub mod metrics;
+mod overload;
+mod patience;
 pub mod probe;
 mod process;
 mod relay;

@@ -32,7 +32,9 @@ use crate::house::{self, Command};
 use crate::keep::{self, Found, Taken};
 use crate::live::Live;
 use crate::log::{self, AccessLog};
+use crate::memory;
 use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries, Metrics, SERIES_BUDGET};
+use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::source::{Feed, Follower, Identity, Parts};
 use crate::stage::Stage;
@@ -168,9 +170,11 @@ async fn serve(options: Options) -> Result<(), RunError> {
         .map_err(|error| RunError::AccessLog(options.access_log.clone(), error))?;
     metrics.count_lost_lines(log.lost());
     let mut signals = Signals::install()?;
-    let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log })?;
+    let overload = Arc::new(Overload::new(metrics.overload()));
+    let equipment = Equipment { dialer, metrics: metrics.clone(), log, overload: Arc::clone(&overload) };
+    let mut crew = Crew::start(workers, &equipment)?;
     let address = options.status;
-    let begun = begin(options, &metrics, crew.commands());
+    let begun = begin(options, &metrics, crew.commands(), &overload);
     let Begun { mut follower, watch, current, _subscriber } = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -185,7 +189,7 @@ async fn serve(options: Options) -> Result<(), RunError> {
     let end = tokio::select! {
         () = crew.lost() => Err(RunError::Worker),
         Err(why) = follower.run() => Err(RunError::Revision(why)),
-        () = tick(&metrics, &watch) => Ok(()),
+        () = tick(&metrics, &watch, &overload) => Ok(()),
         () = signals.leave() => Ok(()),
     };
     state.leaving.store(true, Ordering::Relaxed);
@@ -206,12 +210,18 @@ struct Begun {
     _subscriber: Option<AbortOnDropHandle<()>>,
 }
 
-fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Result<Begun, RunError> {
-    let mut stage = Stage::new(metrics.clone(), workers);
+fn begin(
+    options: Options,
+    metrics: &Metrics,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    overload: &Arc<Overload>,
+) -> Result<Begun, RunError> {
+    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(overload));
     stage.listen = options.listen;
     let current = Arc::clone(&stage.current);
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
+    watch.overload = Some(Arc::clone(overload));
     if let Some(document) = options.document {
         metrics.tell_document(Arc::clone(&document));
         watch.document = Some(document);
@@ -287,11 +297,14 @@ fn drain(current: &ArcSwapOption<Live>) -> Drain {
     live.as_ref().map_or(NOTHING_TO_DRAIN, |live| live.document.drain.clone())
 }
 
-async fn tick(metrics: &Metrics, watch: &Watch) {
+async fn tick(metrics: &Metrics, watch: &Watch, overload: &Overload) {
     let mut tick = tokio::time::interval(TICK);
     loop {
         metrics.tick(tick.tick().await.into_std());
         watch.tick();
+        if let Some(live) = &*watch.current.load() {
+            overload.measure(&live.document.limits, memory::resident(), memory::group_limit());
+        }
     }
 }
 

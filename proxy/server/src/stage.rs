@@ -19,6 +19,7 @@ use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
 use crate::live::{self, Live};
 use crate::metrics::{self, Metrics};
+use crate::overload::Overload;
 use crate::probe::Prober;
 
 /// Problems of one document that are told one by one; the others are counted.
@@ -100,13 +101,14 @@ pub(crate) struct Stage {
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
+    overload: Arc<Overload>,
 }
 
 impl Stage {
     /// Nothing runs yet, on these workers.
-    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Self {
-        let count = workers.len();
-        Self { metrics, current: Arc::default(), workers, count, listen: BTreeMap::new(), gates: BTreeMap::new() }
+    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>, overload: Arc<Overload>) -> Self {
+        let (count, current) = (workers.len(), Arc::default());
+        Self { metrics, current, workers, count, listen: BTreeMap::new(), gates: BTreeMap::new(), overload }
     }
 
     /// Everything that can fail, before anything changes.
@@ -168,6 +170,7 @@ impl Stage {
         if let Some(before) = &before {
             before.retire(&fit.live);
         }
+        self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
         self.open(&fit.live.document, fit.sockets);
@@ -200,7 +203,8 @@ impl Stage {
     }
 
     fn open_one(&mut self, id: ListenerId, limits: &Limits, sockets: Vec<TcpListener>) {
-        let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name)));
+        let series = self.metrics.listener(&id.name);
+        let gate = Arc::new(Gate::new(id.clone(), limits, series, Arc::clone(&self.overload)));
         for (worker, socket) in self.workers.iter().zip(sockets) {
             tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), socket));
         }

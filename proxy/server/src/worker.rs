@@ -15,6 +15,7 @@ use crate::live::Live;
 use crate::log::AccessLog;
 use crate::message::ResponseHead;
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::upstream::{Dialer, Pool};
 
 /// Heads that wait to be used again.
@@ -26,6 +27,7 @@ pub(crate) struct Equipment {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
+    pub(crate) overload: Arc<Overload>,
 }
 
 /// One worker, as its connections see it.
@@ -35,6 +37,7 @@ pub(crate) struct Worker {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
+    pub(crate) overload: Arc<Overload>,
     pub(crate) pool: Pool,
     pub(crate) rng: RefCell<SmallRng>,
     running: RefCell<Rc<Running>>,
@@ -102,6 +105,7 @@ impl Worker {
             pool: Pool::new(index, equipment.metrics.upstream()),
             metrics: equipment.metrics,
             log: equipment.log,
+            overload: equipment.overload,
             rng: RefCell::new(rng),
             running: RefCell::new(Rc::new(running)),
             heads: RefCell::default(),

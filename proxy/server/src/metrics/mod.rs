@@ -13,6 +13,7 @@ mod collect;
 mod family;
 mod keyed;
 mod outside;
+mod overload;
 mod pools;
 mod series;
 mod shard;
@@ -29,6 +30,7 @@ use sluice_config::wire::PoolReport;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
 
 pub use self::outside::{ControlSeries, KeepSeries};
+pub use self::overload::OverloadSeries;
 pub use self::series::{
     Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, PoolSeries, RequestSeries, ServiceSeries,
     UpstreamSeries, VersionSeries,
@@ -133,6 +135,8 @@ struct Shared {
     budget: usize,
     state: Mutex<State>,
     requests_refused: Tally,
+    ended_by_client: Tally,
+    overload: Arc<OverloadSeries>,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
@@ -165,6 +169,8 @@ impl Metrics {
             budget: series_budget,
             state: Mutex::default(),
             requests_refused: Tally::default(),
+            ended_by_client: Tally::default(),
+            overload: Arc::default(),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
             document: OnceLock::new(),
@@ -232,6 +238,17 @@ impl Metrics {
     /// Counts a request that was refused before it had a route. `reason` is a stable name in snake case.
     pub fn refused(&self, reason: &'static str) {
         self.shared.requests_refused.add(reason);
+    }
+
+    /// Counts a request that ended by what its client did or did not do. `reason` is a stable name in snake case.
+    pub fn ended_by_client(&self, reason: &'static str) {
+        self.shared.ended_by_client.add(reason);
+    }
+
+    /// How full the process is.
+    #[must_use]
+    pub fn overload(&self) -> Arc<OverloadSeries> {
+        Arc::clone(&self.shared.overload)
     }
 
     /// Counts a revision that did not fit to run.

@@ -65,12 +65,29 @@ impl Client {
     /// When there is no connection.
     #[must_use]
     pub fn connect(to: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(to).unwrap_or_else(|e| panic!("no connection to {to}: {e}"));
+        let stream = TcpStream::connect(to).unwrap_or_else(|e| panic!("no connection to {to}: {e}"));
         stream.set_read_timeout(Some(DEADLINE)).expect("a duration above zero");
+        Self::over(stream, &[])
+    }
+
+    /// Sends the preface with these settings, as they are on the wire.
+    ///
+    /// # Panics
+    /// When the connection takes nothing.
+    #[must_use]
+    pub fn over(mut stream: TcpStream, settings: &[u8]) -> Self {
         stream.write_all(PREFACE).expect("a fresh connection takes the preface");
         let mut client = Self { stream };
-        client.send(kind::SETTINGS, 0, 0, &[]);
+        client.send(kind::SETTINGS, 0, 0, settings);
         client
+    }
+
+    /// How long a read may take.
+    ///
+    /// # Panics
+    /// When the duration is zero.
+    pub fn set_patience(&mut self, patience: std::time::Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("a duration above zero");
     }
 
     /// Sends one frame. A connection that is gone is found out by reading.

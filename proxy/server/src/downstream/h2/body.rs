@@ -1,6 +1,8 @@
 //! The two halves of one HTTP/2 stream.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use sluice_proxy_core::outcome::Ending;
 
 use super::head;
 use crate::message::{Fields, Frame, ResponseHead};
-use crate::side::{Reply, Sink, Source};
+use crate::side::{Gauge, Reply, Sink, Source};
 
 /// The client's body.
 pub(super) struct StreamSource {
@@ -63,11 +65,22 @@ pub(super) struct StreamReply {
     /// The request's method was HEAD: no answer has a body.
     head_only: bool,
     ended: bool,
+    granted: Granted,
+}
+
+/// Bytes for which the client has opened its window.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Granted(Rc<Cell<u64>>);
+
+impl Gauge for Granted {
+    fn taken(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 impl StreamReply {
-    pub(super) const fn new(respond: SendResponse<Bytes>, head_only: bool) -> Self {
-        Self { respond, stream: None, head_only, ended: false }
+    pub(super) fn new(respond: SendResponse<Bytes>, head_only: bool) -> Self {
+        Self { respond, stream: None, head_only, ended: false, granted: Granted::default() }
     }
 
     /// Cuts the stream, so that the client cannot take half an answer for a whole one.
@@ -100,6 +113,7 @@ impl Sink for StreamReply {
         while !data.is_empty() && !self.ended {
             let capacity = self.capacity(data.len()).await?;
             let piece = data.split_to(capacity.min(data.len()));
+            self.granted.0.set(self.granted.0.get() + piece.len() as u64);
             let stream = self.stream.as_mut().ok_or(Ending::Internal)?;
             stream.send_data(piece, false).map_err(|_| Ending::ClientGone)?;
         }
@@ -134,6 +148,12 @@ impl Sink for StreamReply {
 }
 
 impl Reply for StreamReply {
+    type Gauge = Granted;
+
+    fn gauge(&self) -> Granted {
+        self.granted.clone()
+    }
+
     async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending> {
         let mut response = http::Response::new(());
         *response.status_mut() = head::status(head)?;
