@@ -1,6 +1,7 @@
 //! The `format` keywords of the schema: each names the one parser that its texts must pass.
 
 use crate::address::{Address, AddressError};
+use crate::bound::{BoundError, RateOrOff, SizeOrOff, SizeThatFits};
 use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
@@ -71,6 +72,9 @@ formats! {
     Timeout = "timeout", "a duration such as 5s, or off", "1s";
     Size = "size", "a size such as 32KiB or 1MiB", "1B";
     Share = "share", "a share such as 20%", "1%";
+    SizeOrOff = "size-or-off", "a size such as 1MiB, or off", "1B";
+    SizeThatFits = "size-that-fits", "a size such as 2GiB, auto or off", "off";
+    RateOrOff = "rate-or-off", "a rate such as 240B/s, or off", "1B/s";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
     Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
@@ -98,6 +102,9 @@ impl Format {
             Self::Timeout => check_duration(text, true),
             Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
             Self::Share => text.parse::<Share>().map(drop).map_err(|error| bad_share(text, error)),
+            Self::SizeOrOff => text.parse::<SizeOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::SizeThatFits => text.parse::<SizeThatFits>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::RateOrOff => text.parse::<RateOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
             Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
@@ -171,6 +178,14 @@ fn bad_share(text: &str, error: ShareError) -> Refusal {
     };
     let refusal = Refusal::new(Code::BadShare, format!("{} {error}", quote(text)));
     if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
+fn bad_bound(text: &str, error: BoundError, format: Format) -> Refusal {
+    let refusal = Refusal::new(Code::BadSize, format!("{} {error}", quote(text)));
+    match error {
+        BoundError::Zero => refusal.hint("write `off` for no limit"),
+        BoundError::Size(_) | BoundError::NoSecond => refusal.hint(format!("write {}", format.sample())),
+    }
 }
 
 fn bad_address(text: &str, error: AddressError) -> Refusal {

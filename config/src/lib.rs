@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+mod bound;
 pub mod diff;
 pub mod duration;
 mod effective;

@@ -32,6 +32,8 @@ pub struct Validated {
     pub routes: Vec<Route>,
     /// How the process leaves.
     pub drain: Drain,
+    /// What the whole process may use up.
+    pub limits: ProcessLimits,
     /// Over the whole effective document.
     pub digest: Digest,
 }
@@ -199,8 +201,10 @@ pub enum EncodedSlashes {
 /// What one listener's clients may use up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Open connections at once over all workers; further ones wait in the kernel's queue. Default 20,000.
+    /// Open connections at once over all workers; at the limit idle ones are closed, and further ones wait. Default 20,000.
     pub connections: u32,
+    /// Open connections at once of one client: an IPv4 address, or the first 64 bits of an IPv6 address. Default: no limit.
+    pub connections_per_address: Option<u32>,
     /// A request's head in bytes (request line and all fields). Default 32 KiB.
     pub header_bytes: u32,
     /// Fields in a request's head. Default 100.
@@ -209,6 +213,16 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time a connection may wait for its first or next request. Default 60 s.
     pub keep_alive: Duration,
+    /// Requests that one connection may carry. Default: no limit.
+    pub requests_per_connection: Option<u32>,
+    /// The largest body of a request. Default: no limit.
+    pub body_bytes: Option<u64>,
+    /// Bytes per second that a client must send of a body while it is waited for. Default 240.
+    pub receive_min_rate: Option<u64>,
+    /// Bytes per second that a client must take of an answer while it is waited for. Default 240.
+    pub send_min_rate: Option<u64>,
+    /// How far a client may fall behind these rates. Default 60 s.
+    pub min_rate_grace: Duration,
 }
 
 /// A place where endpoints are.
@@ -499,4 +513,25 @@ pub struct Drain {
     pub deadline: Duration,
     /// How long an idle HTTP/1.1 connection is kept for one more request that may be on its way. Default 1 s.
     pub linger: Duration,
+}
+
+/// What the whole process may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProcessLimits {
+    /// Open connections of clients at once over all listeners. Default: as many as fit.
+    pub connections: Bound<u32>,
+    /// Resident memory in bytes. Default: what fits.
+    pub memory: Bound<u64>,
+}
+
+/// A limit that the process can find out by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound<T> {
+    /// What fits.
+    Auto,
+    /// None.
+    Off,
+    /// This.
+    At(T),
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::Noun;
+use crate::bound::Rate;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch,
-    Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls, Validated, ValueMatch,
-    Version,
+    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
+    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls,
+    Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -36,15 +37,37 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
     let fields =
         vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
+    things.push(process_limits(&document.limits));
     things
+}
+
+fn process_limits(limits: &ProcessLimits) -> Thing {
+    let memory = match limits.memory {
+        Bound::Auto => "auto".to_owned(),
+        Bound::Off => "off".to_owned(),
+        Bound::At(bytes) => Size::bytes(bytes).to_string(),
+    };
+    let connections = match limits.connections {
+        Bound::Auto => "auto".to_owned(),
+        Bound::Off => "off".to_owned(),
+        Bound::At(count) => count.to_string(),
+    };
+    let fields = vec![("connections", connections), ("memory", memory)];
+    Thing { noun: Noun::Limits, name: String::new(), inside: None, fields }
+}
+
+fn or_off<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "off".to_owned(), |value| value.to_string())
 }
 
 fn listener(listener: &Listener) -> Thing {
     let limits = &listener.limits;
     let networks: Vec<_> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
+    let rate = |bytes: Option<u64>| or_off(bytes.map(|bytes| Rate(Size::bytes(bytes))));
     let mut fields = vec![
         ("address", listener.address.to_string()),
         ("limits.connections", limits.connections.to_string()),
+        ("limits.connections_per_address", or_off(limits.connections_per_address)),
         ("limits.header_bytes", Size::bytes(limits.header_bytes.into()).to_string()),
         ("limits.header_count", limits.header_count.to_string()),
         ("limits.header_timeout", write(limits.header_timeout)),
@@ -55,6 +78,11 @@ fn listener(listener: &Listener) -> Thing {
         ("paths.dot_segments", dot_segments(listener.paths.dot_segments).to_owned()),
         ("paths.encoded_slashes", encoded_slashes(listener.paths.encoded_slashes).to_owned()),
         ("paths.merge_slashes", listener.paths.merge_slashes.to_string()),
+        ("limits.requests_per_connection", or_off(limits.requests_per_connection)),
+        ("limits.body_bytes", or_off(limits.body_bytes.map(Size::bytes))),
+        ("limits.receive_min_rate", rate(limits.receive_min_rate)),
+        ("limits.send_min_rate", rate(limits.send_min_rate)),
+        ("limits.min_rate_grace", write(limits.min_rate_grace)),
     ];
     fields.extend(listener.tls.iter().flat_map(tls));
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }

@@ -12,6 +12,7 @@ pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod origin;
 pub(crate) mod paths;
+pub(crate) mod process;
 pub(crate) mod region;
 pub(crate) mod retries;
 pub(crate) mod route;

@@ -9,6 +9,9 @@
 //! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
 //! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
+//! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
+//! short).
+//!
 //! Revisions meet [`recall`] (what a proxy starts with from its own disk), [`intake`] (what an order means for what runs)
 //! and [`backoff`] (when to try again). The process ends by [`leave`].
 //!
@@ -50,6 +53,8 @@ pub mod histogram;
 pub mod intake;
 pub mod leave;
 pub mod outcome;
+pub mod overload;
+pub mod pace;
 pub mod pick;
 pub mod place;
 pub mod recall;

@@ -57,12 +57,22 @@ pub enum Ending {
     ClientTimeout,
     /// The client's connection was made for another host.
     Misdirected,
+    /// The client's body is larger than it may be.
+    BodyTooLarge,
+    /// The client sent its body more slowly than it must.
+    SlowBody,
+    /// The client took the answer more slowly than it must.
+    SlowRead,
+    /// The answer had begun, the client had not ended its request, and neither had anything more to say.
+    StreamIdle,
     /// No route matches.
     NoRoute,
     /// No endpoint is eligible.
     NoEndpoint,
     /// The process is leaving.
     Draining,
+    /// The process is short of memory.
+    Overload,
     /// A defect of ours.
     Internal,
 }
@@ -111,7 +121,7 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 33] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
@@ -136,9 +146,14 @@ impl Ending {
         Self::ClientFault,
         Self::ClientTimeout,
         Self::Misdirected,
+        Self::BodyTooLarge,
+        Self::SlowBody,
+        Self::SlowRead,
+        Self::StreamIdle,
         Self::NoRoute,
         Self::NoEndpoint,
         Self::Draining,
+        Self::Overload,
         Self::Internal,
     ];
 
@@ -168,9 +183,14 @@ impl Ending {
             Self::ClientFault => row(ClientFault, Some(400), "client_fault"),
             Self::ClientTimeout => row(ClientFault, Some(408), "client_timeout"),
             Self::Misdirected => row(ClientFault, Some(421), "misdirected"),
+            Self::BodyTooLarge => row(ClientFault, Some(413), "body_too_large"),
+            Self::SlowBody => row(ClientFault, Some(408), "slow_body"),
+            Self::SlowRead => row(ClientFault, Some(408), "slow_read"),
+            Self::StreamIdle => row(Cancelled, None, "stream_idle"),
             Self::NoRoute => row(ClientFault, Some(404), "no_route"),
             Self::NoEndpoint => row(OriginFault, Some(503), "no_endpoint"),
             Self::Draining => row(OurFault, Some(503), "draining"),
+            Self::Overload => row(OurFault, Some(503), "overload"),
             Self::Internal => row(OurFault, Some(500), "internal"),
         }
     }
@@ -205,9 +225,14 @@ impl Ending {
             Self::ClientFault => "the body of the request is malformed",
             Self::ClientTimeout => "the client moved no byte within the idle timeout",
             Self::Misdirected => "the client's TLS connection was made for another host",
+            Self::BodyTooLarge => "the body of the request is larger than the listener allows",
+            Self::SlowBody => "the client sent its body more slowly than the listener asks for",
+            Self::SlowRead => "the client took the answer more slowly than the listener asks for",
+            Self::StreamIdle => "nobody had anything more to say within the idle timeout",
             Self::NoRoute => "no route matches the request",
             Self::NoEndpoint => "no endpoint may take the request",
             Self::Draining => "the process left before the exchange was over",
+            Self::Overload => "the process is short of memory",
             Self::Internal => "a defect of the proxy",
         }
     }
@@ -269,7 +294,8 @@ mod tests {
     #[test]
     fn every_failure_of_ours_has_a_reply() {
         for ending in Ending::ALL {
-            let silent = matches!(ending, Ending::Status(_) | Ending::Grpc(_) | Ending::ClientGone);
+            let silent =
+                matches!(ending, Ending::Status(_) | Ending::Grpc(_) | Ending::ClientGone | Ending::StreamIdle);
             assert_eq!(ending.judge().status.is_none(), silent, "{ending:?}");
             assert!(ending.judge().status.is_none_or(|status| (400..600).contains(&status)));
         }
@@ -285,6 +311,8 @@ mod tests {
         assert_eq!(status(Ending::NoRoute), 404);
         assert_eq!(status(Ending::ClientTimeout), 408);
         assert_eq!(status(Ending::ClientFault), 400);
+        assert_eq!(status(Ending::BodyTooLarge), 413);
+        assert_eq!(status(Ending::Overload), 503);
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use crate::grpc::Call;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level, Tls};
 use crate::message::{Known, Refused, RequestHead, Version};
-use crate::relay::Progress;
+use crate::patience::Progress;
 use crate::reply::{self, Own};
 use crate::request_id::RequestId;
 use crate::said::Said;
@@ -118,6 +118,10 @@ impl<'a> Record<'a> {
         series.record(self.worker.index, status, self.started.elapsed());
         if let Some(code) = self.progress.call.status() {
             series.called(code);
+        }
+        let by_client = matches!(judged.outcome, Outcome::ClientFault | Outcome::Cancelled);
+        if by_client && !matches!(self.ending, Some(Ending::Status(_) | Ending::Grpc(_))) {
+            self.worker.metrics.ended_by_client(judged.reason);
         }
         if let Some((_, service)) = self.entry()
             && judged.failed

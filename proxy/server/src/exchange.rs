@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_config::validated::Protocol;
+use sluice_config::validated::{Limits, Protocol};
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::retry::Repeatable;
 use sluice_proxy_core::route::RequestView;
@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::context::Record;
 use crate::filter;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::message::{Known, RequestHead};
+use crate::message::{Framing, Known, RequestHead};
 use crate::relay::{self, Ends, Relayed};
 use crate::reply;
 use crate::retry::{Planned, Tries, Verdict};
@@ -48,6 +48,8 @@ pub(crate) struct Downstream<'a, S, R> {
     pub(crate) source: &'a mut S,
     pub(crate) reply: &'a mut R,
     pub(crate) alarm: &'a mut Alarm,
+    /// Of the listener.
+    pub(crate) limits: &'a Limits,
 }
 
 /// Serves one request.
@@ -59,16 +61,31 @@ pub(crate) async fn exchange<S: Source, R: Reply>(
 ) -> Next {
     let mut record = Record::begin(worker, client, head);
     let running = Rc::clone(&record.running);
-    let misdirected = client.misdirects(record.head.host());
-    let ended = match find_route(&running, record.head) {
-        _ if misdirected => Err(Ending::Misdirected),
-        Some(route) => {
+    let ended = match admit(&running, &record, down.limits) {
+        Ok(route) => {
             record.routed(route);
             proxy(&running, &running.live.routes[route], &mut record, down).await
         }
-        None => Err(Ending::NoRoute),
+        Err(ending) => Err(ending),
     };
     conclude(ended, &mut record, down).await
+}
+
+/// The route of a request that may have one.
+fn admit(running: &Running, record: &Record<'_>, limits: &Limits) -> Result<usize, Ending> {
+    if record.worker.overload.refuses() {
+        record.worker.overload.shed("memory", 1);
+        return Err(Ending::Overload);
+    }
+    if let (Framing::Length(length), Some(most)) = (record.head.framing, limits.body_bytes)
+        && length > most
+    {
+        return Err(Ending::BodyTooLarge);
+    }
+    if record.client.misdirects(record.head.host()) {
+        return Err(Ending::Misdirected);
+    }
+    find_route(running, record.head).ok_or(Ending::NoRoute)
 }
 
 fn find_route(running: &Running, head: &RequestHead) -> Option<usize> {
@@ -90,7 +107,7 @@ async fn proxy<S: Source, R: Reply>(
 ) -> Result<Relayed, Ending> {
     let service = &running.live.services[route.service];
     let _in_flight = service.series.begin(record.worker.index);
-    let mut tries = Tries::new(running, route, record);
+    let mut tries = Tries::new(running, route, record, down.limits);
     let stripped = filter::prepare_request(record.head, record.client, record.said.as_deref(), &record.id);
     if stripped.protected > 0 {
         record.worker.metrics.nominations_ignored(stripped.protected);

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use crate::accept;
 use crate::listener::{Gate, ListenerId, Port};
 use crate::live::Live;
+use crate::overload::Want;
 use crate::worker::{Equipment, Worker};
 
 /// How often connections that have waited too long are looked for.
@@ -84,6 +85,7 @@ fn yes(answer: oneshot::Sender<()>) {
 async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut house = House { worker: Rc::clone(worker), doors: BTreeMap::new(), closing: Vec::new() };
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut bell = worker.overload.bell();
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -91,6 +93,10 @@ async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command
                 Some(Command::Cut) | None => return,
                 Some(command) => house.obey(command),
             },
+            Ok(()) = bell.changed() => {
+                let want = *bell.borrow_and_update();
+                house.make_room(want);
+            }
             now = sweep.tick() => {
                 worker.pool.sweep(now);
                 house.closing.retain(|port| !port.is_empty());
@@ -159,6 +165,12 @@ impl House {
             Command::Leave(linger) => self.leave(linger),
             Command::Cut => {}
         }
+    }
+
+    /// Ends connections that wait for a request.
+    fn make_room(&self, want: Want) {
+        let ports = self.doors.values().map(|door| &door.port).chain(&self.closing);
+        self.worker.overload.ended(want, ports.map(|port| port.make_room(want)).sum());
     }
 
     fn open(&mut self, gate: Arc<Gate>, limits: &Limits, sockets: Vec<TcpListener>) {

@@ -1,7 +1,7 @@
 //! The data plane: the only crate that knows sockets, HTTP/2 and pingora.
 //!
 //! A request's way is one straight function in `exchange`; what stands around it:
-//! `house` is a thread that serves, `accept` takes connections in, `proxy_protocol` and `said` tell whose they are, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
+//! `house` is a thread that serves, `accept` takes connections in (as far as `overload` has room), `proxy_protocol` and `said` tell whose they are, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
 //! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives (from
 //! `control` or from what was kept by `keep`), `stage` is how it comes to run, `worker` is what the requests of one thread share. `crew` is all threads, `process` their beginning and end, `handover` how the next process takes over. Decisions are made in `sluice-proxy-core` only.
 
@@ -30,9 +30,13 @@ mod keep;
 mod listener;
 pub mod live;
 pub mod log;
+mod memory;
 pub mod message;
+mod meter;
 pub mod metrics;
 mod notify;
+mod overload;
+mod patience;
 pub mod probe;
 mod process;
 mod proxy_protocol;

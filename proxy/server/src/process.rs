@@ -34,8 +34,10 @@ use crate::house::Command;
 use crate::keep::{self, Found, Taken};
 use crate::live::Live;
 use crate::log::{self, AccessLog};
+use crate::memory;
 use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries, Metrics, SERIES_BUDGET};
 use crate::notify;
+use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::source::{Away, Feed, Follower, Identity, Parts, Rest};
 use crate::stage::Stage;
@@ -181,10 +183,12 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
         .map_err(|error| RunError::AccessLog(options.access_log.clone(), error))?;
     metrics.count_lost_lines(log.lost());
     let mut signals = Signals::install()?;
-    let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log: log.clone() })?;
+    let overload = Arc::new(Overload::new(metrics.overload()));
+    let equipment = Equipment { dialer, metrics: metrics.clone(), log: log.clone(), overload: Arc::clone(&overload) };
+    let mut crew = Crew::start(workers, &equipment)?;
     let commands = crew.commands();
     let arrival = Arrival::new(&mut options, &status, log)?;
-    let begun = begin(options, &metrics, commands.clone());
+    let begun = begin(options, &metrics, commands.clone(), &overload);
     let Begun { mut follower, watch, current, served, follower_rests, _readers } = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -196,7 +200,7 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     let teller = Teller { socket: status, state: Arc::new(state), task: Cell::default() };
     let ended = {
         let attending = arrival.attend(&teller, served, follower_rests);
-        let mut background = pin!(background(&mut crew, &mut follower, &metrics, &watch, commands));
+        let mut background = pin!(background(&mut crew, &mut follower, &metrics, (&watch, &overload), commands));
         tokio::select! {
             error = &mut background => Ended::Failed(error),
             outcome = attending => Ended::Handed(outcome),
@@ -259,13 +263,13 @@ async fn background(
     crew: &mut Crew,
     follower: &mut Follower,
     metrics: &Metrics,
-    watch: &Watch,
+    (watch, overload): (&Watch, &Overload),
     workers: Vec<mpsc::UnboundedSender<Command>>,
 ) -> RunError {
     tokio::select! {
         () = crew.lost() => RunError::Worker,
         Err(why) = follower.run() => RunError::Revision(why),
-        never = tick(metrics, watch) => match never {},
+        never = tick(metrics, watch, overload) => match never {},
         never = notify::watchdog(workers) => match never {},
     }
 }
@@ -404,9 +408,14 @@ struct Begun {
     _readers: [AbortOnDropHandle<()>; 2],
 }
 
-fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Result<Begun, RunError> {
+fn begin(
+    options: Options,
+    metrics: &Metrics,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    overload: &Arc<Overload>,
+) -> Result<Begun, RunError> {
     let keyring = Arc::new(Keyring::new(options.files.clone(), metrics.clone())?);
-    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring));
+    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring), Arc::clone(overload));
     stage.listen = options.listen;
     stage.folder = options.files;
     stage.spares = options.inherited.listeners;
@@ -414,6 +423,7 @@ fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
     watch.keyring = Some(Arc::clone(&keyring));
+    watch.overload = Some(Arc::clone(overload));
     if let Some(document) = options.document {
         metrics.tell_document(Arc::clone(&document));
         watch.document = Some(document);
@@ -490,11 +500,14 @@ fn drain(current: &ArcSwapOption<Live>) -> Drain {
     live.as_ref().map_or(NOTHING_TO_DRAIN, |live| live.document.drain.clone())
 }
 
-async fn tick(metrics: &Metrics, watch: &Watch) -> Infallible {
+async fn tick(metrics: &Metrics, watch: &Watch, overload: &Overload) -> Infallible {
     let mut tick = tokio::time::interval(TICK);
     loop {
         metrics.tick(tick.tick().await.into_std());
         watch.tick();
+        if let Some(live) = &*watch.current.load() {
+            overload.measure(&live.document.limits, memory::resident(), memory::group_limit());
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
-use sluice_config::validated::{StickyKey, Timeouts};
+use sluice_config::validated::{Limits, StickyKey, Timeouts};
 use sluice_proxy_core::health::Standing;
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
@@ -18,15 +18,15 @@ use tokio::time::Instant;
 use crate::context::Record;
 use crate::grpc;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::message::{Known, ResponseHead};
-use crate::relay::Deadlines;
+use crate::message::{Framing, Known, ResponseHead, Version};
+use crate::patience::Deadlines;
 use crate::worker::Running;
 
 /// The choices for one request, and what its attempts leave for the next.
 #[derive(Debug)]
 pub(crate) struct Tries<'a> {
     pub(crate) service: &'a ServiceEntry,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) deadlines: Deadlines<'a>,
     /// A kept connection had been closed by its origin: from then on every attempt dials.
     pub(crate) stale: bool,
     running: &'a Running,
@@ -71,7 +71,7 @@ impl Failed {
 }
 
 impl<'a> Tries<'a> {
-    pub(crate) fn new(running: &'a Running, route: &'a RouteEntry, record: &Record<'_>) -> Self {
+    pub(crate) fn new(running: &'a Running, route: &'a RouteEntry, record: &Record<'_>, client: &'a Limits) -> Self {
         let service = &running.live.services[route.service];
         let is_grpc = !service.retries.grpc_statuses.is_empty() && record.progress.call.is_call();
         running.budgets[route.service].borrow_mut().note(record.started.into_std());
@@ -80,7 +80,11 @@ impl<'a> Tries<'a> {
             record.progress.body.begin(record.head.framing, retry::body_limit(&service.retries, repeatable, is_grpc));
         }
         let Timeouts { total, per_try, idle, .. } = service.timeouts;
-        let deadlines = Deadlines { total: record.limit(total), per_try, idle };
+        let is_call = record.progress.call.is_call();
+        // Streams of gRPC go as fast as their two ends please; a connection that reads nothing at all is seen by itself.
+        let unhurried = is_call && record.head.version == Version::H2;
+        let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
+        record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
         let sticky_key = sticky_key(service, record);
         Self { service, deadlines, stale: false, running, route, sticky_key, excluded: Vec::new(), is_grpc }
     }

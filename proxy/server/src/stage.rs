@@ -21,6 +21,7 @@ use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
 use crate::live::{self, Live, Uncompiled};
 use crate::metrics::{self, Metrics};
+use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::tls::{Keyring, Ring, Terms};
 
@@ -132,6 +133,7 @@ pub(crate) struct Stage {
     pub(crate) spares: Spares,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
     keyring: Arc<Keyring>,
+    overload: Arc<Overload>,
 }
 
 impl From<Uncompiled> for Unfit {
@@ -145,10 +147,15 @@ impl From<Uncompiled> for Unfit {
 
 impl Stage {
     /// Nothing runs yet, on these workers.
-    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>, keyring: Arc<Keyring>) -> Self {
+    pub(crate) fn new(
+        metrics: Metrics,
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        keyring: Arc<Keyring>,
+        overload: Arc<Overload>,
+    ) -> Self {
         let count = workers.len();
         let (current, listen, folder, spares, gates) = Default::default();
-        Self { metrics, current, workers, count, listen, folder, spares, gates, keyring }
+        Self { metrics, current, workers, count, listen, folder, spares, gates, keyring, overload }
     }
 
     /// Everything that can fail, before anything changes.
@@ -218,6 +225,7 @@ impl Stage {
         if let Some(before) = &before {
             before.retire(&fit.live);
         }
+        self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
         self.open(&fit.live.document, fit.openings, &fit.ring).await;
@@ -279,7 +287,7 @@ impl Stage {
     }
 
     fn open_one(&mut self, id: ListenerId, limits: &Limits, terms: Option<Arc<Terms>>, sockets: Vec<Vec<TcpListener>>) {
-        let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name)));
+        let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name), Arc::clone(&self.overload)));
         gate.secure(terms);
         for (worker, sockets) in self.workers.iter().zip(sockets) {
             tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), sockets));

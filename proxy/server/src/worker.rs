@@ -17,6 +17,7 @@ use crate::live::{Live, ServiceEntry};
 use crate::log::AccessLog;
 use crate::message::{RequestHead, ResponseHead};
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::upstream::{Connector, Dialer, Pool};
 
 /// Heads that wait to be used again, of requests and of answers.
@@ -30,6 +31,7 @@ pub(crate) struct Equipment {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
+    pub(crate) overload: Arc<Overload>,
 }
 
 /// One worker, as its connections see it.
@@ -39,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) connector: Connector,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
+    pub(crate) overload: Arc<Overload>,
     pub(crate) pool: Pool,
     pub(crate) rng: RefCell<SmallRng>,
     running: RefCell<Rc<Running>>,
@@ -123,6 +126,7 @@ impl Worker {
             pool: Pool::new(index, equipment.metrics.upstream()),
             metrics: equipment.metrics,
             log: equipment.log,
+            overload: equipment.overload,
             rng: RefCell::new(rng),
             running: RefCell::new(Rc::new(running)),
             heads: RefCell::default(),

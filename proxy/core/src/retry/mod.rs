@@ -196,6 +196,11 @@ impl Attempt {
             | Ending::ClientTimeout
             | Ending::NoTunnel
             | Ending::Misdirected
+            | Ending::BodyTooLarge
+            | Ending::SlowBody
+            | Ending::SlowRead
+            | Ending::StreamIdle
+            | Ending::Overload
             | Ending::NoRoute
             | Ending::NoEndpoint
             | Ending::Draining

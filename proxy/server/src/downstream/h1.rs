@@ -15,10 +15,10 @@ use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::framed;
 use crate::h1::{self, BadBody, BodyReader, HeadLimits, Persistence, Refused};
-use crate::listener::Port;
+use crate::listener::Seat;
 use crate::message::{Fields, Frame, Framing, Known, Method, RequestHead, ResponseHead, Version};
 use crate::side::{Reply, Sink, Source};
-use crate::socket::{Io, Reader, Writer};
+use crate::socket::{Io, Outlet, Reader, Writer};
 use crate::worker::Worker;
 
 /// How much of later requests is read ahead while one is answered; enough to see the client leave.
@@ -31,17 +31,18 @@ const LATE: Refused = Refused { status: 408, reason: "header_timeout" };
 const LAST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &Client, ends: (Reader<S>, Writer<S>)) {
+pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, seat: &Rc<Seat>, client: &Client, ends: (Reader<S>, Writer<S>)) {
     let (reader, writer) = ends;
     let mut alarm = Alarm::new(Instant::now());
     let mut source = ClientReader { reader, body: BodyReader::new(Framing::None), broken: None };
-    let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
+    let mut reply = ClientWriter { writer, seat: Rc::clone(seat), request: Request::default(), framing: Framing::None };
+    let mut served = 0_u32;
     loop {
-        if source.reader.buffer.is_empty() && !first_byte(port, &mut source.reader, &mut alarm).await {
+        if source.reader.buffer.is_empty() && !first_byte(seat, &mut source.reader, &mut alarm).await {
             return;
         }
         let mut head = worker.spare_request();
-        match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
+        match next_request(seat, &mut source.reader, &mut head, &mut alarm).await {
             Await::Request => {}
             Await::Refused(refused, waited) => {
                 answer_refused(worker, client, refused, waited, &mut reply, &mut alarm).await;
@@ -51,8 +52,11 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
         }
         source.body = BodyReader::new(head.framing);
         reply.request = Request::of(&head);
+        let limits = seat.limits();
+        served = served.saturating_add(1);
+        reply.request.keep_alive &= limits.requests_per_connection.is_none_or(|most| served < most);
         let next = {
-            let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
+            let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm, limits: &limits };
             exchange::exchange(worker, client, &mut head, &mut down).await
         };
         worker.return_request(head);
@@ -72,14 +76,14 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
 /// Answers what is no request at all, and closes.
 pub(crate) async fn refuse<S: Io>(
     worker: &Rc<Worker>,
-    port: &Rc<Port>,
+    seat: &Rc<Seat>,
     client: &Client,
     ends: (Reader<S>, Writer<S>),
     refused: Refused,
 ) {
     let (reader, writer) = ends;
     let mut alarm = Alarm::new(Instant::now());
-    let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
+    let mut reply = ClientWriter { writer, seat: Rc::clone(seat), request: Request::default(), framing: Framing::None };
     answer_refused(worker, client, refused, Duration::ZERO, &mut reply, &mut alarm).await;
     close(reader, reply.writer, &mut alarm).await;
 }
@@ -107,8 +111,8 @@ enum Await {
     Over,
 }
 
-async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut RequestHead, alarm: &mut Alarm) -> Await {
-    let limits = port.limits();
+async fn next_request<S: Io>(seat: &Seat, reader: &mut Reader<S>, head: &mut RequestHead, alarm: &mut Alarm) -> Await {
+    let limits = seat.limits();
     let bounds = HeadLimits { bytes: limits.header_bytes as usize, count: limits.header_count as usize };
     let begun = Instant::now();
     let deadline = after(begun, Some(limits.header_timeout));
@@ -116,7 +120,7 @@ async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut Req
         match h1::parse_request(&reader.buffer, &bounds, head) {
             Ok(Some(length)) => {
                 reader.buffer.advance(length);
-                return match head.normalize_path(port.paths()) {
+                return match head.normalize_path(seat.paths()) {
                     Ok(()) => Await::Request,
                     Err(refused) => Await::Refused(refused, begun.elapsed()),
                 };
@@ -210,7 +214,7 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct ClientWriter<S> {
     writer: Writer<S>,
-    port: Rc<Port>,
+    seat: Rc<Seat>,
     request: Request,
     framing: Framing,
 }
@@ -234,12 +238,12 @@ impl<S: Io> ClientWriter<S> {
     }
 
     /// Sends what there is of an answer that will not be whole. One that only the end of the connection would end is
-    /// ended by a reset.
+    /// ended by a reset, and so is one that the client does not take: what waits for it in the kernel is given up too.
     async fn cut(&mut self, alarm: &mut Alarm) {
         let deadline = after(Instant::now(), Some(LAST_READS));
         // The client may have left, and that is why.
-        let _ = alarm.bound(deadline, self.writer.flush()).await;
-        if self.framing == Framing::UntilClose {
+        let flushed = alarm.bound(deadline, self.writer.flush()).await;
+        if self.framing == Framing::UntilClose || !matches!(flushed, Some(Ok(()))) {
             self.writer.reset_on_close();
         }
     }
@@ -277,6 +281,12 @@ impl<S: Io> Sink for ClientWriter<S> {
 }
 
 impl<S: Io> Reply for ClientWriter<S> {
+    type Gauge = Outlet<S>;
+
+    fn gauge(&self) -> Outlet<S> {
+        self.writer.outlet()
+    }
+
     async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending> {
         if self.request.http10 {
             return Ok(());
@@ -290,7 +300,7 @@ impl<S: Io> Reply for ClientWriter<S> {
     }
 
     fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending> {
-        self.request.keep_alive &= !self.port.leaving();
+        self.request.keep_alive &= self.seat.keeps_alive();
         self.framing = self.frame_answer(head, bodyless);
         let persistence = self.persistence(head.status);
         h1::write_response(&mut self.writer.waiting, head.status, &head.fields, self.framing, persistence);

@@ -82,6 +82,7 @@ impl prometheus::core::Collector for Collector {
             running.endpoints[..state.endpoints].iter().for_each(|one| endpoint(&mut out, one));
         }
         process_wide(&mut out, &self.shared);
+        bounds(&mut out, &self.shared);
         outside(&mut out, &self.shared);
         out.counter(&family::METRICS_SERIES_REFUSED, &[], state.series_refused);
         let series = out.series() + 1;
@@ -212,6 +213,24 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     }
     let lost = shared.log_dropped.get().map_or(0, |lost| lost.load(Relaxed));
     out.counter(&family::ACCESS_LOG_DROPPED, &[], lost);
+}
+
+/// What is given up, and the limits that make it.
+fn bounds(out: &mut Output, shared: &Shared) {
+    for (reason, count) in shared.ended_by_client.read() {
+        out.counter(&family::REQUESTS_ENDED_BY_CLIENT, &[reason], count);
+    }
+    let overload = &shared.overload;
+    out.gauge(&family::OVERLOAD_LEVEL, &[], f64::from(overload.level()));
+    for (reason, count) in overload.given_up() {
+        out.counter(&family::SHED, &[reason], count);
+    }
+    if let Some(most) = overload.connections() {
+        out.gauge(&family::CONNECTIONS_LIMIT, &[], most as f64);
+    }
+    if let Some(most) = overload.memory() {
+        out.gauge(&family::MEMORY_LIMIT, &[], most as f64);
+    }
 }
 
 /// What the process knows of its control plane and its disk.

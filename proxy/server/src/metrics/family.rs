@@ -39,6 +39,8 @@ families! {
         "Fields that a client named in Connection, to have them removed, and that went on all the same: others rely on them.";
     CONNECTIONS: GAUGE "sluice_connections" ["listener"]
         "Client connections open now.";
+    CONNECTIONS_LIMIT: GAUGE "sluice_connections_limit" []
+        "Client connections that the process may have open; absent without a limit.";
     CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]
         "Client connections accepted.";
     CONTROL_CONNECTED: GAUGE "sluice_control_connected" []
@@ -67,10 +69,14 @@ families! {
         "When the newest revision that is kept on disk was written, in seconds since 1970; absent when none is.";
     KEEP_WRITES: COUNTER "sluice_last_known_good_writes_total" ["result"]
         "Revisions that were to be written to disk by whether they were.";
+    MEMORY_LIMIT: GAUGE "sluice_memory_limit_bytes" []
+        "Memory that the process may use before it is overloaded; absent without a limit.";
     METRICS_SERIES: GAUGE "sluice_metrics_series" []
         "Series in this output, without those of the process.";
     METRICS_SERIES_REFUSED: COUNTER "sluice_metrics_series_refused_total" []
         "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
+    OVERLOAD_LEVEL: GAUGE "sluice_overload_level" []
+        "What is given up for want of memory: 0 nothing, 1 idle connections and the others with their answer, 2 new requests too.";
     PROBES: COUNTER "sluice_probes_total" ["service", "version", "region", "result"]
         "Health probes by what they found.";
     PROXY_PROTOCOL_REJECTED: COUNTER "sluice_proxy_protocol_rejected_total" ["listener", "reason"]
@@ -79,6 +85,8 @@ families! {
         "Time from a request's head to its end, without tunnels. Bounds are within 1/32 of what they say.";
     REQUESTS: COUNTER "sluice_requests_total" ["route", "service", "version", "region", "class"]
         "Requests that ended, by the class of the status sent; class `none`: no answer was sent.";
+    REQUESTS_ENDED_BY_CLIENT: COUNTER "sluice_requests_ended_by_client_total" ["reason"]
+        "Requests that ended by what the client did or did not do, by reason. They are no failures.";
     REQUESTS_IN_FLIGHT: GAUGE "sluice_requests_in_flight" ["service"]
         "Requests being served now.";
     REQUESTS_REFUSED: COUNTER "sluice_requests_refused_total" ["reason"]
@@ -95,6 +103,8 @@ families! {
         "Always 1; the digest of the revision that runs is its label.";
     REVISIONS_REFUSED: COUNTER "sluice_revisions_refused_total" []
         "Texts of the document's file with problems, and revisions that did not fit to run, each try; what ran before still does.";
+    SHED: COUNTER "sluice_shed_total" ["reason"]
+        "Connections closed and requests refused because a limit was reached: `address` and `slow_read` are connections, `memory` requests, `idle_for_...` idle connections that made room.";
     SPLIT_CHOICES: COUNTER "sluice_split_choices_total" ["service", "version"]
         "Choices of a version by the split.";
     SPLIT_CONFIGURED: GAUGE "sluice_split_configured_ratio" ["service", "version"]

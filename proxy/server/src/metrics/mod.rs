@@ -13,6 +13,7 @@ mod collect;
 mod family;
 mod keyed;
 mod outside;
+mod overload;
 mod pools;
 mod series;
 mod shard;
@@ -29,6 +30,7 @@ use sluice_config::wire::PoolReport;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
 
 pub use self::outside::{ControlSeries, KeepSeries};
+pub use self::overload::OverloadSeries;
 pub use self::series::{
     Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, OpenUpstream, PoolSeries, RequestSeries,
     ServiceSeries, UpstreamSeries, VersionSeries,
@@ -146,6 +148,8 @@ struct Shared {
     requests_refused: Tally,
     bodies_refused: Tally,
     nominations_ignored: AtomicU64,
+    ended_by_client: Tally,
+    overload: Arc<OverloadSeries>,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
@@ -184,6 +188,8 @@ impl Metrics {
             requests_refused: Tally::default(),
             bodies_refused: Tally::default(),
             nominations_ignored: AtomicU64::new(0),
+            ended_by_client: Tally::default(),
+            overload: Arc::default(),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
             document: OnceLock::new(),
@@ -274,6 +280,17 @@ impl Metrics {
     #[must_use]
     pub fn open_connections(&self) -> u64 {
         self.shared.state().listeners.iter().map(|(_, listener)| listener.open()).sum()
+    }
+
+    /// Counts a request that ended by what its client did or did not do. `reason` is a stable name in snake case.
+    pub fn ended_by_client(&self, reason: &'static str) {
+        self.shared.ended_by_client.add(reason);
+    }
+
+    /// How full the process is.
+    #[must_use]
+    pub fn overload(&self) -> Arc<OverloadSeries> {
+        Arc::clone(&self.shared.overload)
     }
 
     /// Counts a revision that did not fit to run.

@@ -68,6 +68,12 @@ fn busy() -> Metrics {
     metrics.refused("bare_lf");
     metrics.body_refused("chunk_size");
     metrics.nominations_ignored(2);
+    metrics.ended_by_client("slow_body");
+    let overload = metrics.overload();
+    overload.shed("memory", 2);
+    overload.set_level(1);
+    overload.allow_connections(Some(400));
+    overload.allow_memory(Some(1 << 30));
     metrics.revision_refused();
     let document = Arc::new(DocumentSeries::default());
     document.set(false, 2);
@@ -157,6 +163,11 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_requests_refused_total{reason="bare_lf"}"#, 1.0),
         (r#"sluice_bodies_refused_total{reason="chunk_size"}"#, 1.0),
         ("sluice_connection_nominations_ignored_total", 2.0),
+        (r#"sluice_requests_ended_by_client_total{reason="slow_body"}"#, 1.0),
+        (r#"sluice_shed_total{reason="memory"}"#, 2.0),
+        ("sluice_overload_level", 1.0),
+        ("sluice_connections_limit", 400.0),
+        ("sluice_memory_limit_bytes", 1_073_741_824.0),
         ("sluice_document_accepted", 0.0),
         ("sluice_revisions_refused_total", 3.0),
         ("sluice_revision", 7.0),

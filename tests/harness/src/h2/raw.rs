@@ -99,6 +99,26 @@ impl Client {
         Self { stream }
     }
 
+    /// Sends the preface with these settings, as they are on the wire.
+    ///
+    /// # Panics
+    /// When the connection takes nothing.
+    #[must_use]
+    pub fn over(stream: TcpStream, settings: &[u8]) -> Self {
+        let mut client = Self { stream };
+        client.send_bytes(PREFACE);
+        client.send(kind::SETTINGS, 0, 0, settings);
+        client
+    }
+
+    /// How long a read may take.
+    ///
+    /// # Panics
+    /// When the duration is zero.
+    pub fn set_patience(&mut self, patience: std::time::Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("a duration above zero");
+    }
+
     /// Sends one frame. A connection that is gone is found out by reading.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.send_bytes(&frame(kind, flags, stream, payload));

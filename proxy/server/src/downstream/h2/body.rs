@@ -1,5 +1,6 @@
 //! The two halves of one HTTP/2 stream.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -13,7 +14,7 @@ use super::head;
 use super::watch::Watch;
 use super::websocket::Handshake;
 use crate::message::{Fields, Frame, ResponseHead};
-use crate::side::{Reply, Sink, Source};
+use crate::side::{Gauge, Reply, Sink, Source};
 
 /// A piece of an answer below this size, cut because the client's window allows no more, is counted.
 const CRUMB: usize = 256;
@@ -80,11 +81,22 @@ pub(super) struct StreamReply {
     /// The request asks for a tunnel.
     pub(super) handshake: Option<Handshake>,
     ended: bool,
+    granted: Granted,
+}
+
+/// Bytes for which the client has opened its window.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Granted(Rc<Cell<u64>>);
+
+impl Gauge for Granted {
+    fn taken(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 impl StreamReply {
-    pub(super) const fn new(respond: SendResponse<Bytes>, watch: Rc<Watch>, head_only: bool) -> Self {
-        Self { respond, stream: None, watch, head_only, handshake: None, ended: false }
+    pub(super) fn new(respond: SendResponse<Bytes>, watch: Rc<Watch>, head_only: bool) -> Self {
+        Self { respond, stream: None, watch, head_only, handshake: None, ended: false, granted: Granted::default() }
     }
 
     /// Cuts the stream, so that the client cannot take half an answer for a whole one. A tunnel that broke is cancelled,
@@ -122,6 +134,7 @@ impl Sink for StreamReply {
                 self.watch.crumb();
             }
             let piece = data.split_to(capacity.min(data.len()));
+            self.granted.0.set(self.granted.0.get() + piece.len() as u64);
             let stream = self.stream.as_mut().ok_or(Ending::Internal)?;
             stream.send_data(piece, false).map_err(|_| Ending::ClientGone)?;
         }
@@ -156,6 +169,12 @@ impl Sink for StreamReply {
 }
 
 impl Reply for StreamReply {
+    type Gauge = Granted;
+
+    fn gauge(&self) -> Granted {
+        self.granted.clone()
+    }
+
     async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending> {
         let mut response = http::Response::new(());
         *response.status_mut() = head::status(head.status)?;

@@ -20,16 +20,19 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::request::Parts;
+use sluice_config::validated::Limits;
 use sluice_proxy_core::flood::Cut;
+use sluice_proxy_core::pace::{Demand, Pace};
 use tokio::time::Instant;
 
-use crate::alarm::{Alarm, after};
+use crate::alarm::{Alarm, after, nearer};
 use crate::client::Client;
 use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::grpc;
-use crate::listener::Port;
+use crate::listener::Seat;
 use crate::message::{Frame, Refused, Version};
+use crate::meter::{Meter, Metered};
 use crate::side::Source;
 use crate::socket::Io;
 use crate::worker::Worker;
@@ -58,16 +61,17 @@ const LAST_READS: Duration = Duration::from_secs(1);
 const LAST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, port: Rc<Port>, client: Rc<Client>, io: S) {
+pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, seat: Rc<Seat>, client: Rc<Client>, io: S) {
     let watch = Watch::new(STREAMS);
     let mut alarm = Alarm::new(Instant::now());
-    let deadline = after(Instant::now(), Some(port.limits().header_timeout));
-    let handshake = options(&port).handshake::<_, Bytes>(Watched::new(io, &watch));
+    let deadline = after(Instant::now(), Some(seat.limits().header_timeout));
+    let (io, meter) = Metered::new(io);
+    let handshake = options(&seat).handshake::<_, Bytes>(Watched::new(io, &watch));
     let Some(Ok(connection)) = alarm.bound(deadline, handshake).await else { return };
     let open = Rc::new(Cell::new(0));
-    let mut accept = Accept::new(connection, alarm, Rc::clone(&watch));
-    while let Some((request, respond)) = poll_fn(|cx| accept.poll(cx, &port, open.get())).await {
-        let stream = Stream { worker: Rc::clone(&worker), port: Rc::clone(&port), client: Rc::clone(&client) };
+    let mut accept = Accept::new(connection, alarm, Rc::clone(&watch), meter);
+    while let Some((request, respond)) = poll_fn(|cx| accept.poll(cx, &seat, open.get())).await {
+        let stream = Stream { worker: Rc::clone(&worker), seat: Rc::clone(&seat), client: Rc::clone(&client) };
         let (guard, watch) = (Open::new(&open), Rc::clone(&watch));
         tokio::task::spawn_local(async move {
             stream.serve(request, respond, watch).await;
@@ -75,17 +79,17 @@ pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, port: Rc<Port>, c
         });
     }
     if let Some(reason) = watch.reason() {
-        tell(&port, &client, reason);
+        tell(&seat, &client, reason);
     }
 }
 
 /// Every option of the `h2` crate that bounds something.
-fn options(port: &Port) -> Builder {
+fn options(seat: &Seat) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
         // Decoded. A list of more than four times as much ends the connection, a smaller one the stream.
-        .max_header_list_size(port.limits().header_bytes)
+        .max_header_list_size(seat.limits().header_bytes)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
@@ -100,10 +104,10 @@ fn options(port: &Port) -> Builder {
 }
 
 /// Counts a connection that was cut, and tells of it now and then.
-fn tell(port: &Port, client: &Client, reason: &'static str) {
-    port.gate.series.h2_cut(reason);
-    if port.may_complain() {
-        let listener = &port.gate.id.name;
+fn tell(seat: &Seat, client: &Client, reason: &'static str) {
+    seat.gate.series.h2_cut(reason);
+    if seat.may_complain() {
+        let listener = &seat.gate.id.name;
         tracing::warn!(%listener, client = %client.ip, reason, "an HTTP/2 connection was cut; told every 10 s at most");
     }
 }
@@ -125,30 +129,69 @@ impl Drop for Open {
 }
 
 struct Accept<S: Io> {
-    connection: Connection<Watched<S>, Bytes>,
+    connection: Connection<Watched<Metered<S>>, Bytes>,
     alarm: Alarm,
     watch: Rc<Watch>,
     idle_since: Instant,
     leaving: bool,
     /// Since when the connection only says its last.
     over_since: Option<Instant>,
+    /// Streams that it has opened.
+    served: u32,
+    reading: Reading,
+}
+
+/// Whether the client reads what is sent to it. Streams see its windows only: one that opens them and reads nothing is
+/// seen by nobody else, and what was sent on streams that are over waits in memory.
+struct Reading {
+    meter: Rc<Meter>,
+    pace: Pace,
+}
+
+impl Reading {
+    /// Until when nothing may be read; nothing while the connection takes what there is.
+    fn ends(&mut self, demand: Demand) -> Option<Instant> {
+        if self.meter.is_blocked() || self.pace.waits() {
+            let (now, meter) = (Instant::now().into_std(), &self.meter);
+            self.pace.wait(demand, now, meter.is_blocked(), || meter.taken());
+        }
+        self.pace.until(demand).map(Instant::from_std)
+    }
+
+    /// Whether that time has come.
+    fn is_over(&mut self, demand: Demand) -> bool {
+        let now = Instant::now().into_std();
+        self.pace.look(demand, now, self.meter.taken());
+        self.pace.until(demand).is_some_and(|until| until <= now)
+    }
+}
+
+fn demand(limits: &Limits) -> Demand {
+    Demand { rate: limits.send_min_rate, grace: limits.min_rate_grace }
 }
 
 impl<S: Io> Accept<S> {
-    fn new(connection: Connection<Watched<S>, Bytes>, alarm: Alarm, watch: Rc<Watch>) -> Self {
-        Self { connection, alarm, watch, idle_since: Instant::now(), leaving: false, over_since: None }
+    fn new(
+        connection: Connection<Watched<Metered<S>>, Bytes>,
+        alarm: Alarm,
+        watch: Rc<Watch>,
+        meter: Rc<Meter>,
+    ) -> Self {
+        let (idle_since, reading) = (Instant::now(), Reading { meter, pace: Pace::new() });
+        Self { connection, alarm, watch, idle_since, leaving: false, over_since: None, served: 0, reading }
     }
 
     /// The next stream; nothing once the connection is over. A connection that is idle for too long, or whose process
     /// leaves, is told to open no more streams and ends with the last of them; one that does not answer that is cut, and
-    /// so is one that floods.
+    /// so is one that floods, or takes nothing of what is sent to it.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        port: &Port,
+        seat: &Seat,
         open: usize,
     ) -> Poll<Option<(http::Request<RecvStream>, SendResponse<Bytes>)>> {
-        if port.leaving() {
+        let limits = seat.limits();
+        if !seat.keeps_alive() || seat.is_wanted() {
             self.leave();
         }
         loop {
@@ -160,19 +203,50 @@ impl<S: Io> Accept<S> {
                 self.idle_since = Instant::now();
                 match next.and_then(Result::ok) {
                     Some(_) if self.over_since.is_some() => continue,
-                    next => return Poll::Ready(next),
+                    next => {
+                        seat.busy();
+                        self.count(&limits);
+                        return Poll::Ready(next);
+                    }
                 }
             }
-            if open > 0 {
-                self.idle_since = Instant::now();
-            }
-            let patience = if self.leaving { GOODBYE } else { port.limits().keep_alive };
-            let over = self.over_since.map(|since| (since, LAST_READS));
-            let (since, patience) = over.unwrap_or((self.idle_since, patience));
-            ready!(self.alarm.poll(cx, after(since, Some(patience))));
-            if self.leaving || over.is_some() {
+            self.note(seat, open);
+            let (idle_ends, reading_ends) = (self.idle_ends(&limits), self.reading.ends(demand(&limits)));
+            ready!(self.alarm.poll(cx, nearer(idle_ends, reading_ends)));
+            if self.reading.is_over(demand(&limits)) {
+                seat.cut_slow_reader();
                 return Poll::Ready(None);
             }
+            if idle_ends.is_some_and(|ends| ends <= Instant::now()) {
+                if self.leaving || self.over_since.is_some() {
+                    return Poll::Ready(None);
+                }
+                self.leave();
+            }
+        }
+    }
+
+    /// Whether it waits for a request.
+    fn note(&mut self, seat: &Seat, open: usize) {
+        if open > 0 {
+            self.idle_since = Instant::now();
+            seat.busy();
+        } else {
+            seat.idle(self.idle_since);
+        }
+    }
+
+    /// Until when nothing may come.
+    fn idle_ends(&self, limits: &Limits) -> Option<Instant> {
+        let patience = if self.leaving { GOODBYE } else { limits.keep_alive };
+        let (since, patience) = self.over_since.map_or((self.idle_since, patience), |since| (since, LAST_READS));
+        after(since, Some(patience))
+    }
+
+    /// One more stream; the last that the connection may carry lets it leave.
+    fn count(&mut self, limits: &Limits) {
+        self.served = self.served.saturating_add(1);
+        if limits.requests_per_connection.is_some_and(|most| self.served >= most) {
             self.leave();
         }
     }
@@ -205,16 +279,17 @@ impl<S: Io> Accept<S> {
 
 struct Stream {
     worker: Rc<Worker>,
-    port: Rc<Port>,
+    seat: Rc<Seat>,
     client: Rc<Client>,
 }
 
 impl Stream {
     async fn serve(&self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>, watch: Rc<Watch>) {
+        let limits = self.seat.limits();
         let (parts, body) = request.into_parts();
         let mut reply = StreamReply::new(respond, watch, parts.method == http::Method::HEAD);
-        let read = head::read(&parts, body.is_end_stream(), self.port.limits().header_count);
-        let read = read.and_then(|mut head| head.normalize_path(self.port.paths()).map(|()| head));
+        let read = head::read(&parts, body.is_end_stream(), limits.header_count);
+        let read = read.and_then(|mut head| head.normalize_path(self.seat.paths()).map(|()| head));
         let mut head = match read {
             Ok(head) => head,
             Err(refused) => return self.refuse(refused, &parts, &mut reply).await,
@@ -224,7 +299,7 @@ impl Stream {
             reply.handshake = Some(Handshake::begin(&mut head, &mut *self.worker.rng.borrow_mut()));
         }
         let mut alarm = Alarm::new(Instant::now());
-        let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
+        let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm, limits: &limits };
         let next = exchange::exchange(&self.worker, &self.client, &mut head, &mut down).await;
         match next {
             Next::Request | Next::Over => {}

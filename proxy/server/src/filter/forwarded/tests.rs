@@ -11,17 +11,26 @@ use crate::client::Identity;
 use crate::listener::{Gate, ListenerId, Port};
 use crate::message::Fields;
 use crate::metrics::ListenerSeries;
+use crate::overload::Overload;
 
 fn port(forwarded: Forwarded, trusted: &[&str]) -> Rc<Port> {
     let limits = Limits {
         connections: 1,
+        connections_per_address: None,
         header_bytes: 1,
         header_count: 1,
         header_timeout: Duration::from_secs(1),
         keep_alive: Duration::from_secs(1),
+        requests_per_connection: None,
+        body_bytes: None,
+        receive_min_rate: None,
+        send_min_rate: None,
+        min_rate_grace: Duration::from_secs(1),
     };
     let id = ListenerId { name: "web".parse().unwrap(), address: "0.0.0.0:8080".parse().unwrap() };
-    let port = Rc::new(Port::new(Arc::new(Gate::new(id, &limits, Arc::new(ListenerSeries::default()))), &limits));
+    let overload = Arc::new(Overload::new(Arc::default()));
+    let gate = Gate::new(id, &limits, Arc::new(ListenerSeries::default()), overload);
+    let port = Rc::new(Port::new(Arc::new(gate), &limits));
     let trusted: Vec<_> = trusted.iter().map(|text| text.parse().unwrap()).collect();
     port.believe(Arc::new(Identity { trusted: Networks::new(&trusted), forwarded, ..Identity::default() }));
     port
