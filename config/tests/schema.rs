@@ -102,6 +102,7 @@ fn says(words: &str, value: &str) -> bool {
     first == value || duration(first).is_some_and(|first| Some(first) == duration(value))
         // A list is told in words.
         || matches!(value, "read" | "write" | "admin")
+        || words.strip_prefix("`[").is_some_and(|list| list.split(&[',', ' ', ']']).any(|one| one == value))
 }
 
 fn each_leaf(value: &Value, path: &str, see: &mut impl FnMut(&str, &str)) {
