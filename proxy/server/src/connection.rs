@@ -196,6 +196,10 @@ impl<S: Io> AsyncRead for Prefixed<S> {
         let take = this.prefix.len().min(into.remaining());
         into.put_slice(&this.prefix[..take]);
         this.prefix.advance(take);
+        if this.prefix.is_empty() {
+            // An empty one would keep its buffer as long as the connection lives.
+            this.prefix = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
