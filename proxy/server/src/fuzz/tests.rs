@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// How often each input is mutated.
+/// How often each input is mutated where `MUTATIONS` does not say.
 const MUTATIONS: u32 = 200;
 /// How many inputs a check has at least.
 const INPUTS: usize = 8;
@@ -77,12 +77,13 @@ fn the_corpora_and_mutations_of_them_hold() {
 fn try_all(name: &str) {
     let inputs = corpus(name);
     assert!(inputs.len() >= INPUTS, "{name} has {} inputs", inputs.len());
+    let mutations = std::env::var("MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(MUTATIONS);
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for (file, data) in &inputs {
         let tell = Tell(file, data);
         run(name, data);
         drop(tell);
-        for _ in 0..MUTATIONS {
+        for _ in 0..mutations {
             let mut mutated = data.clone();
             let other = dice.below(inputs.len());
             dice.mutate(&mut mutated, &inputs[other].1);

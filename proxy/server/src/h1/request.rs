@@ -14,9 +14,10 @@ use crate::message::{Extension, Framing, Known, Method, Refused, RequestHead, Ve
 /// the answer, since where the next request would begin is not known.
 pub fn parse_request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Result<Option<usize>, Refused> {
     head.clear();
-    let result = match read(buf, limits, head) {
-        Ok(Some(length)) if length > limits.bytes => Err(too_large(buf, limits)),
-        Ok(None) if buf.len() >= limits.bytes => Err(too_large(buf, limits)),
+    // What stands behind the limit is not looked at: the answer must not depend on how the bytes arrived.
+    let seen = &buf[..buf.len().min(limits.bytes)];
+    let result = match read(seen, limits, head) {
+        Ok(None) if buf.len() >= limits.bytes => Err(too_large(seen)),
         other => other,
     };
     if !matches!(result, Ok(Some(_))) {
@@ -25,9 +26,8 @@ pub fn parse_request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) ->
     result
 }
 
-fn too_large(buf: &[u8], limits: &HeadLimits) -> Refused {
-    let start = &buf[..limits.bytes.min(buf.len())];
-    let start = start.strip_prefix(b"\r\n").unwrap_or(start);
+fn too_large(seen: &[u8]) -> Refused {
+    let start = seen.strip_prefix(b"\r\n").unwrap_or(seen);
     if start.contains(&b'\n') {
         Refused { status: 431, reason: "head_too_large" }
     } else {

@@ -88,7 +88,7 @@ impl RequestHead {
     /// before anything looks at the path. Costs one look where the path is plain; allocates nothing.
     ///
     /// # Errors
-    /// A path that the policy refuses. The head is of no use then.
+    /// A path that the policy refuses. There is no target then.
     pub fn normalize_path(&mut self, policy: Paths) -> Result<(), Refused> {
         self.place.normalize(policy)
     }

@@ -75,7 +75,13 @@ impl Place {
             return Ok(());
         }
         let mut bytes = std::mem::take(&mut self.target).into_bytes();
-        let length = path::normalize(&mut bytes[..self.path_end], policy).map_err(Refused::bad)?;
+        let length = match path::normalize(&mut bytes[..self.path_end], policy) {
+            Ok(length) => length,
+            Err(rule) => {
+                self.clear();
+                return Err(Refused::bad(rule));
+            }
+        };
         bytes.copy_within(self.path_end.., length);
         bytes.truncate(bytes.len() - (self.path_end - length));
         self.target = String::from_utf8(bytes).map_err(|_| Refused::bad("target_character"))?;

@@ -1,3 +1,5 @@
+use sluice_config::validated::Paths;
+
 use super::*;
 use crate::message::{Known, Method, Version};
 
@@ -339,6 +341,30 @@ fn every_form_of_target_becomes_origin_form() {
     }
 }
 
+/// The query moves up behind a path that got shorter; a refused path leaves nothing behind.
+#[test]
+fn a_path_is_brought_into_its_form_in_place() {
+    for (target, form, path, query) in [
+        ("/a/../b?x=/../y", "/b?x=/../y", "/b", Some("x=/../y")),
+        ("/%61?", "/a?", "/a", Some("")),
+        ("/a/..", "/", "/", None),
+        ("/a%2fb", "/a%2Fb", "/a%2Fb", None),
+        ("/plain?%", "/plain?%", "/plain", Some("%")),
+        ("http://a?y", "/?y", "/", Some("y")),
+    ] {
+        let mut head = accepted(&format!("GET {target} HTTP/1.1~Host: a~~"));
+        assert_eq!(head.normalize_path(Paths::default()), Ok(()), "{target}");
+        assert_eq!((head.target(), head.path(), head.query()), (form, path, query), "{target}");
+        assert_eq!(head.normalize_path(Paths::default()), Ok(()), "{target}");
+        assert_eq!(head.target(), form);
+    }
+    let mut head = accepted("OPTIONS * HTTP/1.1~Host: a~~");
+    assert_eq!((head.normalize_path(Paths::default()), head.target()), (Ok(()), "*"));
+    let mut head = accepted("GET /a/../.. HTTP/1.1~Host: a~~");
+    assert_eq!(head.normalize_path(Paths::default()), Err(Refused::bad("target_above_root")));
+    assert_eq!((head.target(), head.path(), head.query()), ("", "", None));
+}
+
 #[test]
 fn the_authority_of_the_last_request_is_not_this_ones() {
     let mut head = RequestHead::new();
@@ -417,6 +443,8 @@ fn heads_are_limited_in_bytes_and_fields() {
     assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~X: {long}")), Err((431, "head_too_large")));
     assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~X: {long}~~")), Err((431, "head_too_large")));
     assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~{long}")), Err((431, "head_too_large")));
+    // A fault behind the limit does not count, whether it has arrived or not.
+    assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~X: {long}~Host: b~~")), Err((431, "head_too_large")));
     let exact = format!("GET / HTTP/1.1~Host: a~X: {}~~", "x".repeat(28));
     assert_eq!(refused(&exact), Ok(Some(60)));
 }
