@@ -227,8 +227,8 @@ fn web_sockets_pass_over_h2() {
         let (head, mut answer) = exchange.head().await.unwrap().into_parts();
         // A text of five letters, then the end, both masked with nothing.
         send(&mut exchange.body, Bytes::from_static(b"\x81\x85\0\0\0\0hello"), false).await.unwrap();
+        let mut seen = data(&mut answer).await.unwrap().unwrap().to_vec();
         send(&mut exchange.body, Bytes::from_static(b"\x88\x82\0\0\0\0\x03\xe8"), false).await.unwrap();
-        let mut seen = Vec::new();
         while let Some(piece) = data(&mut answer).await.unwrap() {
             seen.extend_from_slice(&piece);
         }

@@ -65,7 +65,7 @@ pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, port: Rc<Port>, c
     let handshake = options(&port).handshake::<_, Bytes>(Watched::new(io, &watch));
     let Some(Ok(connection)) = alarm.bound(deadline, handshake).await else { return };
     let open = Rc::new(Cell::new(0));
-    let mut accept = Accept::new(connection, alarm, Rc::clone(&watch));
+    let mut accept = Accept::new(connection, alarm, Rc::clone(&watch), Rc::clone(&client));
     while let Some((request, respond)) = poll_fn(|cx| accept.poll(cx, &port, open.get())).await {
         let stream = Stream { worker: Rc::clone(&worker), port: Rc::clone(&port), client: Rc::clone(&client) };
         let (guard, watch) = (Open::new(&open), Rc::clone(&watch));
@@ -74,9 +74,7 @@ pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, port: Rc<Port>, c
             drop(guard);
         });
     }
-    if let Some(reason) = watch.reason() {
-        tell(&port, &client, reason);
-    }
+    tell(&port, &client, &watch);
 }
 
 /// Every option of the `h2` crate that bounds something.
@@ -99,8 +97,9 @@ fn options(port: &Port) -> Builder {
     builder
 }
 
-/// Counts a connection that was cut, and tells of it now and then.
-fn tell(port: &Port, client: &Client, reason: &'static str) {
+/// Counts a connection that was cut, once, and tells of it now and then.
+fn tell(port: &Port, client: &Client, watch: &Watch) {
+    let Some(reason) = watch.take_reason() else { return };
     port.gate.series.h2_cut(reason);
     if port.may_complain() {
         let listener = &port.gate.id.name;
@@ -128,6 +127,7 @@ struct Accept<S: Io> {
     connection: Connection<Watched<S>, Bytes>,
     alarm: Alarm,
     watch: Rc<Watch>,
+    client: Rc<Client>,
     idle_since: Instant,
     leaving: bool,
     /// Since when the connection only says its last.
@@ -135,8 +135,8 @@ struct Accept<S: Io> {
 }
 
 impl<S: Io> Accept<S> {
-    fn new(connection: Connection<Watched<S>, Bytes>, alarm: Alarm, watch: Rc<Watch>) -> Self {
-        Self { connection, alarm, watch, idle_since: Instant::now(), leaving: false, over_since: None }
+    fn new(connection: Connection<Watched<S>, Bytes>, alarm: Alarm, watch: Rc<Watch>, client: Rc<Client>) -> Self {
+        Self { connection, alarm, watch, client, idle_since: Instant::now(), leaving: false, over_since: None }
     }
 
     /// The next stream; nothing once the connection is over. A connection that is idle for too long, or whose process
@@ -153,7 +153,7 @@ impl<S: Io> Accept<S> {
         }
         loop {
             let next = self.connection.poll_accept(cx);
-            if self.cut() {
+            if self.cut(port) {
                 continue;
             }
             if let Poll::Ready(next) = next {
@@ -178,13 +178,14 @@ impl<S: Io> Accept<S> {
     }
 
     /// Ends a connection that floods; whether it has just been ended. One that says its last has a second for it.
-    fn cut(&mut self) -> bool {
+    fn cut(&mut self, port: &Port) -> bool {
         if self.over_since.is_some() {
             return false;
         }
         let cut = self.watch.cut();
         if cut.is_some() || self.watch.is_shut() {
             self.over_since = Some(Instant::now());
+            tell(port, &self.client, &self.watch);
         }
         match cut {
             Some(Cut::Preface) => self.connection.abrupt_shutdown(Reason::PROTOCOL_ERROR),
