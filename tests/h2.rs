@@ -106,10 +106,19 @@ fn floods() -> Vec<Flood> {
         ("continuation", frame(kind::HEADERS, 0, 1, &block(&plain("/"))), |_| frame(kind::CONTINUATION, 0, 1, &[])),
         ("data", post(1, "/hang"), |_| frame(kind::DATA, 0, 1, &[])),
         ("rst_stream", Vec::new(), |at| [get(2 * at + 1, "/hang"), reset(2 * at + 1)].concat()),
-        // What makes us reset a stream: an increment of nothing, and data behind the end.
-        ("stream_errors", Vec::new(), |at| [get(2 * at + 1, "/hang"), window(2 * at + 1, 0)].concat()),
+        // What makes us reset a stream: a window above its limit, a stream that depends on itself, a malformed head.
         ("stream_errors", Vec::new(), |at| {
-            [get(2 * at + 1, "/hang"), frame(kind::DATA, END_STREAM, 2 * at + 1, b"x")].concat()
+            let (stream, most) = (2 * at + 1, 0x7fff_ffff);
+            [get(stream, "/hang"), window(stream, most), window(stream, most)].concat()
+        }),
+        ("stream_errors", Vec::new(), |at| {
+            let stream = 2 * at + 1;
+            [get(stream, "/hang"), frame(kind::PRIORITY, 0, stream, &[&stream.to_be_bytes()[..], &[7]].concat())]
+                .concat()
+        }),
+        ("stream_errors", Vec::new(), |at| {
+            let fields = [&plain("/")[..], &[("connection", b"close")]].concat();
+            frame(kind::HEADERS, END_HEADERS | END_STREAM, 2 * at + 1, &block(&fields))
         }),
     ]
 }
@@ -220,7 +229,7 @@ fn a_header_bomb_is_refused_or_cut() {
     assert_eq!(client.until(|frame| frame.kind == kind::HEADERS).unwrap().status(), 200);
     let cookie = stage.origin.last_seen("/").head.field("cookie").unwrap().len();
     assert_eq!(cookie, 400 * 5 - 2);
-    client.send_head(3, &crumbs(2_000), false);
+    client.send_head(3, &crumbs(1_300), false);
     assert_ne!(client.until(|frame| frame.kind == kind::HEADERS).unwrap().status(), 200);
     stage.check();
 }

@@ -28,7 +28,11 @@ const DEVIATIONS: &[(&str, &str)] = &[
     // with ALPN it is HTTP/2, and only ends.
     ("http2/3.5/2", "closed"),
     ("http2/4.3/1", "GOAWAY 1"),
+    ("http2/5.1/5", "GOAWAY 1"),
+    ("http2/5.1/6", "GOAWAY 1"),
+    ("http2/5.1/9", "GOAWAY 1"),
     ("http2/5.1/12", "GOAWAY 1"),
+    ("http2/6.1/2", "GOAWAY 1"),
     ("http2/6.3/2", "GOAWAY 1"),
     ("http2/6.4/3", "GOAWAY 1"),
     ("http2/6.5/1", "GOAWAY 1"),

@@ -69,7 +69,7 @@ pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, seat: Rc<Seat>, c
     let handshake = options(&seat).handshake::<_, Bytes>(Watched::new(io, &watch));
     let Some(Ok(connection)) = alarm.bound(deadline, handshake).await else { return };
     let open = Rc::new(Cell::new(0));
-    let mut accept = Accept::new(connection, alarm, Rc::clone(&watch), meter);
+    let mut accept = Accept::new(connection, alarm, (Rc::clone(&watch), meter), Rc::clone(&client));
     while let Some((request, respond)) = poll_fn(|cx| accept.poll(cx, &seat, open.get())).await {
         let stream = Stream { worker: Rc::clone(&worker), seat: Rc::clone(&seat), client: Rc::clone(&client) };
         let (guard, watch) = (Open::new(&open), Rc::clone(&watch));
@@ -78,9 +78,7 @@ pub(crate) async fn serve<S: Io + 'static>(worker: Rc<Worker>, seat: Rc<Seat>, c
             drop(guard);
         });
     }
-    if let Some(reason) = watch.reason() {
-        tell(&seat, &client, reason);
-    }
+    tell(&seat, &client, &watch);
 }
 
 /// Every option of the `h2` crate that bounds something.
@@ -103,8 +101,9 @@ fn options(seat: &Seat) -> Builder {
     builder
 }
 
-/// Counts a connection that was cut, and tells of it now and then.
-fn tell(seat: &Seat, client: &Client, reason: &'static str) {
+/// Counts a connection that was cut, once, and tells of it now and then.
+fn tell(seat: &Seat, client: &Client, watch: &Watch) {
+    let Some(reason) = watch.take_reason() else { return };
     seat.gate.series.h2_cut(reason);
     if seat.may_complain() {
         let listener = &seat.gate.id.name;
@@ -132,6 +131,7 @@ struct Accept<S: Io> {
     connection: Connection<Watched<Metered<S>>, Bytes>,
     alarm: Alarm,
     watch: Rc<Watch>,
+    client: Rc<Client>,
     idle_since: Instant,
     leaving: bool,
     /// Since when the connection only says its last.
@@ -174,11 +174,11 @@ impl<S: Io> Accept<S> {
     fn new(
         connection: Connection<Watched<Metered<S>>, Bytes>,
         alarm: Alarm,
-        watch: Rc<Watch>,
-        meter: Rc<Meter>,
+        (watch, meter): (Rc<Watch>, Rc<Meter>),
+        client: Rc<Client>,
     ) -> Self {
         let (idle_since, reading) = (Instant::now(), Reading { meter, pace: Pace::new() });
-        Self { connection, alarm, watch, idle_since, leaving: false, over_since: None, served: 0, reading }
+        Self { connection, alarm, watch, client, idle_since, leaving: false, over_since: None, served: 0, reading }
     }
 
     /// The next stream; nothing once the connection is over. A connection that is idle for too long, or whose process
@@ -196,7 +196,7 @@ impl<S: Io> Accept<S> {
         }
         loop {
             let next = self.connection.poll_accept(cx);
-            if self.cut() {
+            if self.cut(seat) {
                 continue;
             }
             if let Poll::Ready(next) = next {
@@ -252,13 +252,14 @@ impl<S: Io> Accept<S> {
     }
 
     /// Ends a connection that floods; whether it has just been ended. One that says its last has a second for it.
-    fn cut(&mut self) -> bool {
+    fn cut(&mut self, seat: &Seat) -> bool {
         if self.over_since.is_some() {
             return false;
         }
         let cut = self.watch.cut();
         if cut.is_some() || self.watch.is_shut() {
             self.over_since = Some(Instant::now());
+            tell(seat, &self.client, &self.watch);
         }
         match cut {
             Some(Cut::Preface) => self.connection.abrupt_shutdown(Reason::PROTOCOL_ERROR),

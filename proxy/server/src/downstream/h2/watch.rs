@@ -28,6 +28,8 @@ pub(super) struct Watch {
     goodbye: RefCell<Goodbye>,
     /// We have said that no more comes.
     shut: Cell<bool>,
+    /// The reason was taken.
+    told: Cell<bool>,
 }
 
 /// The last GOAWAY that we sent.
@@ -44,6 +46,7 @@ impl Watch {
             cut: Cell::new(None),
             goodbye: RefCell::default(),
             shut: Cell::new(false),
+            told: Cell::new(false),
         })
     }
 
@@ -65,9 +68,14 @@ impl Watch {
     }
 
     /// Why the connection was cut, as a stable name: by us, or by the `h2` crate for what it counts itself, or for a
-    /// breach of the protocol. Nothing when it ended well.
-    pub(super) fn reason(&self) -> Option<&'static str> {
-        self.cut().map(Cut::as_str).or_else(|| name(&self.goodbye.borrow().payload))
+    /// breach of the protocol. Nothing when it ended well, or the reason was taken already.
+    pub(super) fn take_reason(&self) -> Option<&'static str> {
+        if self.told.get() {
+            return None;
+        }
+        let reason = self.cut().map(Cut::as_str).or_else(|| name(&self.goodbye.borrow().payload));
+        self.told.set(reason.is_some());
+        reason
     }
 
     fn received(&self, frames: &mut Frames, bytes: &[u8]) {
@@ -241,6 +249,6 @@ mod tests {
         let mut bytes = vec![0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 11, 0, 0, payload.len() as u8, 7, 0, 0, 0, 0, 0];
         bytes.extend_from_slice(&payload);
         bytes.iter().for_each(|byte| watch.sent(&mut frames, &[*byte]));
-        assert_eq!(watch.reason(), Some("stream_errors"));
+        assert_eq!((watch.take_reason(), watch.take_reason()), (Some("stream_errors"), None));
     }
 }
