@@ -186,7 +186,7 @@ fn idle_connections_make_room_when_the_listener_is_full() {
         let mut late = stage.client();
         assert_eq!(late.get("/").status(), 200);
         late.send("GET /hang HTTP/1.1\r\nHost: t\r\n\r\n");
-        std::mem::drop(Box::leak(Box::new(late)));
+        let _: &mut _ = Box::leak(Box::new(late));
     }
     assert_eq!((silent.closed(), used.closed()), (Vec::new(), Vec::new()));
     h2.closed(Duration::from_secs(10));

@@ -16,6 +16,7 @@ mod narrow;
 mod process;
 mod status;
 mod turn;
+mod veil;
 
 pub mod api;
 pub mod control;
@@ -46,3 +47,4 @@ pub use sluice::{Ran, Sluice};
 pub use status::Status;
 pub use subscribers::Subscribers;
 pub use turn::Turn;
+pub use veil::Veil;

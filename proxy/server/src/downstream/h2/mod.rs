@@ -191,7 +191,8 @@ impl<S: Io> Accept<S> {
         open: usize,
     ) -> Poll<Option<(http::Request<RecvStream>, SendResponse<Bytes>)>> {
         let limits = seat.limits();
-        if !seat.keeps_alive() || seat.is_wanted() {
+        // One that has just come has a request on its way, which has an answer coming.
+        if seat.leaving() || seat.is_wanted() || (self.served > 0 && !seat.keeps_alive()) {
             self.leave();
         }
         loop {
