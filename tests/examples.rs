@@ -81,7 +81,31 @@ fn the_unit_waits_longer_than_a_drain() {
     let line =
         unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).expect("the unit says how long it waits");
     let seconds = line.strip_suffix('s').and_then(|digits| digits.parse().ok()).expect("the time is in seconds");
-    assert!(Duration::from_secs(seconds) > document("minimal").drain.deadline);
+    let drain = document("minimal").drain;
+    assert!(Duration::from_secs(seconds) > drain.delay + drain.deadline);
+}
+
+/// systemd's own look at the units; the program that they start need not be installed here.
+#[test]
+fn systemd_takes_the_units() {
+    for unit in ["sluice.service", "sluice-proxy.service", "sluice-control.service"] {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let installed = |text: String| text.replace("/usr/local/bin/sluice", "/bin/true");
+        let place = |name: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, installed(read(&format!("deploy/{name}")))).expect("the folder was just made");
+            path
+        };
+        let mut units = vec![place(unit)];
+        if unit == "sluice.service" {
+            units.push(place("sluice.socket"));
+        }
+        let verify = Command::new("systemd-analyze").arg("verify").arg("--man=no").args(units).output();
+        let verified = verify.expect("this test needs systemd-analyze: apt-get install systemd");
+        let said = String::from_utf8_lossy(&verified.stderr);
+        let ours: Vec<&str> = said.lines().filter(|line| line.contains("sluice")).collect();
+        assert!(verified.status.success() && ours.is_empty(), "{unit}: {said}");
+    }
 }
 
 #[test]

@@ -456,3 +456,26 @@ fn a_request_sees_one_revision() {
     assert_eq!((by[0].0, by[0].1.as_str()), (first, Some(one.as_str())));
     assert_eq!((by[by.len() - 1].0, by[by.len() - 1].1.as_str()), (second, Some(two.as_str())));
 }
+
+/// Another name on the same address is another listener to metrics and limits, and the same sockets to the kernel: none of
+/// them is closed with a connection in its queue.
+#[test]
+fn a_listener_that_is_renamed_under_load_loses_no_connection() {
+    let (web, origin) = (free_address(), Origin::start("a"));
+    let named = |name: &str| {
+        Document::new()
+            .listener(name, web, "")
+            .region("here", "")
+            .service("shop", "")
+            .version("v1", 100, &[("here", &[origin.address()])])
+            .route("{ path: / }", "service: shop")
+    };
+    let sluice = setup(SLUICE).workers(WORKERS).start(named("first"));
+    let load = Load::new(web).connections(32).rate(1_000.0).start();
+    for name in ["second", "third", "first", "second"] {
+        sluice.change(&named(name));
+        load.wait_good(500);
+        sluice.wait_metric("sluice_connections_total", &[("listener", name)], 1.0);
+    }
+    load.finish().assert_clean();
+}

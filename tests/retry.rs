@@ -98,7 +98,7 @@ fn one_attempt_is_one() {
 /// The request may have been carried out: what is idempotent is sent again with its body, a POST never.
 #[test]
 fn a_reset_is_survived_by_what_may_be_done_twice() {
-    let stage = Stage::new(2, "");
+    let stage = Stage::new(2, "retries: { budget: { ratio: 100%, min_per_second: 99 } }");
     stage.origins[0].script("/echo", "", Then::Reset);
     for method in ["GET", "PUT", "DELETE"] {
         let mut client = stage.client();
@@ -133,7 +133,7 @@ fn an_answer_of_a_listed_status_is_tried_elsewhere() {
 /// When nothing else can be tried, the client gets what the last origin said, whole.
 #[test]
 fn the_last_answer_is_passed_on() {
-    let stage = Stage::new(2, "retries: { statuses: [503] }");
+    let stage = Stage::new(2, "retries: { statuses: [503], budget: { ratio: 100%, min_per_second: 99 } }");
     for origin in &stage.origins {
         origin.script("/x", status(503, "x-why: tired\r\n"), Then::Keep);
     }
@@ -148,7 +148,7 @@ fn the_last_answer_is_passed_on() {
 /// The only endpoint is asked again after a wait, on the connection that the refused answer left clean.
 #[test]
 fn a_single_endpoint_is_asked_again() {
-    let stage = Stage::new(1, "retries: { attempts: 4, statuses: [503] }");
+    let stage = Stage::new(1, "retries: { attempts: 4, statuses: [503], budget: { ratio: 100%, min_per_second: 99 } }");
     stage.origins[0].script("/x", status(503, ""), Then::Keep);
     assert_eq!(stage.client().get("/x").status(), 503);
     assert_eq!((stage.reached(), stage.origins[0].connections()), (4, 1));
@@ -190,7 +190,7 @@ fn retry_after_is_waited_for_unless_it_is_too_long() {
 /// To the byte: 64 KiB are kept and sent again as they came, one byte more is not.
 #[test]
 fn a_body_is_sent_again_up_to_its_limit() {
-    let stage = Stage::new(2, "retries: { statuses: [503] }");
+    let stage = Stage::new(2, "retries: { statuses: [503], budget: { ratio: 100%, min_per_second: 99 } }");
     stage.origins[0].script("/echo", status(503, ""), Then::Keep);
     let (kept, longer) = (pattern(64 << 10), pattern((64 << 10) + 1));
     let chunked = |body: &[u8]| {
@@ -264,7 +264,7 @@ fn the_total_deadline_beats_the_wait() {
 /// passed on.
 #[test]
 fn a_call_is_made_again_after_a_listed_status() {
-    let stage = Stage::new(2, "retries: { grpc_statuses: [unavailable] }");
+    let stage = Stage::new(2, "retries: { grpc_statuses: [unavailable], budget: { ratio: 100%, min_per_second: 99 } }");
     let refusal = |code: u16| {
         format!("HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {code}\r\ncontent-length: 0\r\n\r\n")
     };
@@ -289,7 +289,7 @@ fn a_call_is_made_again_after_a_listed_status() {
 /// What is not read of a refused answer does not reach the next request.
 #[test]
 fn a_long_refused_answer_leaves_nothing_behind() {
-    let stage = Stage::new(2, "retries: { statuses: [500] }");
+    let stage = Stage::new(2, "retries: { statuses: [500], budget: { ratio: 100%, min_per_second: 99 } }");
     let long = [b"HTTP/1.1 500 X\r\ncontent-length: 300000\r\n\r\n".as_slice(), &pattern(300_000)].concat();
     stage.origins[0].script("/x", long, Then::Keep);
     let mut client = stage.client();

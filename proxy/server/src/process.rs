@@ -1,6 +1,8 @@
 //! The process: threads that serve, one that watches over them, and how it begins and leaves.
 
-use std::cell::Cell;
+mod failure;
+mod teller;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
@@ -11,11 +13,9 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use sluice_config::health::Health;
 use sluice_config::name::{ListenerName, NodeName, RegionName};
 use sluice_config::validated::Drain;
 use sluice_config::value::Incarnation;
@@ -41,10 +41,12 @@ use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::source::{Away, Feed, Follower, Identity, Parts, Rest};
 use crate::stage::Stage;
-use crate::status::{self, StatusSource};
 use crate::tls::Keyring;
 use crate::upstream::Dialer;
 use crate::worker::Equipment;
+
+pub use failure::RunError;
+use teller::{State, Teller};
 
 /// How often gauges over a window are turned.
 const TICK: Duration = Duration::from_secs(1);
@@ -109,58 +111,6 @@ pub enum Source {
     Control(ControlOptions),
 }
 
-/// Why the process cannot begin.
-#[derive(Debug)]
-pub enum RunError {
-    /// The first revision does not run.
-    Revision(String),
-    /// The status listener's address cannot be used.
-    Status(SocketAddr, io::Error),
-    /// The access log cannot be opened.
-    AccessLog(log::Target, io::Error),
-    /// Another process keeps its revisions in this folder.
-    Data(PathBuf),
-    /// A worker has ended by itself; the log says why. The others were left to end with what they carried.
-    Worker,
-    /// The system gives no thread, timer or signal.
-    System(io::Error),
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Revision(why) => f.write_str(why),
-            Self::Status(address, error) => {
-                write!(f, "cannot serve status on {address}: {error}; choose another address with --status")
-            }
-            Self::AccessLog(log::Target::File(path), error) => {
-                let path = path.display();
-                write!(f, "cannot open the access log {path}: {error}; ")?;
-                f.write_str("create its folder or choose another path with --access-log")
-            }
-            Self::AccessLog(log::Target::Off | log::Target::Stdout, error) => {
-                write!(f, "cannot start the access log: {error}")
-            }
-            Self::Data(path) => {
-                let path = path.display();
-                write!(f, "another process uses {path}; stop it, or give this one a folder of its own with --data")
-            }
-            Self::Worker => {
-                f.write_str("a worker has ended by itself; start the process again and report the panic in the log")
-            }
-            Self::System(error) => write!(f, "the system refuses what the process needs: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for RunError {}
-
-impl From<io::Error> for RunError {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
-    }
-}
-
 /// Runs until told to leave (SIGTERM or SIGINT) and every request under way has ended, or the drain's deadline has
 /// passed. A second signal cuts what is left.
 ///
@@ -196,8 +146,7 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
             return Err(error);
         }
     };
-    let state = State { metrics: metrics.clone(), watch: Arc::clone(&watch), leaving: AtomicBool::new(false) };
-    let teller = Teller { socket: status, state: Arc::new(state), task: Cell::default() };
+    let teller = Teller::new(status, State::new(metrics.clone(), Arc::clone(&watch)));
     let ended = {
         let attending = arrival.attend(&teller, served, follower_rests);
         let mut background = pin!(background(&mut crew, &mut follower, &metrics, (&watch, &overload), commands));
@@ -362,39 +311,6 @@ async fn reload(mut hangup: Signal, log: AccessLog) -> Infallible {
     }
 }
 
-/// Tells health and metrics.
-struct Teller {
-    socket: StdListener,
-    state: Arc<State>,
-    task: Cell<Option<AbortOnDropHandle<()>>>,
-}
-
-impl Teller {
-    fn begin(&self) {
-        match self.socket.try_clone().and_then(TcpListener::from_std) {
-            Ok(socket) => {
-                let telling = status::serve(socket, Arc::clone(&self.state) as _, std::future::pending());
-                self.task.set(Some(AbortOnDropHandle::new(tokio::task::spawn_local(telling))));
-                tracing::info!(status = ?self.socket.local_addr().ok(), "telling health and metrics");
-            }
-            Err(error) => tracing::error!(%error, "health and metrics are not told"),
-        }
-    }
-
-    fn end(&self) {
-        self.task.take();
-    }
-
-    /// The process is told to leave.
-    fn told(&self, drain: &Drain) -> Leave {
-        self.state.leave();
-        notify::stopping("Leaving");
-        if !drain.delay.is_zero() {
-            tracing::info!(delay = ?drain.delay, "told to leave: not ready, and serving on until the delay is over");
-        }
-        Leave::begin(drain.delay, drain.deadline, Instant::now())
-    }
-}
 /// What runs revisions, and what tells of it.
 struct Begun {
     follower: Follower,
@@ -542,32 +458,5 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-struct State {
-    metrics: Metrics,
-    watch: Arc<Watch>,
-    leaving: AtomicBool,
-}
-
-impl State {
-    fn leave(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
-        self.metrics.drain();
-    }
-}
-
-impl StatusSource for State {
-    fn ready(&self) -> Result<(), String> {
-        if self.leaving.load(Ordering::Relaxed) { Err("the process is leaving".to_owned()) } else { self.watch.ready() }
-    }
-
-    fn health(&self) -> Health {
-        self.watch.health()
-    }
-
-    fn metrics(&self) -> String {
-        self.metrics.text()
     }
 }

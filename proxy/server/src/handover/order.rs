@@ -226,10 +226,9 @@ impl Orders {
         loop {
             tokio::select! {
                 _ = self.signal.recv() => tracing::warn!("SIGUSR2: an upgrade is under way already"),
-                mut stream = accept(self.socket.as_ref()) => {
-                    // Who does not read it does not want to know.
-                    let _ = timeout(PATIENCE, stream.write_all(&line(&Said::Busy))).await;
-                }
+                stream = accept(self.socket.as_ref()) => if let Some(caller) = Caller::hear(stream).await {
+                    caller.end(Said::Busy).await;
+                },
             }
         }
     }
