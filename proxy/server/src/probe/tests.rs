@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use sluice_config::validated;
@@ -31,8 +31,12 @@ fn endpoint(port: u16) -> Arc<Endpoint> {
 }
 
 fn target(endpoint: &Arc<Endpoint>) -> Target {
-    let connections = validated::Connections { idle: 1, idle_timeout: Duration::from_secs(1), streams: 1 };
-    Target { endpoint: Arc::clone(endpoint), check: check(), reach: Arc::new(Reach::plain(connections)) }
+    // One for all: another would be another way to reach the endpoint.
+    static REACH: LazyLock<Arc<Reach>> = LazyLock::new(|| {
+        let connections = validated::Connections { idle: 1, idle_timeout: Duration::from_secs(1), streams: 1 };
+        Arc::new(Reach::plain(connections))
+    });
+    Target { endpoint: Arc::clone(endpoint), check: check(), reach: Arc::clone(&REACH) }
 }
 
 /// What a probe by HTTP finds there.
