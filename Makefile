@@ -86,6 +86,7 @@ bench-instructions: build ## instructions and system calls per request (BENCH_AR
 
 properties: ## the property tests with many cases (FUZZ_CASES=200000)
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --release --locked -p sluice-config -p sluice-proxy-core -p sluice-control-core
+	MUTATIONS=$(FUZZ_CASES) $(CARGO) test --release --locked -p sluice-proxy --lib fuzz::
 
 fuzz: $(TOOLS)/fuzz-$(CARGO_FUZZ_VERSION) ## every fuzz target for FUZZ_SECONDS (60); needs a nightly compiler
 	@$(CARGO) +nightly --version >/dev/null 2>&1 || { echo "fuzz: install a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }

@@ -66,6 +66,7 @@ impl AdminArgs {
     pub(crate) fn options(&self, folder: PathBuf, file: Option<PathBuf>) -> anyhow::Result<Options> {
         Ok(Options {
             admin: self.addresses(&folder),
+            sockets: Vec::new(),
             folder,
             file,
             environment: environment(),

@@ -10,7 +10,7 @@ use crate::show::LookArgs;
 use crate::terminal::Color;
 use crate::{
     apply, audit, check, completions, config, control, demo, diff, explain, export, freeze, get, history, plan, proxy,
-    rollback, run, shift, token,
+    rollback, run, shift, token, upgrade,
 };
 
 /// A reverse proxy that decides, for every request, which region and which version of a service answers it
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Proxy(Box<proxy::ProxyArgs>),
     /// Run the control plane alone, for proxies on other machines
     Control(control::ControlArgs),
+    /// Let the process that runs start the program that is installed now, and hand over to it: no request is lost
+    Upgrade(upgrade::UpgradeArgs),
     /// Make a document what runs
     Apply(apply::ApplyArgs),
     /// Tell what applying a document would change, and how much traffic would move

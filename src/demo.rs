@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use sluice_proxy::Inherited;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -150,8 +151,10 @@ type Proxy = JoinHandle<anyhow::Result<()>>;
 /// Starts the proxy by the same way as `sluice run`.
 fn start_proxy(workers: NonZeroUsize, stage: &Stage) -> anyhow::Result<Proxy> {
     let folder = stage.document.parent().context("a document is in a folder")?.to_owned();
-    let options = AdminArgs::near(&folder).options(folder, Some(stage.document.clone()))?;
-    let service = Service::open(options)?.map_err(|unsound| anyhow!("{}", unsound.problems))?;
+    let (admin, document) = (AdminArgs::near(&folder), stage.document.clone());
+    let set_up = move || admin.options(folder.clone(), Some(document.clone()));
+    let service =
+        Service::open(Box::new(set_up), Inherited::default())?.map_err(|unsound| anyhow!("{}", unsound.problems))?;
     let status = stage.status;
     let serve = move || service.run(workers, status, &AccessLog::Off);
     std::thread::Builder::new().name("proxy".to_owned()).spawn(serve).context("cannot start a thread")

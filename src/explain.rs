@@ -2,12 +2,15 @@
 
 mod outcome;
 mod request;
+mod retries;
 mod show;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use sluice_config::Validated;
+use sluice_config::validated::Listener;
 
 use crate::cli::{Exit, Output, OutputArg, misused};
 use crate::document::open;
@@ -31,6 +34,9 @@ pub(crate) struct ExplainArgs {
     /// The address of the client, for splits that are sticky by it
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// The listener that the client comes to, for its limits and its policy of paths; default: the first of the document
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -51,12 +57,27 @@ pub(crate) fn run(args: &ExplainArgs, color: Color) -> anyhow::Result<Exit> {
             return Ok(Exit::Refused);
         }
     };
-    let explanation = Explanation::of(&document, &typed)?;
+    let listener = match listener(&document, args.listener.as_deref()) {
+        Ok(listener) => listener,
+        Err(words) => return Ok(misused("explain", &words)),
+    };
+    let explanation = Explanation::of(&document, listener, &typed)?;
     match args.output.output {
         Output::Table => print(show::lines(&explanation, color.stdout()))?,
         form @ (Output::Json | Output::Yaml) => print([value::render(&serde_json::to_value(&explanation)?, form)?])?,
     }
     Ok(Exit::Done)
+}
+
+fn listener<'a>(document: &'a Validated, name: Option<&str>) -> Result<&'a Listener, String> {
+    let all = &document.listeners;
+    match name {
+        None => Ok(all.first().expect("a proven document has a listener")),
+        Some(name) => all.iter().find(|listener| listener.name.as_str() == name).ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(|listener| listener.name.as_str()).collect();
+            format!("the document has no listener `{name}`; it has {}", names.join(", "))
+        }),
+    }
 }
 
 #[cfg(test)]

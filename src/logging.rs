@@ -28,8 +28,9 @@ pub(crate) struct LogArgs {
     log_format: Format,
 }
 
-/// pingora reports each failed attempt at error level; what became of the request is told in the access log.
-const QUIET: &str = "pingora_core=off,pingora_pool=off,pingora_rustls=off";
+/// pingora reports each failed attempt at error level, h2 each odd frame as a warning; what became of the request is told in
+/// the access log, and connections that are cut are told by the proxy.
+const QUIET: &str = "pingora_core=off,pingora_pool=off,pingora_rustls=off,h2=off";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

@@ -37,6 +37,7 @@ mod show;
 mod status;
 mod terminal;
 mod token;
+mod upgrade;
 mod value;
 mod wait;
 
@@ -77,6 +78,7 @@ fn dispatch(command: Command, color: terminal::Color) -> anyhow::Result<Exit> {
         Command::Events(args) => events::run(&args, color),
         Command::Audit(args) => audit::run(&args, color),
         Command::Token(args) => token::run(&args, color),
+        Command::Upgrade(args) => upgrade::run(&args, color),
         Command::Proxy(args) => proxy::run(*args, color),
         Command::Check(args) => check::run(&args, color),
         Command::Config { command } => config::run(&command, color),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use sluice_config::Validated;
+use sluice_config::validated::Bound;
 
 use crate::document::open;
 
@@ -35,11 +36,15 @@ pub(crate) fn raise() -> Option<u64> {
 }
 
 fn shortage(document: &Validated, limit: Option<u64>) -> Option<String> {
-    let connections: u64 = document.listeners.iter().map(|listener| u64::from(listener.limits.connections)).sum();
+    let all: u64 = document.listeners.iter().map(|listener| u64::from(listener.limits.connections)).sum();
+    let connections = match document.limits.connections {
+        Bound::At(most) => all.min(u64::from(most)),
+        Bound::Auto | Bound::Off => all,
+    };
     let needed = 2 * connections + BESIDES;
     let limit = limit.filter(|limit| *limit < needed)?;
     Some(format!(
-        "this process may open {limit} files, but {connections} connections (limits.connections of all listeners) can \
+        "this process may open {limit} files, but {connections} connections (limits.connections) can \
          need {needed}: allow more (`LimitNOFILE={needed}` in a systemd unit, `ulimit -n {needed}` in a shell, \
          `--ulimit nofile={needed}` of a container) or lower limits.connections"
     ))
@@ -62,6 +67,8 @@ mod tests {
             listener("b", 8081, 50),
         );
         let document = validate(&text, &Environment::empty()).unwrap();
+        let fewer = validate(&format!("{text}limits: {{ connections: 100 }}\n"), &Environment::empty()).unwrap();
+        assert_eq!(shortage(&fewer, Some(400)), None);
         assert_eq!(shortage(&document, None), None);
         assert_eq!(shortage(&document, Some(500)), None);
         let words = shortage(&document, Some(499)).unwrap();

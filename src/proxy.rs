@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sluice_config::name::{ListenerName, NodeName, RegionName};
 use sluice_proxy::control::{ControlOptions, ControlUrl, CredentialFiles};
-use sluice_proxy::{Options, Source};
+use sluice_proxy::{Inherited, Options, Source};
 
 use crate::cli::{Exit, misused, source};
 use crate::data::DataArgs;
@@ -109,6 +109,7 @@ pub(crate) fn run(args: ProxyArgs, color: Color) -> anyhow::Result<Exit> {
             return Ok(misused("proxy", &format!("--listen names {name} twice: which address is meant?")));
         }
     }
+    let inherited = Inherited::claim()?;
     open_files::raise();
     let CredentialArgs { token_file, ca, cert, key } = args.credentials;
     let credentials = CredentialFiles { token: token_file, ca, identity: cert.zip(key) };
@@ -124,6 +125,8 @@ pub(crate) fn run(args: ProxyArgs, color: Color) -> anyhow::Result<Exit> {
         health: None,
         document: None,
         files: args.files.unwrap_or_default(),
+        inherited,
+        beside: None,
     })?;
     Ok(Exit::Done)
 }

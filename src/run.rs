@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use sluice_proxy::Inherited;
 
 use crate::admin::AdminArgs;
 use crate::cli::{Exit, misused, source};
@@ -80,8 +81,10 @@ pub(crate) fn run(args: &RunArgs, color: Color) -> anyhow::Result<Exit> {
         return Ok(misused("run", &words));
     }
     args.log.start("info", color);
-    let options = args.admin.options(args.data.open()?, Some(args.file.clone()))?;
-    let service = match Service::open(options)? {
+    let inherited = Inherited::claim()?;
+    let (admin, data, file) = (args.admin.clone(), args.data.open()?, args.file.clone());
+    let set_up = move || admin.options(data.clone(), Some(file.clone()));
+    let service = match Service::open(Box::new(set_up), inherited)? {
         Ok(service) => service,
         Err(unsound) => {
             unsound.show(color);

@@ -1,4 +1,4 @@
-//! Clients that others wrote: curl, nghttp and a WebSocket library.
+//! Clients that others wrote: curl, nghttp, h2load, a WebSocket library and gRPC.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use bytes::Bytes;
+use sluice_harness::h2::{self, data, send};
 use sluice_harness::origin::answer::pattern;
 use sluice_harness::sluice::setup;
 use sluice_harness::tool::tool;
@@ -187,17 +189,117 @@ fn python(script: &str) -> Command {
     command
 }
 
-#[test]
-fn web_sockets_pass() {
+fn web_socket_server() -> (Server, SocketAddr) {
     let child = python(SERVER).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut server = Server(child);
     let mut line = String::new();
     BufReader::new(server.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let endpoint: SocketAddr = format!("127.0.0.1:{}", line.trim()).parse().unwrap();
+    let endpoint = format!("127.0.0.1:{}", line.trim()).parse().unwrap();
+    (server, endpoint)
+}
+
+#[test]
+fn web_sockets_pass() {
+    let (_server, endpoint) = web_socket_server();
     let web = free_address();
     let sluice = setup(SLUICE).start(Document::simple(web, endpoint));
     let output = run(python(CLIENT).arg(format!("ws://{web}/chat?room=1")));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "done");
     let log = sluice.wait_access_log(6);
     assert!(log.iter().all(|line| line["status"] == 101), "{log:?}");
+}
+
+/// The server is that of a library: it takes our key, and what it sends back passes.
+#[test]
+fn web_sockets_pass_over_h2() {
+    let (_server, endpoint) = web_socket_server();
+    let web = free_address();
+    let sluice = setup(SLUICE).start(Document::simple(web, endpoint));
+    let mut client = h2::Client::connect(web);
+    let mut request = http::Request::connect("http://test/chat")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", "echo")
+        .body(())
+        .unwrap();
+    request.extensions_mut().insert(::h2::ext::Protocol::from("websocket"));
+    let mut exchange = client.begin(request, true).unwrap();
+    let (head, seen) = client.block_on(async {
+        let (head, mut answer) = exchange.head().await.unwrap().into_parts();
+        // A text of five letters, then the end, both masked with nothing.
+        send(&mut exchange.body, Bytes::from_static(b"\x81\x85\0\0\0\0hello"), false).await.unwrap();
+        let mut seen = Vec::new();
+        // A server that has heard the end need not answer what came before it.
+        while seen.len() < 7 {
+            seen.extend_from_slice(&data(&mut answer).await.unwrap().unwrap());
+        }
+        send(&mut exchange.body, Bytes::from_static(b"\x88\x82\0\0\0\0\x03\xe8"), false).await.unwrap();
+        while let Some(piece) = data(&mut answer).await.unwrap() {
+            seen.extend_from_slice(&piece);
+        }
+        (head, seen)
+    });
+    assert_eq!((head.status.as_u16(), &head.headers["sec-websocket-protocol"]), (200, &"echo".parse().unwrap()));
+    assert_eq!(seen, b"\x81\x05hello\x88\x02\x03\xe8");
+    drop(exchange);
+    let log = sluice.wait_access_log(1);
+    assert_eq!((&log[0]["status"], &log[0]["protocol"]), (&101.into(), &"HTTP/2".into()));
+}
+
+/// Fast clients of HTTP/2 are no flood.
+#[test]
+fn h2load_is_served_whole() {
+    let stage = Stage::new();
+    let h2load = tool("h2load", "nghttp2-client");
+    for path in ["/", "/bytes/100000"] {
+        let output = run(Command::new(&h2load).args(["-n", "3000", "-c", "4", "-m", "100"]).arg(stage.url(path)));
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains("3000 succeeded, 0 failed, 0 errored, 0 timeout"), "{told}");
+    }
+    assert_eq!(stage.sluice.scrape().sum("sluice_h2_cut_total", &[]), None);
+    stage.check();
+}
+
+const GRPC: &str = r#"
+import sys, time
+import grpc
+
+channel = grpc.insecure_channel(sys.argv[1])
+unary = channel.unary_unary("/echo.Echo/Unary")
+assert unary(b"hello", timeout=30) == b"hello"
+assert unary(b"x" * 1_000_000, timeout=30) == b"x" * 1_000_000
+assert unary(b"", timeout=30) == b""
+assert list(channel.unary_stream("/echo.Echo/Down")(b"one", timeout=30)) == [b"one"]
+assert channel.stream_unary("/echo.Echo/Up")(iter([b"one"]), timeout=30) == b"one"
+messages = [str(i).encode() for i in range(2_000)]
+assert list(channel.stream_stream("/echo.Echo/Both")(iter(messages), timeout=30)) == messages
+
+def code(path, **settings):
+    try:
+        channel.unary_unary(path)(b"", **settings)
+    except grpc.RpcError as error:
+        return error.code(), error.details()
+
+assert code("/hang", timeout=0.3)[0] == grpc.StatusCode.DEADLINE_EXCEEDED
+assert code("/reset", timeout=30)[0] == grpc.StatusCode.UNAVAILABLE, code("/reset", timeout=30)
+assert "reset_before_head; request id: " in code("/reset", timeout=30)[1]
+assert code("/status/503", timeout=30)[0] == grpc.StatusCode.UNAVAILABLE
+both = channel.stream_stream("/echo.Echo/Cancelled")
+talk = iter([b"first"])
+answers = both(talk, timeout=30)
+assert next(answers) == b"first"
+answers.cancel()
+print("done")
+"#;
+
+/// gRPC's own client, all four kinds of calls, and what it makes of our failures.
+#[test]
+fn grpc_s_own_client_is_served() {
+    let link = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/grpc-python");
+    let python =
+        fs::read_link(&link).unwrap_or_else(|e| panic!("this suite needs .ci/packages test: {}: {e}", link.display()));
+    let stage = Stage::new();
+    let output = run(Command::new(python).args(["-c", GRPC]).arg(stage.web.to_string()));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "done");
+    assert_eq!(stage.sluice.scrape().sum("sluice_h2_cut_total", &[]), None);
+    stage.check();
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use sluice_harness::control::Authority;
 use sluice_harness::sluice::{command, setup};
 use sluice_harness::{Document, Origin, free_address};
 use tempfile::TempDir;
@@ -275,6 +276,24 @@ fn a_reader_that_leaves_is_no_failure() {
     assert!(told.trim() == "0", "{told}");
 }
 
+/// An example with the files that it names.
+fn example_with_files(example: &Path) -> TempDir {
+    let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
+    fs::copy(example, folder.path().join("example.yaml")).unwrap();
+    let certs = folder.path().join("certs");
+    fs::create_dir(&certs).unwrap();
+    for name in ["site", "edge"] {
+        authority.issue(name, &["shop.example.com"]);
+        for file in [format!("{name}.pem"), format!("{name}.key")] {
+            fs::copy(authority.file(&file), certs.join(file)).unwrap();
+        }
+    }
+    for name in ["clients.pem", "origins.pem"] {
+        fs::copy(authority.file("ca.pem"), certs.join(name)).unwrap();
+    }
+    folder
+}
+
 #[test]
 fn the_examples_are_sound() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
@@ -286,7 +305,8 @@ fn the_examples_are_sound() {
             if path.is_dir() {
                 folders.push(path);
             } else if fs::read_to_string(&path).is_ok_and(|text| text.contains("\nservices:")) {
-                let ran = sluice(&["check", path.to_str().unwrap()]);
+                let beside = example_with_files(&path);
+                let ran = sluice(&["check", beside.path().join("example.yaml").to_str().unwrap()]);
                 assert_eq!(ran.code, 0, "{}: {}", path.display(), ran.err);
                 found += 1;
             }

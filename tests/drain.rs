@@ -153,6 +153,36 @@ fn a_draining_process_is_not_ready_and_accepts_nothing() {
     stage.wait_exit(SOON);
 }
 
+/// A balancer that asks every few seconds must hear of it before the listeners close; until then nothing changes for clients.
+#[test]
+fn a_delay_comes_before_the_drain() {
+    let mut stage = Stage::new("delay: 2s, deadline: 60s");
+    let mut open = Client::connect(stage.web);
+    let start = Instant::now();
+    stage.sluice.begin_drain();
+    until("it is not ready", || (stage.sluice.ask("/ready")?.status() == 503).then_some(()));
+    stage.sluice.wait_metric("sluice_draining", &[], 1.0);
+    let answers = [open.get("/"), Client::connect(stage.web).get("/")];
+    if start.elapsed() < Duration::from_secs(2) {
+        assert!(answers.iter().all(|answer| answer.status() == 200 && !answer.head.closes()), "{answers:?}");
+    }
+    stage.wait_refused();
+    assert!(start.elapsed() >= Duration::from_secs(2), "closed after {:?}", start.elapsed());
+    stage.wait_exit(SOON);
+}
+
+#[test]
+fn a_second_signal_ends_the_delay_and_cuts() {
+    let mut stage = Stage::new("delay: 10m, deadline: 10m");
+    let mut hanging = Client::connect(stage.web);
+    hanging.send("GET /hang HTTP/1.1\r\nHost: t\r\n\r\n");
+    stage.wait_requests(1);
+    stage.sluice.begin_drain();
+    stage.sluice.wait_metric("sluice_draining", &[], 1.0);
+    stage.sluice.begin_drain();
+    stage.wait_exit(SOON);
+}
+
 /// What does not end by the deadline is cut, and that is no failure of the process.
 #[test]
 fn the_deadline_cuts_what_is_left() {

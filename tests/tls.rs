@@ -440,6 +440,7 @@ fn who_says_nothing_in_the_handshake_is_put_out() {
     half.send([22, 3, 1, 2, 0, 1, 0]);
     half.closed();
     stage.wait_handshakes("timeout", 2.0);
+    stage.sluice.change(stage.document(ALL));
     drop(Client::connect(stage.web));
     stage.wait_handshakes("unused", 1.0);
     let mut junk = Client::connect(stage.web);

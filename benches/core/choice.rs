@@ -9,8 +9,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sluice_config::validated::{
-    self, Capabilities, Capability, Connections, Endpoint, Pool, Protocol, Region, Role, Split, StickyKey, Timeouts,
-    Version,
+    self, Capabilities, Capability, Connections, Endpoint, Pool, Protocol, Region, Retries, Role, Split, StickyKey,
+    Timeouts, Version,
 };
 use sluice_config::value::Weight;
 use sluice_proxy_core::endpoint::Registry;
@@ -105,6 +105,7 @@ fn document(endpoints: u16) -> validated::Service {
             total: None,
             tunnel_idle: None,
         },
+        retries: Retries::default(),
         versions: vec![version("v1", 95), version("v2", 5)],
     }
 }

@@ -45,11 +45,21 @@ pub enum Noun {
     Route,
     /// How the process leaves.
     Drain,
+    /// What the whole process may use up.
+    Limits,
 }
 
 impl Noun {
-    const ALL: [Self; 7] =
-        [Self::Listener, Self::Region, Self::Service, Self::Version, Self::Endpoint, Self::Route, Self::Drain];
+    const ALL: [Self; 8] = [
+        Self::Listener,
+        Self::Region,
+        Self::Service,
+        Self::Version,
+        Self::Endpoint,
+        Self::Route,
+        Self::Drain,
+        Self::Limits,
+    ];
 }
 
 impl fmt::Display for Noun {
@@ -62,6 +72,7 @@ impl fmt::Display for Noun {
             Self::Endpoint => "endpoint",
             Self::Route => "route",
             Self::Drain => "drain",
+            Self::Limits => "limits",
         })
     }
 }
@@ -97,7 +108,7 @@ impl fmt::Display for Change {
             What::Reordered => write!(f, "order of {noun}s changed"),
             What::Changed { field, from, to } => match noun {
                 Noun::Version | Noun::Endpoint => write!(f, "{field} of {name} {from} -> {to}"),
-                Noun::Drain => write!(f, "drain {field} {from} -> {to}"),
+                Noun::Drain | Noun::Limits => write!(f, "{noun} {field} {from} -> {to}"),
                 Noun::Listener | Noun::Region | Noun::Service | Noun::Route => {
                     write!(f, "{field} of {noun} {name} {from} -> {to}")
                 }
@@ -117,7 +128,7 @@ pub fn diff(old: &Validated, new: &Validated) -> Vec<Change> {
 #[must_use]
 pub fn beginning(new: &Validated) -> Vec<Change> {
     let mut changes = compare(&[], &things(new));
-    changes.retain(|change| change.noun != Noun::Drain);
+    changes.retain(|change| !matches!(change.noun, Noun::Drain | Noun::Limits));
     changes
 }
 

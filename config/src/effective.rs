@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::address::Address;
+use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, SizeThatFits};
 use crate::duration::{Span, SpanOrZero, Timeout};
 use crate::schema::document::Document;
 use crate::schema::drain::Drain;
@@ -12,16 +13,20 @@ use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
 use crate::schema::health_check::{HealthCheck, HttpProbe};
 use crate::schema::listener::{Limits, Listener};
 use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
+use crate::schema::paths::Paths;
+use crate::schema::process::ProcessLimits;
 use crate::schema::region::Region;
+use crate::schema::retries::Retries;
 use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
 use crate::schema::service::Service;
 use crate::schema::split::{Split, StickyKey};
 use crate::schema::timeouts::Timeouts;
 use crate::schema::tls::{Certificate, ClientAuth, Tls};
 use crate::schema::version::Version;
+use crate::share::Share;
 use crate::size::Size;
 use crate::tree::escape_references;
-use crate::validated::{self, Capability, HostMatch, PathMatch, Protocol, Validated};
+use crate::validated::{self, Bound, Capability, HostMatch, PathMatch, Protocol, Validated};
 use crate::value::Digest;
 
 /// The document as an operator would write it who trusts no default. It validates to the same digest, in any environment.
@@ -46,23 +51,58 @@ fn document(validated: &Validated) -> Document {
         regions: regions.iter().map(region).collect(),
         services: validated.services.iter().map(|one| service(one, regions)).collect(),
         routes: validated.routes.iter().map(|one| route(one, &validated.services)).collect(),
-        drain: Drain { deadline: Span(validated.drain.deadline), linger: SpanOrZero(validated.drain.linger) },
+        drain: drain(&validated.drain),
+        limits: process_limits(&validated.limits),
     }
+}
+
+const fn process_limits(limits: &validated::ProcessLimits) -> ProcessLimits {
+    ProcessLimits {
+        connections: match limits.connections {
+            Bound::Auto => MostThatFits::Auto(Auto::Auto),
+            Bound::Off => MostThatFits::Off(Off::Off),
+            Bound::At(count) => MostThatFits::Count(count),
+        },
+        memory: match limits.memory {
+            Bound::Auto => SizeThatFits::Auto,
+            Bound::Off => SizeThatFits::Off,
+            Bound::At(bytes) => SizeThatFits::Size(Size::bytes(bytes)),
+        },
+    }
+}
+
+const fn drain(drain: &validated::Drain) -> Drain {
+    Drain { delay: SpanOrZero(drain.delay), deadline: Span(drain.deadline), linger: SpanOrZero(drain.linger) }
 }
 
 fn listener(listener: &validated::Listener) -> Listener {
     let limits = &listener.limits;
+    let rate = |bytes: Option<u64>| RateOrOff(bytes.map(|bytes| Rate(Size::bytes(bytes))));
     Listener {
         name: listener.name.clone(),
         address: Address(listener.address),
         limits: Limits {
             connections: limits.connections,
+            connections_per_address: Most::of(limits.connections_per_address),
             header_bytes: Size::bytes(limits.header_bytes.into()),
             header_count: limits.header_count,
             header_timeout: Span(limits.header_timeout),
             keep_alive: Span(limits.keep_alive),
+            requests_per_connection: Most::of(limits.requests_per_connection),
+            body_bytes: SizeOrOff(limits.body_bytes.map(Size::bytes)),
+            receive_min_rate: rate(limits.receive_min_rate),
+            send_min_rate: rate(limits.send_min_rate),
+            min_rate_grace: Span(limits.min_rate_grace),
         },
         tls: listener.tls.as_ref().map(tls),
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
+        paths: Paths {
+            dot_segments: listener.paths.dot_segments,
+            encoded_slashes: listener.paths.encoded_slashes,
+            merge_slashes: listener.paths.merge_slashes,
+        },
     }
 }
 
@@ -106,6 +146,7 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
             total: Timeout(timeouts.total),
             tunnel_idle: Timeout(timeouts.tunnel_idle),
         },
+        retries: Retries::from(&service.retries),
         versions: Some(service.versions.iter().map(|one| version(one, regions)).collect()),
         endpoints: None,
     }
@@ -260,8 +301,9 @@ fn scalar(text: &str) -> String {
     let starts_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
     let is_word = WORDS.contains(&text.to_ascii_lowercase().as_str());
-    let is_duration = crate::duration::parse(text).is_ok() || text.parse::<Size>().is_ok();
-    if (starts_plain && is_plain && !is_word) || is_duration { text.to_owned() } else { Json::from(text).to_string() }
+    let has_unit = crate::duration::parse(text).is_ok()
+        || [text.parse::<Size>().is_ok(), text.parse::<Rate>().is_ok(), text.parse::<Share>().is_ok()].contains(&true);
+    if (starts_plain && is_plain && !is_word) || has_unit { text.to_owned() } else { Json::from(text).to_string() }
 }
 
 fn indent(yaml: &mut String, depth: usize) {

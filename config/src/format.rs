@@ -1,11 +1,16 @@
 //! The `format` keywords of the schema: each names the one parser that its texts must pass.
 
 use crate::address::{Address, AddressError};
+use crate::bound::{BoundError, RateOrOff, SizeOrOff, SizeThatFits};
 use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
+use crate::network::{Network, NetworkError};
+use crate::path;
 use crate::problem::{Code, quote};
+use crate::share::{Share, ShareError};
 use crate::size::{Size, SizeError};
+use crate::validated::Paths;
 
 /// Why a text was refused, before it is known where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +71,12 @@ formats! {
     DurationOrZero = "duration-or-zero", "a duration such as 0s or 1s", "0s";
     Timeout = "timeout", "a duration such as 5s, or off", "1s";
     Size = "size", "a size such as 32KiB or 1MiB", "1B";
+    Share = "share", "a share such as 20%", "1%";
+    SizeOrOff = "size-or-off", "a size such as 1MiB, or off", "1B";
+    SizeThatFits = "size-that-fits", "a size such as 2GiB, auto or off", "off";
+    RateOrOff = "rate-or-off", "a rate such as 240B/s, or off", "1B/s";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
+    Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
     HostField = "host-field", "a host such as shop.example.com", "x";
     ServerName = "server-name", "a host such as shop.internal, or an IP address", "x";
@@ -91,7 +101,12 @@ impl Format {
             Self::Timeout if text == "off" => Ok(()),
             Self::Timeout => check_duration(text, true),
             Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
+            Self::Share => text.parse::<Share>().map(drop).map_err(|error| bad_share(text, error)),
+            Self::SizeOrOff => text.parse::<SizeOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::SizeThatFits => text.parse::<SizeThatFits>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::RateOrOff => text.parse::<RateOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
+            Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
             Self::HostField => check_host_field(text),
             Self::ServerName => check_server_name(text),
@@ -154,6 +169,25 @@ fn bad_size(text: &str, error: SizeError) -> Refusal {
         .hint("digits and a unit, B, KiB, MiB, GiB, KB, MB or GB: 32KiB")
 }
 
+fn bad_share(text: &str, error: ShareError) -> Refusal {
+    let hint = match error {
+        ShareError::NoSign => format!("write the sign: {text}%"),
+        ShareError::Malformed | ShareError::TooLarge | ShareError::TooFine => {
+            "digits and a percent sign, 0% to 100%: 20%".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadShare, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
+fn bad_bound(text: &str, error: BoundError, format: Format) -> Refusal {
+    let refusal = Refusal::new(Code::BadSize, format!("{} {error}", quote(text)));
+    match error {
+        BoundError::Zero => refusal.hint("write `off` for no limit"),
+        BoundError::Size(_) | BoundError::NoSecond => refusal.hint(format!("write {}", format.sample())),
+    }
+}
+
 fn bad_address(text: &str, error: AddressError) -> Refusal {
     let hint = match error {
         AddressError::NoPort => format!("write the port too: {text}:8080"),
@@ -165,6 +199,24 @@ fn bad_address(text: &str, error: AddressError) -> Refusal {
         }
     };
     let refusal = Refusal::new(Code::BadAddress, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
+fn bad_network(text: &str, error: NetworkError) -> Refusal {
+    let hint = match error {
+        NetworkError::BitsBehind(network) => {
+            let alone = text.split_once('/').map_or(text, |(alone, _)| alone);
+            format!("write {network}, or {alone} for this address alone")
+        }
+        NetworkError::Mapped(network) => format!("write {network}: clients are known by their IPv4 address"),
+        NetworkError::NotAlone => {
+            "names are not looked up, and a network has no port: write 10.0.0.0/8 or ::1".to_owned()
+        }
+        NetworkError::Malformed | NetworkError::Prefix(_) => {
+            "an IP address, and behind a slash how many of its bits count: 10.0.0.0/8, fd00::/8, 192.0.2.7".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadNetwork, format!("{} {error}", quote(text)));
     if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
 }
 
@@ -251,15 +303,21 @@ fn check_path(text: &str) -> Result<(), Refusal> {
         return Err(if mark == '?' { refusal.hint("match parameters with `query`") } else { refusal });
     }
     check_target(text)?;
-    match text
-        .split('/')
-        .find(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
-    {
-        Some(segment) => {
-            Err(Refusal::new(Code::BadPath, format!("{} has the segment {}", quote(text), quote(segment)))
-                .hint("requests are matched after such segments are resolved: write the path they lead to"))
+    check_form(text)
+}
+
+/// Requests are matched in the normal form of their paths, so a path in another form would match none.
+fn check_form(text: &str) -> Result<(), Refusal> {
+    let mut bytes = text.as_bytes().to_vec();
+    let form = path::inspect(&bytes).and_then(|_| path::normalize(&mut bytes, Paths::default()));
+    match form.map(|length| std::str::from_utf8(&bytes[..length])) {
+        Ok(Ok(form)) if form == text => Ok(()),
+        Ok(Ok(form)) => Err(Refusal::new(Code::BadPath, format!("{} never matches as it is written", quote(text)))
+            .hint(format!("dot segments and encodings are resolved before: write {}", quote(form)))),
+        Ok(Err(_)) | Err(_) => {
+            Err(Refusal::new(Code::BadPath, format!("{} is a path that is refused in every request", quote(text)))
+                .hint("no backslash, no broken percent-encoding, and no dot segment that leads above the root"))
         }
-        None => Ok(()),
     }
 }
 
@@ -383,7 +441,9 @@ mod tests {
         for good in ["/", "/api", "/api/", "/a%20b", "/a/.well-known", "/a/...", "//"] {
             assert_eq!(Format::Path.check(good), Ok(()), "{good}");
         }
-        for bad in ["", "api", "/a?b", "/a#b", "/a/../b", "/./a", "/%2e%2E/a", "/a b", "/ä"] {
+        for bad in
+            ["", "api", "/a?b", "/a#b", "/a/../b", "/./a", "/%2e%2E/a", "/a b", "/ä", "/%61", "/a%2fb", "/a\\b", "/%zz"]
+        {
             assert!(Format::Path.check(bad).is_err(), "{bad}");
         }
         assert!(Format::RequestTarget.check("/health?deep=1").is_ok() && Format::RequestTarget.check("/a#b").is_err());
@@ -405,10 +465,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in any::<String>(), keyword in 0_usize..18) {
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..20) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
                 "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value",
-                "server-name", "file-path"];
+                "server-name", "file-path", "network", "share"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

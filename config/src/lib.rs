@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+mod bound;
 pub mod diff;
 pub mod duration;
 mod effective;
@@ -24,7 +25,9 @@ mod format;
 pub mod health;
 pub mod limit;
 pub mod name;
+pub mod network;
 pub mod overlay;
+pub mod path;
 pub mod problem;
 mod remains;
 pub mod report;

@@ -17,6 +17,8 @@ pub const LISTENERS: usize = 64;
 pub const CERTIFICATES: usize = 1_000;
 /// The path of a file, in bytes: what Linux takes.
 pub const FILE_PATH_BYTES: usize = 4_095;
+/// Networks of trusted proxies of one listener. A provider of content delivery has some hundred.
+pub const NETWORKS: usize = 10_000;
 /// Regions. A region set fits into one machine word.
 pub const REGIONS: usize = 64;
 /// Services.

@@ -69,8 +69,12 @@ codes! {
     BadDuration = "bad-duration",
     /// Not a size.
     BadSize = "bad-size",
+    /// Not a share of a whole.
+    BadShare = "bad-share",
     /// Not an address.
     BadAddress = "bad-address",
+    /// Not a network.
+    BadNetwork = "bad-network",
     /// Not a host pattern.
     BadHost = "bad-host",
     /// Not a path.

@@ -52,7 +52,7 @@ pub fn report(problems: &[Shown], omitted: usize, file_name: &str, text: &str) -
 }
 
 fn render_one(report: &mut String, problem: &Shown, file_name: &str, lines: &[&str]) {
-    push_line(report, format_args!("error[{}]: {}", problem.code, problem.message));
+    push_line(report, format_args!("error[{}]: {}", problem.code, visible(&problem.message)));
     let number = problem.position.map_or(0, |position| position.line).to_string();
     let margin = " ".repeat(number.len());
     match problem.position {
@@ -65,10 +65,10 @@ fn render_one(report: &mut String, problem: &Shown, file_name: &str, lines: &[&s
         push_line(report, format_args!("{margin} | {}^", " ".repeat(place)));
     }
     if !problem.path.is_empty() {
-        push_line(report, format_args!("{margin} = at: {}", problem.path));
+        push_line(report, format_args!("{margin} = at: {}", visible(&problem.path)));
     }
     if let Some(hint) = &problem.hint {
-        push_line(report, format_args!("{margin} = hint: {hint}"));
+        push_line(report, format_args!("{margin} = hint: {}", visible(hint)));
     }
     report.push('\n');
 }
@@ -78,10 +78,60 @@ fn excerpt(position: Position, lines: &[&str]) -> Option<(String, usize)> {
     let line = lines.get(usize::try_from(position.line).ok()?.checked_sub(1)?)?;
     let column = usize::try_from(position.column).ok()?.saturating_sub(1);
     let from = if line.chars().count() <= WIDTH { 0 } else { column.saturating_sub(WIDTH / 2) };
-    let shown = line.chars().skip(from).take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    let shown =
+        line.chars().skip(from).take(WIDTH).map(|c| if c == '\t' { ' ' } else { shown_as(c) }).collect::<String>();
     Some((shown, column - from))
+}
+
+/// The text without what a terminal would obey.
+fn visible(text: &str) -> String {
+    text.chars().map(shown_as).collect()
+}
+
+/// A character that commands a terminal, or turns the direction of what follows, as one that can be seen in its place: a
+/// file that was refused may hold any, and the caret below must stay where it is.
+const fn shown_as(c: char) -> char {
+    match c {
+        '\0'..='\u{1f}' => picture(c as u32),
+        '\u{7f}' => picture(0x21),
+        '\u{80}'..='\u{9f}'
+        | '\u{61c}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        _ => c,
+    }
+}
+
+/// From the block of control pictures.
+const fn picture(at: u32) -> char {
+    match char::from_u32(0x2400 + at) {
+        Some(picture) => picture,
+        None => char::REPLACEMENT_CHARACTER,
+    }
 }
 
 fn push_line(report: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(report, "{line}").expect("writing to a String cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_that_it_would_obey() {
+        let problem = Shown {
+            code: "not-text".to_owned(),
+            path: String::new(),
+            position: Some(Position { line: 1, column: 3 }),
+            message: "it has \u{1b}[31m".to_owned(),
+            hint: Some("no \u{202e}".to_owned()),
+        };
+        let told = report(&[problem], 0, "f.yaml", "a\u{1b}[2J\u{7f}\u{9b}\tb\u{2066}\0c");
+        assert!(told.contains("1 | a\u{241b}[2J\u{2421}\u{fffd} b\u{fffd}\u{2400}c\n"), "{told}");
+        assert!(told.contains("it has \u{241b}[31m") && told.contains("no \u{fffd}\n"), "{told}");
+        assert!(told.chars().all(|c| c == '\n' || !c.is_control()), "{told:?}");
+    }
 }

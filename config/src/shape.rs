@@ -183,8 +183,14 @@ mod tests {
     fn the_schema_is_understood() {
         let Shape::Record(fields) = document() else { panic!("the document is a record") };
         let names: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.required)).collect();
-        let expected =
-            [("listeners", true), ("regions", false), ("services", true), ("routes", true), ("drain", false)];
+        let expected = [
+            ("listeners", true),
+            ("regions", false),
+            ("services", true),
+            ("routes", true),
+            ("drain", false),
+            ("limits", false),
+        ];
         assert_eq!(names, expected);
     }
 

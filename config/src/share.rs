@@ -54,6 +54,11 @@ impl Share {
         if ppm <= Self::WHOLE.0 { Some(Self(ppm)) } else { None }
     }
 
+    /// So many percent, at most 100.
+    pub(crate) const fn from_percent(percent: u8) -> Self {
+        Self(if percent < 100 { percent as u32 * 10_000 } else { Self::WHOLE.0 })
+    }
+
     /// Parts per million.
     #[must_use]
     pub const fn ppm(self) -> u32 {

@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
                 }
             }
             (Value::Text(text), Shape::Text(format)) => self.text(node.at, text, *format),
-            (Value::Text(text), Shape::Word(words)) => self.word(node.at, text, words),
+            (Value::Text(text), Shape::Word(words)) => self.word(node.at, text, words, None),
             (Value::Integer(number), Shape::Integer { least, most }) => {
                 if !(*least..=*most).contains(number) {
                     self.out_of_range(node.at, &number.to_string(), *least, *most);
@@ -129,12 +129,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn word(&mut self, at: Position, text: &str, words: &[String]) {
+    /// `further`: what may stand here in place of a word.
+    fn word(&mut self, at: Position, text: &str, words: &[String], further: Option<&str>) {
         if words.iter().any(|word| word == text) {
             return;
         }
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let mut words: Vec<_> = words.iter().map(String::as_str).collect();
         let nearest = self.suggestions.hint(text, words.iter().copied());
+        words.extend(further);
         let message = format!("{} is not possible here", quote(text));
         self.report(Code::UnknownValue, at, message, nearest.or_else(|| Some(format!("write {}", listed(&words)))));
     }
@@ -146,6 +148,10 @@ impl<'a> Walk<'a> {
 
     fn choice(&mut self, node: &'a Node, choices: &[Shape]) {
         match (choose(&node.value, choices), &node.value) {
+            (Choice::Shape(Shape::Word(words)), Value::Text(text)) => {
+                let or_number = choices.iter().any(|choice| matches!(choice, Shape::Integer { .. }));
+                self.word(node.at, text, words, or_number.then_some("a number"));
+            }
             (Choice::Shape(shape), _) => self.value(node, shape),
             (Choice::OneOf(fields), Value::Map(entries)) => self.one_of(node, entries, &fields),
             (Choice::None | Choice::OneOf(_), _) => self.wrong_type(node, choices),
@@ -194,8 +200,12 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
         (Value::Integer(number), Some(Some(Format::Duration | Format::DurationOrZero | Format::Timeout)), _) => {
             Some(format!("write the unit: {number}ms or {number}s"))
         }
-        (Value::Integer(number), Some(Some(Format::Size)), _) => {
+        (Value::Integer(number), Some(Some(Format::Size | Format::SizeOrOff | Format::SizeThatFits)), _) => {
             Some(format!("write the unit: {number}B or {number}KiB"))
+        }
+        (Value::Integer(number), Some(Some(Format::Share)), _) => Some(format!("write the sign: {number}%")),
+        (Value::Integer(number), Some(Some(Format::RateOrOff)), _) => {
+            Some(format!("write the unit: {number}B/s or {number}KiB/s"))
         }
         (
             Value::Integer(_) | Value::Float(_),

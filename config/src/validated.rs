@@ -3,6 +3,8 @@
 //! Only [`validate`](crate::validate) makes a [`Validated`]. None of its structures can be read from text, so nothing that
 //! was not proven can stand here. Indices are into the lists of the same [`Validated`].
 
+mod retries;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,7 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{ListenerName, RegionName, ServiceName, VersionName};
+use crate::network::Network;
+pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
+
+pub use retries::{GrpcStatus, Retries, RetryBackoff, RetryBudget, RetryCause};
 
 /// A proven document with all its defaults.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +32,8 @@ pub struct Validated {
     pub routes: Vec<Route>,
     /// How the process leaves.
     pub drain: Drain,
+    /// What the whole process may use up.
+    pub limits: ProcessLimits,
     /// Over the whole effective document.
     pub digest: Digest,
 }
@@ -41,6 +49,14 @@ pub struct Listener {
     pub limits: Limits,
     /// Absent: clients speak HTTP in the clear.
     pub tls: Option<Tls>,
+    /// Whether each connection begins with a header of the PROXY protocol. Then at least one proxy is trusted. Default off.
+    pub proxy_protocol: ProxyProtocol,
+    /// Whose word is believed about who the client is. Default none.
+    pub trusted_proxies: Vec<Network>,
+    /// In which fields origins are told who the client is.
+    pub forwarded: Forwarded,
+    /// What becomes of a request's path before it is routed.
+    pub paths: Paths,
 }
 
 /// What a listener shows its clients before they speak, and asks of them. Paths are as they were written.
@@ -147,11 +163,48 @@ impl HostMismatch {
     }
 }
 
+/// What becomes of a request's path before it is routed; what is routed is what the origin gets. See [`crate::path`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Paths {
+    /// Default: resolve.
+    pub dot_segments: DotSegments,
+    /// Default: keep.
+    pub encoded_slashes: EncodedSlashes,
+    /// Whether `//` becomes `/`. Default: no.
+    pub merge_slashes: bool,
+}
+
+/// What becomes of the segments `.` and `..`, written or percent-encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DotSegments {
+    /// `/a/../b` is `/b`. One that leads above the root is refused.
+    #[default]
+    Resolve,
+    /// The request is refused.
+    Refuse,
+}
+
+/// What becomes of `%2F` and `%5C`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodedSlashes {
+    /// They stay, and are no slashes to routes. Beside a dot segment they are refused.
+    #[default]
+    Keep,
+    /// The request is refused.
+    Refuse,
+    /// `%2F` becomes `/` before anything else is looked at; `%5C` is refused.
+    Decode,
+}
+
 /// What one listener's clients may use up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Open connections at once over all workers; further ones wait in the kernel's queue. Default 20,000.
+    /// Open connections at once over all workers; at the limit idle ones are closed, and further ones wait. Default 20,000.
     pub connections: u32,
+    /// Open connections at once of one client: an IPv4 address, or the first 64 bits of an IPv6 address. Default: no limit.
+    pub connections_per_address: Option<u32>,
     /// A request's head in bytes (request line and all fields). Default 32 KiB.
     pub header_bytes: u32,
     /// Fields in a request's head. Default 100.
@@ -160,6 +213,16 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time a connection may wait for its first or next request. Default 60 s.
     pub keep_alive: Duration,
+    /// Requests that one connection may carry. Default: no limit.
+    pub requests_per_connection: Option<u32>,
+    /// The largest body of a request. Default: no limit.
+    pub body_bytes: Option<u64>,
+    /// Bytes per second that a client must send of a body while it is waited for. Default 240.
+    pub receive_min_rate: Option<u64>,
+    /// Bytes per second that a client must take of an answer while it is waited for. Default 240.
+    pub send_min_rate: Option<u64>,
+    /// How far a client may fall behind these rates. Default 60 s.
+    pub min_rate_grace: Duration,
 }
 
 /// A place where endpoints are.
@@ -239,6 +302,8 @@ pub struct Service {
     pub health_check: Option<HealthCheck>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// What is tried again.
+    pub retries: Retries,
     /// At least one, with at least one weight above 0.
     pub versions: Vec<Version>,
 }
@@ -303,7 +368,7 @@ pub enum StickyKey {
     Header(String),
     /// The value of this cookie.
     Cookie(String),
-    /// The address of the connection's other end, without the port.
+    /// The client's address, without the port: the connection's other end, or whom trusted proxies name.
     ClientAddress,
 }
 
@@ -442,8 +507,31 @@ pub struct ValueMatch {
 /// How the process leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Drain {
-    /// When what is left is cut off. Default 30 s.
+    /// How long it still accepts and serves as before, while it is not ready. Default 0.
+    pub delay: Duration,
+    /// When what is left is cut off, after the delay. Default 30 s.
     pub deadline: Duration,
     /// How long an idle HTTP/1.1 connection is kept for one more request that may be on its way. Default 1 s.
     pub linger: Duration,
+}
+
+/// What the whole process may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProcessLimits {
+    /// Open connections of clients at once over all listeners. Default: as many as fit.
+    pub connections: Bound<u32>,
+    /// Resident memory in bytes. Default: what fits.
+    pub memory: Bound<u64>,
+}
+
+/// A limit that the process can find out by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound<T> {
+    /// What fits.
+    Auto,
+    /// None.
+    Off,
+    /// This.
+    At(T),
 }

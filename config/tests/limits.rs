@@ -71,6 +71,36 @@ fn each_limit_holds_exactly() {
 }
 
 #[test]
+fn trusted_networks_have_a_limit() {
+    let network = |n: usize| format!("10.0.{}.{}, ", n / 256, n % 256);
+    let list = |count: usize| (0..count).map(network).collect::<String>();
+    let text = |count| {
+        let identity = format!("- {{name: l0, trusted_proxies: [{}], ", list(count));
+        document(&SMALL).replacen("- {name: l0, ", &identity, 1)
+    };
+    assert!(validate(&text(limit::NETWORKS)).is_ok());
+    let problems = validate(&text(limit::NETWORKS + 1)).unwrap_err();
+    assert_eq!(problems.problems[0].code, Code::OverLimit, "{problems}");
+}
+
+#[test]
+fn certificates_have_a_limit_over_all_listeners() {
+    let listener = |name: &str, port, count| {
+        let pair = |n| format!("{{cert: {name}{n}.pem, key: a.key}}");
+        let pairs: Vec<_> = (0..count).map(pair).collect();
+        format!("- {{name: {name}, address: '127.0.0.1:{port}', tls: {{certificates: [{}]}}}}\n", pairs.join(","))
+    };
+    let with = |more| {
+        let listeners =
+            format!("listeners:\n{}{}", listener("x", 81, 1), listener("y", 82, limit::CERTIFICATES - 1 + more));
+        document(&SMALL).replace("listeners:\n", &listeners)
+    };
+    assert!(validate(&with(0)).is_ok());
+    let problems = validate(&with(1)).unwrap_err();
+    assert_eq!(problems.problems[0].message, "there are 1001 certificates; 1000 are the most");
+}
+
+#[test]
 fn routes_have_a_limit() {
     let text = document(&Sizes { routes: 0, ..SMALL }).replace("routes:\n", "routes: [");
     let text = text + &"{service: s0},".repeat(limit::ROUTES + 1) + "]";

@@ -58,6 +58,80 @@ fn the_reference_page_is_current() {
     hold_current(&here("../docs/reference/document.md"), &page(&schema()));
 }
 
+/// Every field that may be left out, and what it is then. Each value that is filled in is on the page as it is filled in.
+#[test]
+fn the_page_of_defaults_is_current_and_whole() {
+    let schema = schema();
+    let defaults: Vec<Stated> = Fields::of(&schema).rows.iter().filter_map(Row::default_in_words).collect();
+    hold_current(&here("../docs/reference/defaults.md"), &page_of_defaults(&defaults));
+    let filled = sluice_config::read(&effective(), &sluice_config::Environment::empty()).unwrap().json;
+    let mut wrong = Vec::new();
+    each_leaf(&serde_json::from_str(&filled).unwrap(), "", &mut |path, value| {
+        let given = ["name", "address", "service", "weight"].iter().any(|name| path.ends_with(&format!(".{name}")));
+        let told = defaults.iter().find(|one| one.path == path).map(|one| one.words.as_str());
+        if !given && !told.is_some_and(|words| says(words, value)) {
+            wrong.push(format!("{path} is {value}, and the page says {told:?}"));
+        }
+    });
+    // Its default is a match in words.
+    wrong.retain(|line| !line.starts_with("routes[].match."));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+struct Stated {
+    path: String,
+    kind: String,
+    meaning: String,
+    words: String,
+}
+
+impl Row {
+    /// Its default, as its description states it.
+    fn default_in_words(&self) -> Option<Stated> {
+        let (meaning, words) = self.text.split_once("Default").filter(|_| !self.required)?;
+        let words = words.trim_start_matches(':').trim().trim_end_matches('.').replace('|', "\\|");
+        let meaning = meaning.trim().replace('|', "\\|");
+        Some(Stated { path: self.path.clone(), kind: self.kind.clone(), meaning, words })
+    }
+}
+
+/// Whether these words begin with this value, however a duration is written.
+fn says(words: &str, value: &str) -> bool {
+    let first = words.trim_start_matches('`').split(['`', ',', ';', ' ']).next().unwrap_or_default();
+    let duration = |text: &str| sluice_config::duration::parse(text).ok();
+    first == value || duration(first).is_some_and(|first| Some(first) == duration(value))
+        // A list is told in words.
+        || matches!(value, "read" | "write" | "admin")
+        || words.strip_prefix("`[").is_some_and(|list| list.split(&[',', ' ', ']']).any(|one| one == value))
+}
+
+fn each_leaf(value: &Value, path: &str, see: &mut impl FnMut(&str, &str)) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                each_leaf(value, &path, see);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| each_leaf(item, &format!("{path}[]"), see)),
+        Value::String(text) => see(path.trim_end_matches("[]"), text),
+        Value::Null | Value::Bool(_) | Value::Number(_) => see(path, &value.to_string()),
+    }
+}
+
+fn page_of_defaults(defaults: &[Stated]) -> String {
+    let mut page = String::from(
+        "# All defaults\n\n\
+         What each field of the [document](document.md) is when it is left out. Generated from the types in `config/src/schema`; a test\n\
+         compares it with what is filled in. `sluice config show FILE --effective` prints your document with all of them.\n\n\
+         | field | kind | default | meaning |\n|---|---|---|---|\n",
+    );
+    for Stated { path, kind, meaning, words } in defaults {
+        writeln!(page, "| `{path}` | {kind} | {words} | {meaning} |").unwrap();
+    }
+    page
+}
+
 /// The defaults that the schema states and those that validation fills in come from one place; this holds the sentences too.
 #[test]
 fn the_stated_defaults_are_those_that_are_filled_in() {

@@ -15,7 +15,8 @@ fn good() -> Value {
     json!({
         "listeners": [
             { "name": "web", "address": "127.0.0.1:80", "limits": { "connections": 5 } },
-            { "name": "ops", "address": "127.0.0.1:81", "limits": { "header_bytes": "16KiB" } },
+            { "name": "ops", "address": "127.0.0.1:81", "limits": { "header_bytes": "16KiB" },
+              "proxy_protocol": "required", "trusted_proxies": ["10.0.0.0/8"], "forwarded": "both" },
         ],
         "regions": [
             { "name": "us", "role": "primary", "weight": 1, "capabilities": ["read", "write"] },
@@ -23,7 +24,12 @@ fn good() -> Value {
         ],
         "services": [
             {
-                "name": "shop", "split": "random", "timeouts": { "connect": "1s" },
+                "name": "shop", "split": "random", "timeouts": { "connect": "1s", "per_try": "9s" },
+                "retries": {
+                    "attempts": 2, "causes": ["reset", "timeout"], "statuses": [502, 503], "grpc_statuses": ["internal"],
+                    "backoff": { "base": "10ms", "max": "1s" }, "budget": { "ratio": "10%", "min_per_second": 1 },
+                    "max_retry_after": "2s", "body": "1KiB",
+                },
                 "health_check": { "http": { "path": "/h", "host": "a" }, "interval": "2s", "timeout": "1s" },
                 "versions": [
                     { "name": "v1", "weight": 1, "endpoints": { "us": ["10.0.0.1:80", "10.0.0.2:80"] } },
@@ -51,6 +57,9 @@ const RECORDS: &[&str] = &[
     "/regions/1",
     "/services/0",
     "/services/0/timeouts",
+    "/services/0/retries",
+    "/services/0/retries/backoff",
+    "/services/0/retries/budget",
     "/services/0/health_check",
     "/services/0/health_check/http",
     "/services/0/versions/0",
@@ -67,6 +76,7 @@ const RECORDS: &[&str] = &[
 const OPTIONAL: &[(&str, &str)] = &[
     ("/listeners/0/limits/connections", "0"),
     ("/listeners/1/limits/header_bytes", "5"),
+    ("/listeners/1/forwarded", "\"all\""),
     ("/services/0/split", "\"stick\""),
     ("/services/1/split", "{ \"sticky\": { \"cookie\": \"a b\" } }"),
     ("/services/0/timeouts/connect", "true"),
@@ -79,12 +89,16 @@ const OPTIONAL: &[(&str, &str)] = &[
 const MEANINGS: &[(&str, &str, Code, &str)] = &[
     ("/listeners/1/name", "\"web\"", Code::DuplicateName, "listeners[1].name"),
     ("/listeners/1/address", "\"0.0.0.0:80\"", Code::SameAddress, "listeners[1].address"),
+    ("/listeners/1/trusted_proxies", "[]", Code::MissingField, "listeners[1].proxy_protocol"),
     ("/regions/1/role", "\"primary\"", Code::SeveralPrimaries, "regions[1].role"),
     ("/regions/1/role", "\"standby\"", Code::StandbyWeight, "regions[1].weight"),
     ("/regions/0/capabilities/1", "\"read\"", Code::DuplicateValue, "regions[0].capabilities[1]"),
     ("/services/0/versions/1/name", "\"v1\"", Code::DuplicateName, "services[0].versions[1].name"),
     ("/services/0/versions/0/weight", "0", Code::AllWeightsZero, "services[0].versions"),
     ("/services/0/versions/1/endpoints/us/0/weight", "0", Code::AllWeightsZero, "services[0].versions[1].endpoints.us"),
+    ("/services/0/retries/backoff/base", "\"2s\"", Code::Conflict, "services[0].retries.backoff.base"),
+    ("/services/0/retries/statuses/0", "430", Code::OutOfRange, "services[0].retries.statuses[0]"),
+    ("/services/0/timeouts/per_try", "\"off\"", Code::Conflict, "services[0].retries.causes[1]"),
     ("/services/0/health_check/timeout", "\"3s\"", Code::TimeoutAboveInterval, "services[0].health_check.timeout"),
     (
         "/services/0/versions/0/endpoints/us/1",

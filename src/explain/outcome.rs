@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use sluice_config::Validated;
-use sluice_config::validated::{Capability, Limits, Region, Role, Route, StickyKey};
-use sluice_proxy::h1::{HeadLimits, Refused};
+use sluice_config::validated::{Capability, Listener, Region, Role, Route, StickyKey};
+use sluice_proxy::h1::Refused;
 use sluice_proxy_core::endpoint::Registry;
 use sluice_proxy_core::place::{capability_of, takes_part};
 use sluice_proxy_core::route::{Finding, Miss, RouteTable};
@@ -13,6 +13,7 @@ use sluice_proxy_core::service::{Candidate, Obstacle, Service, identities};
 use sluice_proxy_core::split::{Shares, Ticket, rendezvous};
 
 use super::request::{Request, Typed};
+use super::retries;
 
 /// What becomes of a request.
 #[derive(Debug, Serialize)]
@@ -51,6 +52,8 @@ pub(super) struct Answer {
     /// `route` or `method`.
     pub(super) capability_by: &'static str,
     pub(super) split: String,
+    /// How often it is tried, and after what.
+    pub(super) retries: String,
     pub(super) regions: Vec<Placed>,
     pub(super) endpoints: Vec<Reached>,
 }
@@ -87,9 +90,10 @@ pub(super) struct Reached {
 }
 
 impl Explanation {
-    /// Asks the proxy whether it takes the request, and the route table and the service what becomes of it.
-    pub(super) fn of(document: &Validated, typed: &Typed<'_>) -> anyhow::Result<Self> {
-        match typed.judge(&limits(document)) {
+    /// Asks the proxy whether it takes the request, and the route table and the service what becomes of it. `listener`: the
+    /// one that the client comes to.
+    pub(super) fn of(document: &Validated, listener: &Listener, typed: &Typed<'_>) -> anyhow::Result<Self> {
+        match typed.judge(listener) {
             Ok(request) => Self::routed(document, &request),
             Err(Refused { status, reason }) => Ok(Self {
                 request: typed.told(),
@@ -118,16 +122,6 @@ impl Explanation {
     }
 }
 
-/// Of the listener that takes the most: which one the client would come to is not said.
-fn limits(document: &Validated) -> HeadLimits {
-    let most = |limit: fn(&Limits) -> u32| document.listeners.iter().map(|listener| limit(&listener.limits)).max();
-    let size = |most: Option<u32>| most.map_or(usize::MAX, |most| most as usize);
-    HeadLimits {
-        bytes: size(most(|limits| limits.header_bytes)),
-        count: size(most(|limits| limits.header_count.into())),
-    }
-}
-
 fn words(finding: Finding<'_>) -> String {
     match finding {
         Finding::Chosen => "it is the first whose predicates hold".to_owned(),
@@ -151,7 +145,8 @@ impl Answer {
         };
         let case = Case { service: &service, weights: weights(document, route), capability, pinned: route.version };
         let key = service.sticky().and_then(|by| request.key(by));
-        case.answer(route, capability_by, key.as_deref())
+        let retries = retries::words(&document.services[route.service].retries, request.method());
+        Self { retries, ..case.answer(route, capability_by, key.as_deref()) }
     }
 }
 
@@ -179,6 +174,7 @@ impl Case<'_> {
             capability: self.capability,
             capability_by,
             split: self.split_words(key),
+            retries: String::new(),
             endpoints: endpoints.collect(),
             regions: (0..placement.len()).map(|at| self.placed(at, placement[at], &splits[at], &candidates)).collect(),
         }

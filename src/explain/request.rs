@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use sluice_config::validated::StickyKey;
+use sluice_config::validated::{Listener, StickyKey};
 use sluice_proxy::h1::{HeadLimits, Refused, parse_request};
 use sluice_proxy::message::{Fields, Known, RequestHead};
 use sluice_proxy_core::route::RequestView;
@@ -63,10 +63,13 @@ impl<'a> Typed<'a> {
     ///
     /// # Errors
     /// What the proxy would answer instead of looking for a route.
-    pub(super) fn judge(&self, limits: &HeadLimits) -> Result<Request, Refused> {
+    pub(super) fn judge(&self, listener: &Listener) -> Result<Request, Refused> {
+        let limits = &listener.limits;
+        let limits = HeadLimits { bytes: limits.header_bytes as usize, count: limits.header_count.into() };
         let mut head = RequestHead::new();
         // The buffer ends with the empty line, so the proxy's reader asks for no more of it.
-        parse_request(self.bytes().as_bytes(), limits, &mut head)?;
+        parse_request(self.bytes().as_bytes(), &limits, &mut head)?;
+        head.normalize_path(listener.paths)?;
         Ok(Request { head, client: self.client })
     }
 

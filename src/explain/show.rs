@@ -49,6 +49,7 @@ fn answered(answer: &Answer, paint: Paint) -> Vec<String> {
         line("Service", &answer.service, paint),
         line("Needs", &needs, paint),
         line("Version", &answer.split, paint),
+        line("Retries", &answer.retries, paint),
         String::new(),
     ];
     lines.extend(regions(answer).lines(paint));

@@ -31,7 +31,8 @@ fn explain(words: &[&str], headers: &[&str]) -> Explanation {
     let document = sluice_config::validate(DOCUMENT, &Environment::empty()).unwrap();
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let headers: Vec<Header> = headers.iter().map(|header| header.parse().unwrap()).collect();
-    Explanation::of(&document, &Typed::read(&words, &headers, None).unwrap()).unwrap()
+    let listener = listener(&document, None).unwrap();
+    Explanation::of(&document, listener, &Typed::read(&words, &headers, None).unwrap()).unwrap()
 }
 
 fn table(explanation: &Explanation) -> String {
@@ -137,4 +138,20 @@ fn the_host_is_read_as_the_proxy_reads_it() {
     assert_eq!(route(&["http://127.0.0.1:8080/api"], &["host: shop.example.com"]).as_deref(), Some("api"));
     assert_eq!(route(&["http://shop.example.com"], &[]).as_deref(), Some("all"));
     assert_eq!(route(&["/api"], &[]), None);
+}
+
+/// One path is one route, however it is spelt.
+#[test]
+fn the_path_is_read_as_the_listener_reads_it() {
+    for url in
+        ["http://shop.example.com/admin/../api", "http://shop.example.com/%61pi", "http://shop.example.com/./api/"]
+    {
+        assert_eq!(explain(&[url], &[]).answer.map(|answer| answer.route).as_deref(), Some("api"), "{url}");
+    }
+    let refused = |url: &str| explain(&[url], &[]).refused.map(|refusal| refusal.reason);
+    assert_eq!(refused("http://shop.example.com/../api"), Some("target_above_root"));
+    assert_eq!(refused("http://shop.example.com/api/..%2fadmin"), Some("target_encoded_dot_segment"));
+    let document = sluice_config::validate(DOCUMENT, &Environment::empty()).unwrap();
+    assert_eq!(listener(&document, Some("web")).unwrap().name.as_str(), "web");
+    assert!(listener(&document, Some("wbe")).unwrap_err().contains("it has web"));
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::Noun;
+use crate::bound::Rate;
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Capability, HealthCheck, HostMatch, Listener, Match, OriginTls, PathMatch, Protocol, Region, Role, Route, Service,
-    Split, StickyKey, Tls, Validated, ValueMatch, Version,
+    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
+    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls,
+    Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -31,20 +33,56 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
         }
     }
     things.extend(document.routes.iter().map(|one| route(one, &document.services)));
-    let fields = vec![("deadline", write(document.drain.deadline)), ("linger", write(document.drain.linger))];
+    let drain = &document.drain;
+    let fields =
+        vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
+    things.push(process_limits(&document.limits));
     things
+}
+
+fn process_limits(limits: &ProcessLimits) -> Thing {
+    let memory = match limits.memory {
+        Bound::Auto => "auto".to_owned(),
+        Bound::Off => "off".to_owned(),
+        Bound::At(bytes) => Size::bytes(bytes).to_string(),
+    };
+    let connections = match limits.connections {
+        Bound::Auto => "auto".to_owned(),
+        Bound::Off => "off".to_owned(),
+        Bound::At(count) => count.to_string(),
+    };
+    let fields = vec![("connections", connections), ("memory", memory)];
+    Thing { noun: Noun::Limits, name: String::new(), inside: None, fields }
+}
+
+fn or_off<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "off".to_owned(), |value| value.to_string())
 }
 
 fn listener(listener: &Listener) -> Thing {
     let limits = &listener.limits;
+    let networks: Vec<_> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
+    let rate = |bytes: Option<u64>| or_off(bytes.map(|bytes| Rate(Size::bytes(bytes))));
     let mut fields = vec![
         ("address", listener.address.to_string()),
         ("limits.connections", limits.connections.to_string()),
+        ("limits.connections_per_address", or_off(limits.connections_per_address)),
         ("limits.header_bytes", Size::bytes(limits.header_bytes.into()).to_string()),
         ("limits.header_count", limits.header_count.to_string()),
         ("limits.header_timeout", write(limits.header_timeout)),
         ("limits.keep_alive", write(limits.keep_alive)),
+        ("proxy_protocol", proxy_protocol(listener.proxy_protocol).to_owned()),
+        ("trusted_proxies", format!("[{}]", networks.join(", "))),
+        ("forwarded", forwarded(listener.forwarded).to_owned()),
+        ("paths.dot_segments", dot_segments(listener.paths.dot_segments).to_owned()),
+        ("paths.encoded_slashes", encoded_slashes(listener.paths.encoded_slashes).to_owned()),
+        ("paths.merge_slashes", listener.paths.merge_slashes.to_string()),
+        ("limits.requests_per_connection", or_off(limits.requests_per_connection)),
+        ("limits.body_bytes", or_off(limits.body_bytes.map(Size::bytes))),
+        ("limits.receive_min_rate", rate(limits.receive_min_rate)),
+        ("limits.send_min_rate", rate(limits.send_min_rate)),
+        ("limits.min_rate_grace", write(limits.min_rate_grace)),
     ];
     fields.extend(listener.tls.iter().flat_map(tls));
     Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
@@ -65,6 +103,36 @@ fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
         fields.push(("tls.client_auth.mode", auth.mode.as_str().to_owned()));
     }
     fields
+}
+
+const fn proxy_protocol(written: ProxyProtocol) -> &'static str {
+    match written {
+        ProxyProtocol::Off => "off",
+        ProxyProtocol::Required => "required",
+    }
+}
+
+const fn forwarded(written: Forwarded) -> &'static str {
+    match written {
+        Forwarded::XForwarded => "x_forwarded",
+        Forwarded::Rfc7239 => "rfc7239",
+        Forwarded::Both => "both",
+    }
+}
+
+const fn dot_segments(policy: DotSegments) -> &'static str {
+    match policy {
+        DotSegments::Resolve => "resolve",
+        DotSegments::Refuse => "refuse",
+    }
+}
+
+const fn encoded_slashes(policy: EncodedSlashes) -> &'static str {
+    match policy {
+        EncodedSlashes::Keep => "keep",
+        EncodedSlashes::Refuse => "refuse",
+        EncodedSlashes::Decode => "decode",
+    }
 }
 
 fn region(region: &Region) -> Thing {
@@ -111,6 +179,7 @@ fn service_alone(service: &Service) -> Thing {
         fields.push(("connections.streams", service.connections.streams.to_string()));
     }
     fields.extend(service.tls.iter().flat_map(origin_tls));
+    fields.extend(retries(&service.retries));
     fields.extend(service.health_check.iter().flat_map(health_check));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
 }
@@ -130,6 +199,24 @@ fn origin_tls(tls: &OriginTls) -> Vec<(&'static str, String)> {
         fields.push(("tls.client_certificate.key", pair.key.clone()));
     }
     fields
+}
+
+fn retries(retries: &Retries) -> [(&'static str, String); 10] {
+    let causes: Vec<_> = retries.causes.iter().map(|cause| cause.as_str()).collect();
+    let statuses: Vec<_> = retries.statuses.iter().map(ToString::to_string).collect();
+    let grpc: Vec<_> = retries.grpc_statuses.iter().map(|status| status.as_str()).collect();
+    [
+        ("retries.attempts", retries.attempts.to_string()),
+        ("retries.causes", list(&causes)),
+        ("retries.statuses", format!("[{}]", statuses.join(", "))),
+        ("retries.grpc_statuses", list(&grpc)),
+        ("retries.backoff.base", write(retries.backoff.base)),
+        ("retries.backoff.max", write(retries.backoff.max)),
+        ("retries.max_retry_after", write(retries.max_retry_after)),
+        ("retries.budget.ratio", retries.budget.ratio.to_string()),
+        ("retries.budget.min_per_second", retries.budget.min_per_second.to_string()),
+        ("retries.body", Size::bytes(retries.body.into()).to_string()),
+    ]
 }
 
 fn split(split: &Split) -> String {

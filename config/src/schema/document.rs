@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drain::Drain;
 use super::listener::Listener;
+use super::process::ProcessLimits;
 use super::region::Region;
 use super::route::Route;
 use super::service::Service;
@@ -29,4 +30,7 @@ pub(crate) struct Document {
     /// How the process leaves.
     #[serde(default)]
     pub(crate) drain: Drain,
+    /// What the whole process may use up.
+    #[serde(default)]
+    pub(crate) limits: ProcessLimits,
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::Endpoints;
 use super::health_check::HealthCheck;
 use super::origin::{Connections, OriginTls};
+use super::retries::Retries;
 use super::split::Split;
 use super::timeouts::Timeouts;
 use super::version::Version;
@@ -36,6 +37,9 @@ pub(crate) struct Service {
     /// How long things may take.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
+    /// What is tried again, how often and at what price.
+    #[serde(default)]
+    pub(crate) retries: Retries,
     /// The deployable variants, 1 to 64. At least one weight is above 0. Default: one, named `default`, with the `endpoints`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]

@@ -22,6 +22,6 @@ pub(crate) enum StickyKey {
     Header(#[schemars(extend("format" = "header-name"))] String),
     /// The value of this cookie.
     Cookie(#[schemars(extend("format" = "cookie-name"))] String),
-    /// The address of the connection's other end, without the port.
+    /// The client's address, without the port: the connection's other end, or whom the listener's `trusted_proxies` name.
     ClientAddress,
 }

@@ -17,6 +17,10 @@ pub(super) fn check(judge: &mut Judge<'_>, document: &Document) -> bool {
     at_most(judge, section("regions"), "regions", document.regions.len(), limit::REGIONS);
     at_most(judge, section("services"), "services", document.services.len(), limit::SERVICES);
     at_most(judge, section("routes"), "routes", document.routes.len(), limit::ROUTES);
+    for (index, listener) in document.listeners.iter().enumerate() {
+        let path = section("listeners").item(index).field("trusted_proxies");
+        at_most(judge, path, "networks", listener.trusted_proxies.len(), limit::NETWORKS);
+    }
     for (index, service) in document.services.iter().enumerate() {
         let versions = service.versions.as_ref().map_or(0, Vec::len);
         at_most(judge, section("services").item(index).field("versions"), "versions", versions, limit::VERSIONS);

@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 
 use super::judge::{Judge, repeated, section};
-use crate::problem::{Code, quote};
+use crate::bound::{Rate, RateOrOff};
+use crate::problem::{Code, Path, quote};
 use crate::schema::listener as written;
 use crate::schema::tls as written_tls;
 use crate::size::Size;
-use crate::validated::{Certificate, ClientAuth, Limits, Listener, Tls};
+use crate::validated::{Certificate, ClientAuth, Limits, Listener, Paths, ProxyProtocol, Tls};
 
 /// What a head may be, in bytes: below the first, ordinary requests fail; above the second, clients buy memory.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
+/// A minimum rate above this cuts off clients that are merely far away.
+const MIN_RATE: Size = Size::kibibytes(1_024);
 
 pub(super) fn resolve(judge: &mut Judge<'_>, listeners: &[written::Listener]) -> Vec<Listener> {
     judge.unique_names(&section("listeners"), "listener", listeners.iter().map(|listener| listener.name.as_str()));
@@ -35,25 +38,58 @@ fn check_addresses(judge: &mut Judge<'_>, listeners: &[written::Listener]) {
 
 fn resolve_one(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) -> Listener {
     let limits = &listener.limits;
+    let path = section("listeners").item(index).field("limits");
     if !HEADER_BYTES.contains(&limits.header_bytes.get()) {
         let (least, most) = (Size::bytes(*HEADER_BYTES.start()), Size::bytes(*HEADER_BYTES.end()));
         let message = format!("{} is not between {least} and {most}", limits.header_bytes);
+        judge.report(Code::OutOfRange, path.clone().field("header_bytes"), message, None);
+    }
+    check_rate(judge, path.clone().field("receive_min_rate"), limits.receive_min_rate);
+    check_rate(judge, path.field("send_min_rate"), limits.send_min_rate);
+    check_identity(judge, index, listener);
+    Listener {
+        name: listener.name.clone(),
+        address: listener.address.0,
+        limits: resolve_limits(limits),
+        tls: listener.tls.as_ref().map(|tls| resolve_tls(judge, index, tls)),
+        proxy_protocol: listener.proxy_protocol,
+        trusted_proxies: listener.trusted_proxies.clone(),
+        forwarded: listener.forwarded,
+        paths: Paths {
+            dot_segments: listener.paths.dot_segments,
+            encoded_slashes: listener.paths.encoded_slashes,
+            merge_slashes: listener.paths.merge_slashes,
+        },
+    }
+}
+
+fn check_rate(judge: &mut Judge<'_>, path: Path, rate: RateOrOff) {
+    let too_high = rate.0.filter(|rate| rate.0 > MIN_RATE);
+    if let Some(rate) = too_high {
+        let message = format!("{rate} is more than {}, which many honest clients do not reach", Rate(MIN_RATE));
         judge.report(
             Code::OutOfRange,
-            section("listeners").item(index).field("limits").field("header_bytes"),
+            path,
             message,
-            None,
+            Some("some hundred bytes are enough against attackers".to_owned()),
         );
     }
-    let limits = Limits {
+}
+
+fn resolve_limits(limits: &written::Limits) -> Limits {
+    Limits {
         connections: limits.connections,
+        connections_per_address: limits.connections_per_address.get(),
         header_bytes: u32::try_from(limits.header_bytes.get()).unwrap_or(u32::MAX),
         header_count: limits.header_count,
         header_timeout: limits.header_timeout.0,
         keep_alive: limits.keep_alive.0,
-    };
-    let tls = listener.tls.as_ref().map(|tls| resolve_tls(judge, index, tls));
-    Listener { name: listener.name.clone(), address: listener.address.0, limits, tls }
+        requests_per_connection: limits.requests_per_connection.get(),
+        body_bytes: limits.body_bytes.0.map(Size::get),
+        receive_min_rate: limits.receive_min_rate.0.map(|rate| rate.0.get()),
+        send_min_rate: limits.send_min_rate.0.map(|rate| rate.0.get()),
+        min_rate_grace: limits.min_rate_grace.0,
+    }
 }
 
 fn resolve_tls(judge: &mut Judge<'_>, index: usize, tls: &written_tls::Tls) -> Tls {
@@ -75,6 +111,18 @@ fn resolve_tls(judge: &mut Judge<'_>, index: usize, tls: &written_tls::Tls) -> T
         http2: tls.http2,
         handshake_timeout: tls.handshake_timeout.0,
         host_mismatch: tls.host_mismatch,
+    }
+}
+
+/// A header of the PROXY protocol from just anybody would let clients choose their address.
+fn check_identity(judge: &mut Judge<'_>, index: usize, listener: &written::Listener) {
+    let list = section("listeners");
+    let nobody = listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty();
+    if nobody && !judge.is_lost(&list, index, "trusted_proxies") {
+        let message = "nobody could connect: the header is taken from `trusted_proxies` only, and there are none";
+        let hint = "name the load balancers that send it: trusted_proxies: [\"10.0.0.0/8\"]";
+        let path = list.item(index).field("proxy_protocol");
+        judge.report(Code::MissingField, path, message, Some(hint.to_owned()));
     }
 }
 

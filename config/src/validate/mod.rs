@@ -14,8 +14,11 @@ mod limits;
 mod listeners;
 mod overlay;
 mod own;
+mod paths;
+mod process;
 mod regex;
 mod regions;
+mod retries;
 mod routes;
 mod services;
 
@@ -146,9 +149,12 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let regions = regions::resolve(judge, &document.regions);
     let services = services::resolve(judge, &document.services, &regions);
     let routes = routes::resolve(judge, document, &regions, &services);
-    let drain = Drain { deadline: document.drain.deadline.0, linger: document.drain.linger.0 };
+    paths::check(judge, &listeners, &routes);
+    let drain = &document.drain;
+    let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
+    let limits = process::resolve(judge, &document.limits);
     overlay::check(judge, &services, overlay);
-    let mut validated = Validated { listeners, regions, services, routes, drain, digest: Digest::of(&[]) };
+    let mut validated = Validated { listeners, regions, services, routes, drain, limits, digest: Digest::of(&[]) };
     // References are indices, which a document with problems may not have.
     if judge.problems.is_empty() {
         validated.digest = effective::digest(&validated);

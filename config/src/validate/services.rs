@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use super::judge::{Judge, repeated, section};
+use super::retries;
 use crate::name::VersionName;
 use crate::problem::{Code, Path, quote};
 use crate::schema::endpoint as written_endpoint;
@@ -69,6 +70,7 @@ fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, re
     let versions = resolve_versions(judge, &path, service, regions);
     let connections = resolve_connections(judge, &path, service);
     let timeouts = &service.timeouts;
+    let retries = retries::resolve(judge, &path, &service.retries, timeouts);
     Service {
         name: service.name.clone(),
         split: resolve_split(&service.split),
@@ -83,6 +85,7 @@ fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, re
             total: timeouts.total.0,
             tunnel_idle: timeouts.tunnel_idle.0,
         },
+        retries,
         versions,
     }
 }

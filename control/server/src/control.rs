@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::admin::{Address, Socket, Tls};
 use crate::api::{self, Access};
 use crate::clock::Clock;
-use crate::distribute::{Distributor, Link};
+use crate::distribute::{self, Distributor};
 use crate::events::Events;
 use crate::file::Eye;
 use crate::judge::Judge;
@@ -42,6 +43,8 @@ pub struct Options {
     pub environment: Environment,
     /// Where the API is served. The first is told to whoever asks.
     pub admin: Vec<Address>,
+    /// Sockets that listen already, at these of the addresses.
+    pub sockets: Vec<(Address, OwnedFd)>,
     /// What TCP listeners show; absent: they speak without TLS.
     pub tls: Option<Tls>,
     /// Who may do what.
@@ -149,7 +152,7 @@ pub struct Control {
     plane: Arc<Plane>,
     reconciler: Reconciler,
     requests: mpsc::Receiver<Request>,
-    sockets: Vec<Socket>,
+    sockets: Vec<(Address, Socket)>,
     tls: Option<Tls>,
     eye: Option<Eye>,
     bell: Arc<Notify>,
@@ -169,9 +172,9 @@ impl Control {
     ///
     /// # Errors
     /// When it cannot begin; nothing was served then.
-    pub async fn over(store: Arc<dyn Store>, options: Options) -> Result<Self, OpenError> {
-        let sockets = bind(&options.admin, options.tls.as_ref()).await?;
-        let own = sockets.iter().filter_map(|socket| match socket.address() {
+    pub async fn over(store: Arc<dyn Store>, mut options: Options) -> Result<Self, OpenError> {
+        let sockets = bind(&options.admin, std::mem::take(&mut options.sockets), options.tls.as_ref()).await?;
+        let own = sockets.iter().filter_map(|(_, socket)| match socket.address() {
             Ok(Address::Tcp(address)) => Some(address),
             Ok(Address::Unix(_)) | Err(_) => None,
         });
@@ -226,7 +229,17 @@ impl Control {
     /// Where the API is served, with the ports that the kernel chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<Address> {
-        self.sockets.iter().filter_map(|socket| socket.address().ok()).collect()
+        self.sockets.iter().filter_map(|(_, socket)| socket.address().ok()).collect()
+    }
+
+    /// The sockets of the API, by the addresses as they were given, for whoever goes on with them; and whether their names
+    /// in the file system stay when this is dropped, which they do when this has taken them over itself.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors.
+    pub fn share(&self) -> io::Result<(Vec<(Address, OwnedFd)>, Vec<Arc<AtomicBool>>)> {
+        let shared = self.sockets.iter().map(|(address, socket)| Ok((address.clone(), socket.share()?)));
+        Ok((shared.collect::<io::Result<_>>()?, self.sockets.iter().filter_map(|(_, socket)| socket.stays()).collect()))
     }
 
     /// Runs until dropped.
@@ -235,7 +248,7 @@ impl Control {
         let (sender, looks) = mpsc::channel(1);
         let router = api::router(&plane);
         let mut tasks = tokio::task::JoinSet::new();
-        for socket in sockets {
+        for (_, socket) in sockets {
             tasks.spawn(socket.serve(router.clone()));
         }
         let distributor = Arc::clone(&plane.distributor);
@@ -250,11 +263,19 @@ impl Control {
     }
 }
 
-async fn bind(addresses: &[Address], tls: Option<&Tls>) -> Result<Vec<Socket>, OpenError> {
+async fn bind(
+    addresses: &[Address],
+    mut open: Vec<(Address, OwnedFd)>,
+    tls: Option<&Tls>,
+) -> Result<Vec<(Address, Socket)>, OpenError> {
     let mut sockets = Vec::with_capacity(addresses.len());
     for address in addresses {
-        let socket = Socket::bind(address, tls.cloned()).await;
-        sockets.push(socket.map_err(|error| OpenError::Admin(address.clone(), error))?);
+        let there = open.iter().position(|(known, _)| known == address).map(|at| open.swap_remove(at).1);
+        let socket = match there {
+            Some(socket) => Socket::adopt(address, socket, tls.cloned()),
+            None => Socket::bind(address, tls.cloned()).await,
+        };
+        sockets.push((address.clone(), socket.map_err(|error| OpenError::Admin(address.clone(), error))?));
     }
     Ok(sockets)
 }
@@ -277,19 +298,41 @@ async fn reload(plane: Arc<Plane>, tls: Option<Tls>) {
 /// How long to wait before a link that was closed, or refused, is tried anew.
 const REJOIN: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// The channels to the proxy in this process, and who it said that it is. They outlive a control plane: when it is
+/// opened again the proxy has said so already.
+#[derive(Debug)]
+pub struct Link {
+    orders: mpsc::Sender<Vec<u8>>,
+    replies: mpsc::Receiver<Vec<u8>>,
+    hello: Option<Hello>,
+}
+
+impl Link {
+    /// By these channels, on which nothing was said yet.
+    #[must_use]
+    pub const fn new(orders: mpsc::Sender<Vec<u8>>, replies: mpsc::Receiver<Vec<u8>>) -> Self {
+        Self { orders, replies, hello: None }
+    }
+
+    async fn hello(&mut self) -> Option<&mut Hello> {
+        if self.hello.is_none() {
+            match serde_json::from_slice(&self.replies.recv().await?) {
+                Ok(Reply::Hello(hello)) => self.hello = Some(hello),
+                _ => tracing::error!("the proxy in this process does not say who it is"),
+            }
+        }
+        self.hello.as_mut()
+    }
+}
+
 /// Serves the proxy in this process: the same serialised messages, by two channels. Ends when the proxy's ends are
-/// dropped, and only then: a link that the fleet closes is opened again.
-pub async fn serve_in_process(plane: Arc<Plane>, orders: mpsc::Sender<Vec<u8>>, mut replies: mpsc::Receiver<Vec<u8>>) {
-    let mut hello = match replies.recv().await.map(|bytes| serde_json::from_slice(&bytes)) {
-        Some(Ok(Reply::Hello(hello))) => hello,
-        Some(_) => return tracing::error!("the proxy in this process does not say who it is"),
-        None => return,
-    };
-    loop {
-        match plane.distributor.join(hello.clone(), "in process") {
-            Ok((link, messages)) => {
-                let ended = relay(&plane, &link, (messages, &orders), &mut replies, &mut hello).await;
-                plane.distributor.leave(&link, "the link in this process was closed");
+/// dropped, and only then: a connection that the fleet closes is opened again. Nothing is lost for good when this is dropped.
+pub async fn serve_in_process(plane: Arc<Plane>, link: &mut Link) {
+    while let Some(hello) = link.hello().await.cloned() {
+        match plane.distributor.join(hello, "in process") {
+            Ok((connection, messages)) => {
+                let ended = relay(&plane, &connection, messages, link).await;
+                plane.distributor.leave(&connection, "the link in this process was closed");
                 if ended {
                     return;
                 }
@@ -300,26 +343,25 @@ pub async fn serve_in_process(plane: Arc<Plane>, orders: mpsc::Sender<Vec<u8>>, 
     }
 }
 
-/// Carries messages both ways until the link is closed, or the proxy has ended: then it is true.
+/// Carries messages both ways until the connection is closed, or the proxy has ended: then it is true.
 async fn relay(
     plane: &Plane,
-    link: &Link,
-    (mut messages, orders): (mpsc::Receiver<Bytes>, &mpsc::Sender<Vec<u8>>),
-    replies: &mut mpsc::Receiver<Vec<u8>>,
-    hello: &mut Hello,
+    connection: &distribute::Link,
+    mut messages: mpsc::Receiver<Bytes>,
+    link: &mut Link,
 ) -> bool {
     loop {
         tokio::select! {
             message = messages.recv() => match message {
-                Some(message) => if orders.send(Bytes::into(message)).await.is_err() { return true },
+                Some(message) => if link.orders.send(Bytes::into(message)).await.is_err() { return true },
                 None => return false,
             },
-            reply = replies.recv() => match reply.map(|bytes| serde_json::from_slice(&bytes)) {
+            reply = link.replies.recv() => match reply.map(|bytes| serde_json::from_slice(&bytes)) {
                 Some(Ok(reply)) => {
-                    if let Reply::Ack { id, digest } = reply {
-                        hello.runs = Some(Running { history: plane.store.history(), id, digest });
+                    if let (Reply::Ack { id, digest }, Some(hello)) = (&reply, &mut link.hello) {
+                        hello.runs = Some(Running { history: plane.store.history(), id: *id, digest: *digest });
                     }
-                    plane.distributor.hear(link, &reply);
+                    plane.distributor.hear(connection, &reply);
                 }
                 Some(Err(error)) => tracing::error!(%error, "the proxy's message is not understood"),
                 None => return true,

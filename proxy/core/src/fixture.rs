@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
     Capabilities, Connections, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool, Protocol, Region,
-    Role, Route, Service, Split, Timeouts, ValueMatch, Version,
+    Retries, Role, Route, Service, Split, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -78,6 +78,7 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
             total: None,
             tunnel_idle: None,
         },
+        retries: Retries::default(),
         versions,
     }
 }

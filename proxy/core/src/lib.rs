@@ -4,13 +4,16 @@
 //! Nothing here does I/O, reads a clock or draws chance: `now` and the random source are arguments, and each answer
 //! carries its reason as data. A decision can therefore be property-tested, simulated and replayed.
 //!
-//! A request meets the modules in this order: [`route`] finds the service, [`sticky`] what identifies the user,
+//! A request meets the modules in this order: [`client`] says whose it is, [`route`] finds the service, [`sticky`] what identifies the user,
 //! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
-//! [`outcome`] says what the ending means, [`retry`] whether there is another attempt, [`histogram`] keeps the times.
-//! [`endpoint`] and [`health`] hold what outlives a revision.
+//! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
+//! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
+//!
+//! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
+//! short).
 //!
 //! Revisions meet [`recall`] (what a proxy starts with from its own disk), [`intake`] (what an order means for what runs)
-//! and [`backoff`] (when to try again).
+//! and [`backoff`] (when to try again). The process ends by [`leave`].
 //!
 //! ```
 //! use rand::{SeedableRng, rngs::StdRng};
@@ -39,13 +42,19 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backoff;
+pub mod client;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;
+pub mod flood;
+pub mod grpc;
 pub mod health;
 pub mod histogram;
 pub mod intake;
+pub mod leave;
 pub mod outcome;
+pub mod overload;
+pub mod pace;
 pub mod pick;
 pub mod place;
 pub mod recall;

@@ -3,16 +3,21 @@
 //!
 //! A status is judged by its class and not by a list: 5xx is the origin's fault and a failure, 4xx the client's and
 //! none. A client that goes away is nobody's fault: counting it against the origin would let impatient clients take
-//! healthy endpoints out, counting it as a success would hide stalls.
+//! healthy endpoints out, counting it as a success would hide stalls. The same holds for a deadline that the client sets
+//! (`grpc-timeout`). A call of gRPC is judged by its own status, not by that of HTTP: see [`crate::grpc`].
 //!
 //! Invariants: `failed` is false for `Success`, `ClientFault` and `Cancelled` and true for the other two; names are
 //! stable and distinct, since dashboards know them.
+
+use crate::grpc::Code;
 
 /// How a request, or one attempt of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// The origin's whole answer, with this final status, reached the client.
     Status(u16),
+    /// The origin's whole answer to a call of gRPC, with this status, reached the client.
+    Grpc(Code),
     /// Nobody listens at the endpoint.
     ConnectRefused,
     /// The connection to the endpoint failed for another reason.
@@ -40,6 +45,8 @@ pub enum Ending {
     IdleTimeout,
     /// The exchange took longer than the total timeout.
     TotalTimeout,
+    /// The exchange took longer than its client said that it would wait.
+    ClientDeadline,
     /// The origin ended its connection in the middle of the body.
     ResetInBody,
     /// The client left before the answer was whole.
@@ -50,12 +57,22 @@ pub enum Ending {
     ClientTimeout,
     /// The client's connection was made for another host.
     Misdirected,
+    /// The client's body is larger than it may be.
+    BodyTooLarge,
+    /// The client sent its body more slowly than it must.
+    SlowBody,
+    /// The client took the answer more slowly than it must.
+    SlowRead,
+    /// The answer had begun, the client had not ended its request, and neither had anything more to say.
+    StreamIdle,
     /// No route matches.
     NoRoute,
     /// No endpoint is eligible.
     NoEndpoint,
     /// The process is leaving.
     Draining,
+    /// The process is short of memory.
+    Overload,
     /// A defect of ours.
     Internal,
 }
@@ -104,11 +121,12 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 33] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
         Self::Status(500),
+        Self::Grpc(Code::Internal),
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -122,14 +140,20 @@ impl Ending {
         Self::PerTryTimeout,
         Self::IdleTimeout,
         Self::TotalTimeout,
+        Self::ClientDeadline,
         Self::ResetInBody,
         Self::ClientGone,
         Self::ClientFault,
         Self::ClientTimeout,
         Self::Misdirected,
+        Self::BodyTooLarge,
+        Self::SlowBody,
+        Self::SlowRead,
+        Self::StreamIdle,
         Self::NoRoute,
         Self::NoEndpoint,
         Self::Draining,
+        Self::Overload,
         Self::Internal,
     ];
 
@@ -139,6 +163,7 @@ impl Ending {
         use Outcome::{Cancelled, ClientFault, OriginFault, OurFault};
         match self {
             Self::Status(status) => judge_status(status),
+            Self::Grpc(code) => judge_code(code),
             Self::ConnectRefused => row(OriginFault, Some(502), "connect_refused"),
             Self::ConnectFailed => row(OriginFault, Some(502), "connect_failed"),
             Self::ConnectTimeout => row(OriginFault, Some(504), "connect_timeout"),
@@ -152,14 +177,20 @@ impl Ending {
             Self::PerTryTimeout => row(OriginFault, Some(504), "per_try_timeout"),
             Self::IdleTimeout => row(OriginFault, Some(504), "idle_timeout"),
             Self::TotalTimeout => row(OriginFault, Some(504), "total_timeout"),
+            Self::ClientDeadline => row(Cancelled, Some(504), "client_deadline"),
             Self::ResetInBody => row(OriginFault, Some(502), "reset_in_body"),
             Self::ClientGone => row(Cancelled, None, "client_gone"),
             Self::ClientFault => row(ClientFault, Some(400), "client_fault"),
             Self::ClientTimeout => row(ClientFault, Some(408), "client_timeout"),
             Self::Misdirected => row(ClientFault, Some(421), "misdirected"),
+            Self::BodyTooLarge => row(ClientFault, Some(413), "body_too_large"),
+            Self::SlowBody => row(ClientFault, Some(408), "slow_body"),
+            Self::SlowRead => row(ClientFault, Some(408), "slow_read"),
+            Self::StreamIdle => row(Cancelled, None, "stream_idle"),
             Self::NoRoute => row(ClientFault, Some(404), "no_route"),
             Self::NoEndpoint => row(OriginFault, Some(503), "no_endpoint"),
             Self::Draining => row(OurFault, Some(503), "draining"),
+            Self::Overload => row(OurFault, Some(503), "overload"),
             Self::Internal => row(OurFault, Some(500), "internal"),
         }
     }
@@ -173,6 +204,8 @@ impl Ending {
             Self::Status(..400) => "the origin's whole answer was passed on",
             Self::Status(400..500) => "the origin says that the request is at fault",
             Self::Status(500..) => "the origin says that it failed",
+            Self::Grpc(Code::Ok) => "the origin's whole answer was passed on",
+            Self::Grpc(_) => "the origin says by its gRPC status why the call failed",
             Self::ConnectRefused => "nobody listens at the endpoint",
             Self::ConnectFailed => "no connection to the endpoint could be made",
             Self::ConnectTimeout => "no connection to the endpoint within the connect timeout",
@@ -186,14 +219,20 @@ impl Ending {
             Self::PerTryTimeout => "no head of an answer within the time for one attempt",
             Self::IdleTimeout => "the origin moved no byte within the idle timeout",
             Self::TotalTimeout => "the exchange took longer than the total timeout",
+            Self::ClientDeadline => "the exchange took longer than the client said that it would wait",
             Self::ResetInBody => "the origin ended its connection in the middle of the answer",
             Self::ClientGone => "the client left before the answer was whole",
             Self::ClientFault => "the body of the request is malformed",
             Self::ClientTimeout => "the client moved no byte within the idle timeout",
             Self::Misdirected => "the client's TLS connection was made for another host",
+            Self::BodyTooLarge => "the body of the request is larger than the listener allows",
+            Self::SlowBody => "the client sent its body more slowly than the listener asks for",
+            Self::SlowRead => "the client took the answer more slowly than the listener asks for",
+            Self::StreamIdle => "nobody had anything more to say within the idle timeout",
             Self::NoRoute => "no route matches the request",
             Self::NoEndpoint => "no endpoint may take the request",
             Self::Draining => "the process left before the exchange was over",
+            Self::Overload => "the process is short of memory",
             Self::Internal => "a defect of the proxy",
         }
     }
@@ -205,6 +244,11 @@ const fn judge_status(status: u16) -> Judgement {
         400..500 => row(Outcome::ClientFault, None, "answered_4xx"),
         500.. => row(Outcome::OriginFault, None, "answered_5xx"),
     }
+}
+
+const fn judge_code(code: Code) -> Judgement {
+    let (outcome, reason) = code.judge();
+    row(outcome, None, reason)
 }
 
 const fn row(outcome: Outcome, status: Option<u16>, reason: &'static str) -> Judgement {
@@ -250,7 +294,8 @@ mod tests {
     #[test]
     fn every_failure_of_ours_has_a_reply() {
         for ending in Ending::ALL {
-            let silent = matches!(ending, Ending::Status(_) | Ending::ClientGone);
+            let silent =
+                matches!(ending, Ending::Status(_) | Ending::Grpc(_) | Ending::ClientGone | Ending::StreamIdle);
             assert_eq!(ending.judge().status.is_none(), silent, "{ending:?}");
             assert!(ending.judge().status.is_none_or(|status| (400..600).contains(&status)));
         }
@@ -266,6 +311,8 @@ mod tests {
         assert_eq!(status(Ending::NoRoute), 404);
         assert_eq!(status(Ending::ClientTimeout), 408);
         assert_eq!(status(Ending::ClientFault), 400);
+        assert_eq!(status(Ending::BodyTooLarge), 413);
+        assert_eq!(status(Ending::Overload), 503);
     }
 
     proptest! {

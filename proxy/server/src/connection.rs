@@ -12,11 +12,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use crate::accept::turn_away;
 use crate::alarm::{Alarm, after};
 use crate::client::Client;
 use crate::downstream;
-use crate::listener::Port;
+use crate::listener::Seat;
 use crate::message::Refused;
+use crate::proxy_protocol;
 use crate::socket::{self, Io, Reader, Writer};
 use crate::tls::{self, Session, Terms};
 use crate::worker::Worker;
@@ -24,17 +26,24 @@ use crate::worker::Worker;
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How much of it decides: no request line of HTTP/1 is `PRI * HTTP/2.0`. What follows is HTTP/2's to judge, and one that
+/// is not the rest of the preface ends the connection.
+const DECISIVE: usize = 16;
+
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream, address: SocketAddr) {
-    let client = Client::new(address);
+pub(crate) async fn serve(worker: Rc<Worker>, seat: Rc<Seat>, mut stream: TcpStream, address: SocketAddr) {
+    let Some(client) = proxy_protocol::accept(seat.port(), &mut stream, address).await else { return };
+    let Ok(_guest) = seat.admit(client.address.ip()) else {
+        return turn_away(&worker, &seat, &stream, client.address);
+    };
     // A connection without it is slower and still right.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = socket::split(stream);
-    match port.gate.tls() {
-        None => serve_detected(worker, port, client, reader, writer).await,
+    match seat.gate.tls() {
+        None => serve_detected(worker, seat, client, reader, writer).await,
         // Both are set aside: connections in the clear carry no room for them, and the second none for the first.
         Some(terms) => {
-            if let Some(served) = Box::pin(secure(worker, port, client, terms, reader, writer)).await {
+            if let Some(served) = Box::pin(secure(worker, seat, client, terms, reader, writer)).await {
                 served.await;
             }
         }
@@ -44,17 +53,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, port: Rc<Port>, stream: TcpStream,
 /// Serves a stream whose protocol its first bytes tell.
 async fn serve_detected<S: Io + 'static>(
     worker: Rc<Worker>,
-    port: Rc<Port>,
+    seat: Rc<Seat>,
     client: Client,
     mut reader: Reader<S>,
     writer: Writer<S>,
 ) {
-    match detect(&port, &mut reader).await {
-        Protocol::H1 => downstream::h1::serve(&worker, &port, &client, (reader, writer)).await,
+    match detect(&seat, &mut reader).await {
+        Protocol::H1 => downstream::h1::serve(&worker, &seat, &client, (reader, writer)).await,
         Protocol::H2 => {
             drop(writer);
             if let Some((io, read)) = reader.into_parts() {
-                downstream::h2::serve(worker, port, Rc::new(client), Prefixed { prefix: read, io }).await;
+                downstream::h2::serve(worker, seat, Rc::new(client), Prefixed { prefix: read, io }).await;
             }
         }
         Protocol::None => {}
@@ -66,19 +75,19 @@ type Secured<S> = TlsStream<Prefixed<S>>;
 /// Serves what a handshake has made.
 async fn serve_secured<S: Io + 'static>(
     worker: Rc<Worker>,
-    port: Rc<Port>,
-    client: Client,
+    seat: Rc<Seat>,
+    mut client: Client,
     io: Secured<S>,
     session: Session,
 ) {
     let protocol = session.protocol;
-    let client = Client { tls: Some(Rc::new(session)), ..client };
+    client.tls = Some(Rc::new(session));
     match protocol {
-        tls::Protocol::H2 => downstream::h2::serve(worker, port, Rc::new(client), io).await,
-        tls::Protocol::H1 => downstream::h1::serve(&worker, &port, &client, socket::split(io)).await,
+        tls::Protocol::H2 => downstream::h2::serve(worker, seat, Rc::new(client), io).await,
+        tls::Protocol::H1 => downstream::h1::serve(&worker, &seat, &client, socket::split(io)).await,
         tls::Protocol::Unsaid => {
             let (reader, writer) = socket::split(io);
-            serve_detected(worker, port, client, reader, writer).await;
+            serve_detected(worker, seat, client, reader, writer).await;
         }
     }
 }
@@ -90,7 +99,7 @@ type Served = Pin<Box<dyn Future<Output = ()>>>;
 /// the connection. A client that speaks HTTP in the clear is told its mistake in the clear; a handshake never begins with a letter.
 async fn secure<S: Io + 'static>(
     worker: Rc<Worker>,
-    port: Rc<Port>,
+    seat: Rc<Seat>,
     client: Client,
     terms: Arc<Terms>,
     mut reader: Reader<S>,
@@ -98,29 +107,29 @@ async fn secure<S: Io + 'static>(
 ) -> Option<Served> {
     let begun = Instant::now();
     let mut alarm = Alarm::new(begun);
-    if !downstream::byte_within(&port, &mut reader, &mut alarm, terms.handshake_timeout).await {
-        port.gate.series.shook(if reader.ended() { "unused" } else { "timeout" });
+    if !downstream::byte_within(&seat, &mut reader, &mut alarm, terms.handshake_timeout).await {
+        seat.gate.series.shook(if reader.ended() { "unused" } else { "timeout" });
         return None;
     }
     if reader.buffer.first().is_some_and(u8::is_ascii_uppercase) {
-        port.gate.series.shook("plaintext");
+        seat.gate.series.shook("plaintext");
         let refused = Refused::bad("http_on_tls_port");
-        downstream::h1::refuse(&worker, &port, &client, (reader, writer), refused).await;
+        downstream::h1::refuse(&worker, &seat, &client, (reader, writer), refused).await;
         return None;
     }
     drop(writer);
     let (io, prefix) = reader.into_parts()?;
     let deadline = after(begun, Some(terms.handshake_timeout));
     let ended = alarm.bound(deadline, tls::shake(&terms, Prefixed { prefix, io })).await.unwrap_or(Err("timeout"));
-    port.gate.series.shook(match &ended {
+    seat.gate.series.shook(match &ended {
         Ok((_, session)) if session.resumed => "resumed",
         Ok(_) => "ok",
         Err(why) => why,
     });
     match ended {
-        Ok((io, session)) => Some(Box::pin(serve_secured(worker, port, client, io, session))),
+        Ok((io, session)) => Some(Box::pin(serve_secured(worker, seat, client, io, session))),
         Err(why) => {
-            tracing::debug!(listener = %port.gate.id.name, client = %client.address, why, "a handshake has failed");
+            tracing::debug!(listener = %seat.gate.id.name, client = %client.address, why, "a handshake has failed");
             None
         }
     }
@@ -141,18 +150,18 @@ enum Protocol {
 
 /// Reads until the first bytes differ from the preface of HTTP/2 or are all of it. A short request of HTTP/1.0 differs
 /// at its first byte, so it never waits for the preface's length.
-async fn detect<S: Io>(port: &Port, reader: &mut Reader<S>) -> Protocol {
+async fn detect<S: Io>(seat: &Seat, reader: &mut Reader<S>) -> Protocol {
     let mut alarm = Alarm::new(Instant::now());
-    if !downstream::first_byte(port, reader, &mut alarm).await {
+    if !downstream::first_byte(seat, reader, &mut alarm).await {
         return Protocol::None;
     }
-    let deadline = after(Instant::now(), Some(port.limits().header_timeout));
+    let deadline = after(Instant::now(), Some(seat.limits().header_timeout));
     loop {
-        let read = reader.buffer.len().min(PREFACE.len());
+        let read = reader.buffer.len().min(DECISIVE);
         if reader.buffer[..read] != PREFACE[..read] {
             return Protocol::H1;
         }
-        if read == PREFACE.len() {
+        if read >= DECISIVE {
             return Protocol::H2;
         }
         if !matches!(alarm.bound(deadline, reader.fill(0)).await, Some(Ok(1..))) {
@@ -172,6 +181,10 @@ impl<S: Io> Io for Prefixed<S> {
     fn reset_on_close(&self) {
         self.io.reset_on_close();
     }
+
+    fn taken(&self) -> Option<u64> {
+        self.io.taken()
+    }
 }
 
 impl<S: Io> AsyncRead for Prefixed<S> {
@@ -183,6 +196,10 @@ impl<S: Io> AsyncRead for Prefixed<S> {
         let take = this.prefix.len().min(into.remaining());
         into.put_slice(&this.prefix[..take]);
         this.prefix.advance(take);
+        if this.prefix.is_empty() {
+            // An empty one would keep its buffer as long as the connection lives.
+            this.prefix = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

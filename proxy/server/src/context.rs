@@ -1,20 +1,25 @@
 //! What is known of one request while it is served, and the one place that records how it ended: dropped at whatever
 //! point, it counts and logs the request exactly once.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use rand::Rng;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::outcome::{Ending, Judgement, Outcome};
 use sluice_proxy_core::select::Choice;
 use tokio::time::Instant;
 
+use crate::alarm::after;
 use crate::client::Client;
+use crate::grpc::Call;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::log::{Entry, Fault, Level, Tls};
 use crate::message::{Known, Refused, RequestHead, Version};
-use crate::relay::Progress;
+use crate::patience::Progress;
 use crate::reply::{self, Own};
+use crate::request_id::RequestId;
+use crate::said::Said;
 use crate::worker::{Running, Worker};
 
 /// One request.
@@ -27,28 +32,34 @@ pub(crate) struct Record<'a> {
     pub(crate) progress: Progress,
     pub(crate) started: Instant,
     pub(crate) attempts: u32,
-    id: [u8; 32],
+    pub(crate) id: RequestId,
+    /// By the trusted proxy that sent it, if one did.
+    pub(crate) said: Option<Box<Said>>,
     route: Option<usize>,
     choice: Option<Choice>,
     /// The status of a reply of our own.
     replied: Option<u16>,
-    /// How the first attempt failed that was followed by another.
-    first_failure: Option<Ending>,
+    /// What ended the first attempt that was followed by another.
+    first_failure: Option<&'static str>,
     ending: Option<Ending>,
 }
 
 impl<'a> Record<'a> {
     pub(crate) fn begin(worker: &'a Rc<Worker>, client: &'a Client, head: &'a mut RequestHead) -> Self {
         let started = Instant::now();
+        let trusted = client.trusted();
+        let taken = trusted.as_ref().and_then(|_| RequestId::take(&head.fields));
+        let said = trusted.map(|identity| Box::new(Said::of(&head.fields, client, &identity)));
         Self {
             worker,
             running: worker.running(),
             client,
+            progress: Progress::new(started, Call::of(&head.fields)),
             head,
-            progress: Progress::new(started),
             started,
             attempts: 0,
-            id: request_id(&mut *worker.rng.borrow_mut()),
+            id: taken.unwrap_or_else(|| RequestId::make(&mut *worker.rng.borrow_mut())),
+            said,
             route: None,
             choice: None,
             replied: None,
@@ -57,8 +68,14 @@ impl<'a> Record<'a> {
         }
     }
 
-    pub(crate) const fn id(&self) -> [u8; 32] {
-        self.id
+    /// Who the client is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.said.as_ref().map_or_else(|| self.client.address.ip(), |said| said.address)
+    }
+
+    /// When the whole exchange must be over: after this time, or when the client has said.
+    pub(crate) fn limit(&self, total: Option<Duration>) -> Option<Instant> {
+        self.progress.call.limit(&self.head.fields, self.started, after(self.started, total))
     }
 
     /// The request takes this route.
@@ -72,9 +89,9 @@ impl<'a> Record<'a> {
         self.attempts += 1;
     }
 
-    /// An attempt failed and another follows.
-    pub(crate) fn retried(&mut self, ending: Ending) {
-        self.first_failure.get_or_insert(ending);
+    /// An attempt was ended by this and another follows.
+    pub(crate) fn retried(&mut self, cause: &'static str) {
+        self.first_failure.get_or_insert(cause);
     }
 
     /// The client was given a reply of our own.
@@ -99,6 +116,13 @@ impl<'a> Record<'a> {
             (None, _) => &self.running.live.unrouted,
         };
         series.record(self.worker.index, status, self.started.elapsed());
+        if let Some(code) = self.progress.call.status() {
+            series.called(code);
+        }
+        let by_client = matches!(judged.outcome, Outcome::ClientFault | Outcome::Cancelled);
+        if by_client && !matches!(self.ending, Some(Ending::Status(_) | Ending::Grpc(_))) {
+            self.worker.metrics.ended_by_client(judged.reason);
+        }
         if let Some((_, service)) = self.entry()
             && judged.failed
         {
@@ -111,14 +135,14 @@ impl<'a> Record<'a> {
             return;
         }
         let names = self.names();
-        let plain = matches!(self.ending, Some(Ending::Status(..500)));
+        let plain = matches!(self.ending, Some(Ending::Status(..500) | Ending::Grpc(_))) && !judged.failed;
         let message = self.ending.map_or("", Ending::words);
         self.worker.log.write(&Entry {
             timestamp: SystemTime::now(),
             level: if plain && self.attempts < 2 { Level::Info } else { level(judged) },
             message: "request",
-            request_id: &self.id,
-            ip_address: &self.client.ip,
+            request_id: self.id.as_ref(),
+            ip_address: self.said.as_ref().map_or(&self.client.ip, |said| &said.ip),
             method: self.head.method.as_str().as_bytes(),
             host: self.head.authority().as_bytes(),
             path: self.head.path().as_bytes(),
@@ -126,6 +150,7 @@ impl<'a> Record<'a> {
             protocol: self.head.version.as_str(),
             tls: session(self.client),
             status,
+            grpc_status: self.progress.call.status().map(Code::as_str),
             bytes_in: self.progress.bytes_in.get(),
             bytes_out: self.progress.bytes_out.get(),
             duration: self.started.elapsed(),
@@ -140,7 +165,7 @@ impl<'a> Record<'a> {
             attempts: self.attempts,
             outcome: judged.outcome.as_str(),
             fault: (!plain).then_some(Fault { name: judged.reason, message }),
-            first_error: self.first_failure.map(|ending| ending.judge().reason),
+            first_error: self.first_failure,
             user_agent: self.head.fields.get(Known::UserAgent),
             revision: self.running.live.id.0,
         });
@@ -187,7 +212,7 @@ impl Drop for Record<'_> {
 /// came from. `waited`: since its first byte.
 pub(crate) fn refuse(worker: &Worker, client: &Client, version: Version, refused: Refused, waited: Duration) -> Own {
     worker.metrics.refused(refused.reason);
-    let id = request_id(&mut *worker.rng.borrow_mut());
+    let id = RequestId::make(&mut *worker.rng.borrow_mut());
     let own = reply::refusal(&refused, &id);
     if worker.log.is_on() {
         log_refusal(worker, client, version, &refused, &id, waited, own.body.len() as u64);
@@ -200,7 +225,7 @@ fn log_refusal(
     client: &Client,
     version: Version,
     refused: &Refused,
-    id: &[u8; 32],
+    id: &RequestId,
     waited: Duration,
     bytes_out: u64,
 ) {
@@ -208,7 +233,7 @@ fn log_refusal(
         timestamp: SystemTime::now(),
         level: Level::Warn,
         message: "request refused",
-        request_id: id,
+        request_id: id.as_ref(),
         ip_address: &client.ip,
         method: b"",
         host: b"",
@@ -217,6 +242,7 @@ fn log_refusal(
         protocol: version.as_str(),
         tls: session(client),
         status: Some(refused.status),
+        grpc_status: None,
         bytes_in: 0,
         bytes_out,
         duration: waited,
@@ -251,11 +277,4 @@ const fn level(judged: &Judgement) -> Level {
         Outcome::OriginFault | Outcome::OurFault => Level::Error,
         Outcome::Success | Outcome::ClientFault | Outcome::Cancelled => Level::Warn,
     }
-}
-
-/// 128 random bits in hexadecimal digits.
-fn request_id(rng: &mut impl Rng) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bits = [rng.next_u64(), rng.next_u64()];
-    std::array::from_fn(|at| DIGITS[(bits[at / 16] >> (4 * (at % 16)) & 15) as usize])
 }

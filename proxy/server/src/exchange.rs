@@ -4,14 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_config::validated::{Protocol, StickyKey};
+use sluice_config::validated::{Limits, Protocol};
 use sluice_proxy_core::outcome::Ending;
-use sluice_proxy_core::place;
-use sluice_proxy_core::retry::{Answer, Attempt, Body, Repeatable};
+use sluice_proxy_core::retry::Repeatable;
 use sluice_proxy_core::route::RequestView;
-use sluice_proxy_core::select::{Ask, Choice, Spot};
+use sluice_proxy_core::select::Choice;
 use sluice_proxy_core::split;
-use sluice_proxy_core::sticky;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after, nearer};
@@ -19,9 +17,10 @@ use crate::client::Client;
 use crate::context::Record;
 use crate::filter;
 use crate::live::{RouteEntry, ServiceEntry};
-use crate::message::{Known, RequestHead};
-use crate::relay::{self, Deadlines, Ends, Relayed};
+use crate::message::{Framing, Known, RequestHead};
+use crate::relay::{self, Ends, Relayed};
 use crate::reply;
+use crate::retry::{Planned, Tries, Verdict};
 use crate::side::{Reply, Sink, Source};
 use crate::socket;
 use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
@@ -49,6 +48,8 @@ pub(crate) struct Downstream<'a, S, R> {
     pub(crate) source: &'a mut S,
     pub(crate) reply: &'a mut R,
     pub(crate) alarm: &'a mut Alarm,
+    /// Of the listener.
+    pub(crate) limits: &'a Limits,
 }
 
 /// Serves one request.
@@ -60,16 +61,31 @@ pub(crate) async fn exchange<S: Source, R: Reply>(
 ) -> Next {
     let mut record = Record::begin(worker, client, head);
     let running = Rc::clone(&record.running);
-    let misdirected = client.misdirects(record.head.host());
-    let ended = match find_route(&running, record.head) {
-        _ if misdirected => Err(Ending::Misdirected),
-        Some(route) => {
+    let ended = match admit(&running, &record, down.limits) {
+        Ok(route) => {
             record.routed(route);
             proxy(&running, &running.live.routes[route], &mut record, down).await
         }
-        None => Err(Ending::NoRoute),
+        Err(ending) => Err(ending),
     };
     conclude(ended, &mut record, down).await
+}
+
+/// The route of a request that may have one.
+fn admit(running: &Running, record: &Record<'_>, limits: &Limits) -> Result<usize, Ending> {
+    if record.worker.overload.refuses() {
+        record.worker.overload.shed("memory", 1);
+        return Err(Ending::Overload);
+    }
+    if let (Framing::Length(length), Some(most)) = (record.head.framing, limits.body_bytes)
+        && length > most
+    {
+        return Err(Ending::BodyTooLarge);
+    }
+    if record.client.misdirects(record.head.host()) {
+        return Err(Ending::Misdirected);
+    }
+    find_route(running, record.head).ok_or(Ending::NoRoute)
 }
 
 fn find_route(running: &Running, head: &RequestHead) -> Option<usize> {
@@ -91,132 +107,85 @@ async fn proxy<S: Source, R: Reply>(
 ) -> Result<Relayed, Ending> {
     let service = &running.live.services[route.service];
     let _in_flight = service.series.begin(record.worker.index);
-    let deadlines = Deadlines {
-        total: after(record.started, service.timeouts.total),
-        per_try: service.timeouts.per_try,
-        idle: service.timeouts.idle,
-    };
-    let sticky = sticky_key(service, record);
-    filter::prepare_request(record.head, record.client, record.id());
-    let mut tried = Tried::default();
+    let mut tries = Tries::new(running, route, record, down.limits);
+    let stripped = filter::prepare_request(record.head, record.client, record.said.as_deref(), &record.id);
+    if stripped.protected > 0 {
+        record.worker.metrics.nominations_ignored(stripped.protected);
+    }
+    let mut choice = tries.first(record)?;
     loop {
-        let choice = choose(running, route, record, sticky.as_deref(), &tried)?;
-        let ending = match attempt(service, &choice, tried.stale, &deadlines, record, down).await {
-            Ok(relayed) => return Ok(relayed),
-            Err(ending) => ending,
+        chosen(service, choice, record);
+        let planned = match attempt(&tries, &choice, record, down).await {
+            Attempted::Relayed(relayed) => return Ok(relayed),
+            Attempted::Refused(planned) => planned,
+            Attempted::Failed(ending, sent) => tries.after_failure(record, &choice, ending, sent).ok_or(ending)?,
         };
-        if !may_try_again(service, ending, record, &choice, &mut tried) {
-            return Err(ending);
+        tries.take(&planned, &choice, record);
+        choice = planned.choice;
+        if !planned.wait.is_zero() {
+            Box::pin(pause(planned.wait, down)).await?;
         }
     }
 }
 
-/// What earlier attempts leave for the next.
-#[derive(Debug, Default)]
-struct Tried {
-    last: Option<(Choice, Ending)>,
-    excluded: Vec<Spot>,
-    /// A kept connection had been closed by its origin: the next attempt dials.
-    stale: bool,
-}
-
-/// Which endpoint. When none is left after a failure, the failure is what the client is told.
-fn choose(
-    running: &Running,
-    route: &RouteEntry,
-    record: &mut Record<'_>,
-    sticky_key: Option<&[u8]>,
-    tried: &Tried,
-) -> Result<Choice, Ending> {
-    let service = &running.live.services[route.service];
-    let ask = Ask {
-        capability: route.capability.unwrap_or_else(|| place::capability_of(record.head.method.as_str())),
-        sticky_key,
-        version: route.version,
-        previous: tried.last.map(|(choice, _)| choice),
-        tried: &tried.excluded,
-    };
-    let chosen = {
-        let mut selector = running.selectors[route.service].borrow_mut();
-        selector.choose(&service.core, &ask, &mut *record.worker.rng.borrow_mut())
-    };
-    let choice = chosen.map_err(|_| tried.last.map_or(Ending::NoEndpoint, |(_, ending)| ending))?;
+fn chosen(service: &ServiceEntry, choice: Choice, record: &mut Record<'_>) {
     if matches!(choice.version, split::Reason::Random | split::Reason::Sticky) {
         service.versions[choice.spot.version].chosen(record.worker.index);
     }
     record.chosen(choice);
-    Ok(choice)
 }
 
-fn may_try_again(
-    service: &ServiceEntry,
-    ending: Ending,
-    record: &mut Record<'_>,
-    choice: &Choice,
-    tried: &mut Tried,
-) -> bool {
-    let attempt = Attempt {
-        ending,
-        attempts: record.attempts - u32::from(tried.stale),
-        repeatable: Repeatable::of(record.head.method.as_str()),
-        sent: record.progress.sent.get(),
-        body: match (record.head.framing.is_empty(), record.progress.bytes_in.get()) {
-            (true, _) => Body::None,
-            (false, 0) if !record.progress.request_whole.get() => Body::Whole,
-            (false, _) => Body::Consumed,
-        },
-    };
-    match attempt.judge() {
-        Answer::Again { exclude, .. } if record.progress.answered.get().is_none() => {
-            service.series.retried(ending.judge().reason);
-            record.retried(ending);
-            tried.last = Some((*choice, ending));
-            if exclude {
-                tried.excluded.push(choice.spot);
-            } else {
-                tried.stale = true;
-            }
-            true
-        }
-        Answer::Again { .. } | Answer::Stop(_) => false,
-    }
+/// Waits before another attempt, unless the client leaves first.
+async fn pause<S: Source, R: Reply>(wait: Duration, down: &mut Downstream<'_, S, R>) -> Result<(), Ending> {
+    let until = after(Instant::now(), Some(wait));
+    let gone = relay::while_client_stays(down.source, down.reply, std::future::pending());
+    down.alarm.bound(until, gone).await.unwrap_or(Ok(()))
 }
 
-/// Sends the request to one endpoint and its answer to the client. `fresh`: not on a kept connection.
+/// How one attempt ended.
+enum Attempted {
+    /// Well.
+    Relayed(Relayed),
+    /// With an answer that was not passed on, since this attempt follows.
+    Refused(Box<Planned>),
+    /// Without an answer, and whether a byte of the request may have been sent.
+    Failed(Ending, bool),
+}
+
+/// Sends the request to one endpoint and its answer to the client, unless another attempt is better than the answer.
 async fn attempt<S: Source, R: Reply>(
-    service: &ServiceEntry,
+    tries: &Tries<'_>,
     choice: &Choice,
-    fresh: bool,
-    deadlines: &Deadlines,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
-) -> Result<Relayed, Ending> {
-    let peer = service.peer(&choice.spot);
+) -> Attempted {
+    let peer = tries.service.peer(&choice.spot);
     let _flight = peer.endpoint.begin();
-    record.progress.sent.set(false);
-    if !fresh && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
+    if !tries.stale && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
         // So that the ends of kept connections are seen that have come and were not looked at yet: this request could not
         // be sent again.
         tokio::task::yield_now().await;
     }
     match peer.reach.protocol {
-        Protocol::Http1 => over_h1(service, peer, fresh, deadlines, record, down).await,
-        Protocol::Http2 => Box::pin(over_h2(service, peer, deadlines, record, down)).await,
+        Protocol::Http1 => over_h1(tries, choice, peer, record, down).await,
+        Protocol::Http2 => Box::pin(over_h2(tries, choice, peer, record, down)).await,
     }
 }
 
 async fn over_h1<S: Source, R: Reply>(
-    service: &ServiceEntry,
+    tries: &Tries<'_>,
+    choice: &Choice,
     peer: &Arc<Peer>,
-    fresh: bool,
-    deadlines: &Deadlines,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
-) -> Result<Relayed, Ending> {
-    let kept = if fresh { None } else { record.worker.pool.take(peer) };
+) -> Attempted {
+    let kept = if tries.stale { None } else { record.worker.pool.take(peer) };
     let connection = match kept {
         Some(connection) => connection,
-        None => Box::pin(dial(peer, service, deadlines, record, down)).await?,
+        None => match Box::pin(dial(peer, tries, record, down)).await {
+            Ok(connection) => connection,
+            Err(ending) => return Attempted::Failed(ending, false),
+        },
     };
     let mut answer = OriginReader::new(connection.reader, record.head, connection.reused);
     let mut upstream = OriginWriter::new(connection.writer, record.head);
@@ -224,56 +193,78 @@ async fn over_h1<S: Source, R: Reply>(
     let mut ends =
         Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
     record.progress.begin_attempt();
-    let relayed = relay::relay(&mut ends, &mut head, &record.progress, deadlines, down.alarm).await;
+    let verdict = Verdict::new(tries, record, choice);
+    let judge = tries.judges_answers().then_some(&verdict);
+    let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
     record.worker.return_head(head);
-    record.progress.sent.set(upstream.sent());
-    match relayed? {
-        Relayed::Whole => keep(peer, answer, upstream, record),
-        Relayed::Switched => {
+    match relayed {
+        Ok(Relayed::Whole) => keep(peer, answer, upstream, record),
+        Ok(Relayed::Switched) => {
             answer.switch_to_raw();
             upstream.switch_to_raw();
-            Box::pin(tunnel(service, &mut answer, &mut upstream, record, down)).await?;
+            if let Err(ending) = Box::pin(tunnel(tries.service, &mut answer, &mut upstream, record, down)).await {
+                return Attempted::Failed(ending, true);
+            }
         }
+        Ok(Relayed::Refused) => {
+            if relay::is_at_hand(&mut answer) {
+                keep(peer, answer, upstream, record);
+            }
+            return Attempted::Refused(verdict.planned());
+        }
+        Err(ending) => return Attempted::Failed(ending, upstream.sent()),
     }
-    relayed
+    relayed.map_or_else(|ending| Attempted::Failed(ending, true), Attempted::Relayed)
 }
 
 async fn over_h2<S: Source, R: Reply>(
-    service: &ServiceEntry,
+    tries: &Tries<'_>,
+    choice: &Choice,
     peer: &Arc<Peer>,
-    deadlines: &Deadlines,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
-) -> Result<Relayed, Ending> {
-    let limit = service.timeouts.connect;
-    let slot = record.worker.pool.slot(peer, &record.worker.connector, limit);
-    let slot = while_connecting(slot, service, deadlines, down).await?;
-    let (mut answer, mut upstream) = h2::begin(slot, peer, record.head)?;
+) -> Attempted {
+    let slot = record.worker.pool.slot(peer, &record.worker.connector, tries.service.timeouts.connect);
+    let begun = match while_connecting(slot, tries, down).await {
+        Ok(slot) => h2::begin(slot, peer, record.head),
+        Err(ending) => Err(ending),
+    };
+    let (mut answer, mut upstream) = match begun {
+        Ok(halves) => halves,
+        Err(ending) => return Attempted::Failed(ending, false),
+    };
     let mut head = record.worker.spare_head();
     let mut ends =
         Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
     record.progress.begin_attempt();
-    let relayed = relay::relay(&mut ends, &mut head, &record.progress, deadlines, down.alarm).await;
+    let verdict = Verdict::new(tries, record, choice);
+    let judge = tries.judges_answers().then_some(&verdict);
+    let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
     record.worker.return_head(head);
-    record.progress.sent.set(!answer.untouched());
-    if relayed? == Relayed::Switched {
-        answer.switch_to_raw();
-        upstream.switch_to_raw();
-        tunnel(service, &mut answer, &mut upstream, record, down).await?;
+    match relayed {
+        Ok(Relayed::Refused) => Attempted::Refused(verdict.planned()),
+        Ok(Relayed::Switched) => {
+            answer.switch_to_raw();
+            upstream.switch_to_raw();
+            match tunnel(tries.service, &mut answer, &mut upstream, record, down).await {
+                Ok(()) => Attempted::Relayed(Relayed::Switched),
+                Err(ending) => Attempted::Failed(ending, true),
+            }
+        }
+        Ok(Relayed::Whole) => Attempted::Relayed(Relayed::Whole),
+        Err(ending) => Attempted::Failed(ending, !answer.untouched()),
     }
-    relayed
 }
 
 /// Connects, unless the client leaves first.
 async fn dial<S: Source, R: Reply>(
     peer: &Peer,
-    service: &ServiceEntry,
-    deadlines: &Deadlines,
+    tries: &Tries<'_>,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Connection, Ending> {
     let connector = &record.worker.connector;
-    let dialled = while_connecting(connector.connect(peer), service, deadlines, down).await;
+    let dialled = while_connecting(connector.connect(peer), tries, down).await;
     connector.count(&dialled);
     let (reader, writer) = socket::split(dialled?);
     Ok(Connection { reader, writer, reused: false })
@@ -281,12 +272,11 @@ async fn dial<S: Source, R: Reply>(
 
 async fn while_connecting<S: Source, R: Reply, T>(
     connecting: impl Future<Output = Result<T, Ending>>,
-    service: &ServiceEntry,
-    deadlines: &Deadlines,
+    tries: &Tries<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<T, Ending> {
-    let connect = after(Instant::now(), Some(service.timeouts.connect));
-    let deadline = nearer(connect, deadlines.total);
+    let connect = after(Instant::now(), Some(tries.service.timeouts.connect));
+    let deadline = nearer(connect, tries.deadlines.total);
     let late = if deadline == connect { Ending::ConnectTimeout } else { Ending::TotalTimeout };
     let connecting = relay::while_client_stays(down.source, down.reply, connecting);
     down.alarm.bound(deadline, connecting).await.unwrap_or(Err(late))
@@ -294,7 +284,7 @@ async fn while_connecting<S: Source, R: Reply, T>(
 
 /// Keeps the connection for another exchange if both directions of this one are wholly over.
 fn keep(peer: &Arc<Peer>, answer: OriginReader, upstream: OriginWriter, record: &Record<'_>) {
-    if !record.progress.request_whole.get() || !upstream.writer.is_idle() {
+    if !record.progress.sent_whole.get() || !upstream.writer.is_idle() {
         return;
     }
     if let Some(reader) = answer.reclaim() {
@@ -328,20 +318,27 @@ async fn conclude<S: Source, R: Reply>(
 ) -> Next {
     let answered = record.progress.answered.get();
     let ending = match (ended, answered) {
-        (Ok(_), Some(status)) => Ending::Status(status),
+        (Ok(_), Some(status)) => record.progress.call.ending(status),
         (Ok(_), None) => Ending::Internal,
-        (Err(ending), _) => ending,
+        (Err(ending), _) => record.progress.call.late(ending),
     };
     record.end(ending);
     match ended {
         Ok(Relayed::Switched) => Next::Over,
-        Ok(Relayed::Whole) => after_answer(record),
+        Ok(Relayed::Whole | Relayed::Refused) => after_answer(record),
         Err(_) if answered.is_some() => Next::Cut,
-        Err(ending) => match reply::failure(ending, &record.id()) {
+        Err(_) => match own_reply(ending, record) {
             Some(own) => send_own(own, record, down).await,
             None => Next::Cut,
         },
     }
+}
+
+/// Our own reply, in the words of whoever asked.
+fn own_reply(ending: Ending, record: &Record<'_>) -> Option<reply::Own> {
+    let own = reply::failure(ending, &record.id, &record.head.fields)?;
+    let content_type = record.head.fields.get(Known::ContentType);
+    Some(record.progress.call.translate(own, ending, content_type))
 }
 
 /// A connection whose request was not read to its end cannot carry another.
@@ -367,18 +364,5 @@ async fn send_own<S: Source, R: Reply>(
             after_answer(record)
         }
         Some(Err(_)) | None => Next::Cut,
-    }
-}
-
-/// What a sticky split holds on to.
-fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
-    let fields = &record.head.fields;
-    match service.core.sticky()? {
-        StickyKey::Header(name) => fields.get_named(name).map(<[u8]>::to_vec),
-        StickyKey::Cookie(name) => sticky::cookie(fields.all(Known::Cookie), name).map(<[u8]>::to_vec),
-        StickyKey::ClientAddress => {
-            let (bytes, length) = sticky::address(record.client.address.ip());
-            Some(bytes[..length].to_vec())
-        }
     }
 }

@@ -18,7 +18,9 @@ use sluice_config::value::RevisionId;
 use sluice_proxy_core::health::Standing;
 
 use crate::live::{Live, ServiceEntry};
+use crate::memory::kilobytes;
 use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries};
+use crate::overload::Overload;
 use crate::tls::Keyring;
 
 /// Further components, of what else runs in this process.
@@ -50,6 +52,8 @@ pub(crate) struct Watch {
     pub(crate) document: Option<Arc<DocumentSeries>>,
     /// What listeners show their clients.
     pub(crate) keyring: Option<Arc<Keyring>>,
+    /// What the process uses of what it may.
+    pub(crate) overload: Option<Arc<Overload>>,
     state: Mutex<State>,
 }
 
@@ -74,7 +78,17 @@ type Found = Result<(), (Status, String)>;
 impl Watch {
     pub(crate) fn new(current: Arc<ArcSwapOption<Live>>) -> Self {
         let (began, state) = (Instant::now(), Mutex::default());
-        Self { began, current, control: None, keep: None, more: None, document: None, keyring: None, state }
+        Self {
+            began,
+            current,
+            control: None,
+            keep: None,
+            more: None,
+            document: None,
+            keyring: None,
+            overload: None,
+            state,
+        }
     }
 
     /// What was wanted last runs. These listeners, for which an address was given, are not in it.
@@ -154,6 +168,9 @@ impl Watch {
         if let Some(troubles) = self.keyring.as_ref().and_then(|keyring| keyring.troubles(SystemTime::now())) {
             let found = if troubles.is_empty() { Ok(()) } else { Err((Status::Degraded, troubles.join("; "))) };
             put("certificates", found);
+        }
+        if let Some(found) = self.overload.as_ref().and_then(|overload| overload.trouble()) {
+            put("overload", found.map_err(|why| (Status::Degraded, why)));
         }
         if let Some(control) = &self.control {
             put("control_plane", control_found(control));
@@ -260,11 +277,6 @@ fn memory() -> Option<Result<(), String>> {
     let (all, free) = (kilobytes(&text, "MemTotal:")?, kilobytes(&text, "MemAvailable:")?);
     let share = free as f64 / all as f64;
     Some(if share < FREE { Err(format!("{:.1} % of the machine's memory are free", share * 100.0)) } else { Ok(()) })
-}
-
-fn kilobytes(text: &str, name: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// The present moment, for people and files.

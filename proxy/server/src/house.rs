@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use crate::accept;
 use crate::listener::{Gate, ListenerId, Port};
 use crate::live::Live;
+use crate::overload::Want;
 use crate::worker::{Equipment, Worker};
 
 /// How often connections that have waited too long are looked for.
@@ -24,12 +25,16 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub(crate) enum Command {
     /// Serve this revision from now on.
     Run(Arc<Live>, oneshot::Sender<()>),
-    /// Accept on this socket.
-    Open(Arc<Gate>, Limits, TcpListener),
+    /// Accept on these sockets.
+    Open(Arc<Gate>, Limits, Vec<TcpListener>),
     /// What the clients of this listener may use up has changed.
     Limit(ListenerId, Limits),
     /// Accept no more on this listener and let its connections end; told once the socket is closed.
     Close(ListenerId, Duration, oneshot::Sender<()>),
+    /// Tell on which sockets there is accepting.
+    Lend(oneshot::Sender<Vec<(ListenerId, TcpListener)>>),
+    /// Answer, to show that there is no hanging.
+    Answer(oneshot::Sender<()>),
     /// Close every listener and end with the last connection.
     Leave(Duration),
     /// End now.
@@ -65,14 +70,22 @@ async fn first(commands: &mut mpsc::UnboundedReceiver<Command>) -> Option<(Arc<L
             Command::Run(live, done) => return Some((live, done)),
             Command::Leave(_) | Command::Cut => return None,
             // There is no listener before the first revision.
-            Command::Open(..) | Command::Limit(..) | Command::Close(..) => {}
+            Command::Open(..) | Command::Limit(..) | Command::Close(..) | Command::Lend(_) => {}
+            Command::Answer(answer) => yes(answer),
         }
     }
+}
+
+/// This worker does not hang.
+fn yes(answer: oneshot::Sender<()>) {
+    // Whoever asked may have given up.
+    let _ = answer.send(());
 }
 
 async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut house = House { worker: Rc::clone(worker), doors: BTreeMap::new(), closing: Vec::new() };
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut bell = worker.overload.bell();
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -80,6 +93,10 @@ async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command
                 Some(Command::Cut) | None => return,
                 Some(command) => house.obey(command),
             },
+            Ok(()) = bell.changed() => {
+                let want = *bell.borrow_and_update();
+                house.make_room(want);
+            }
             now = sweep.tick() => {
                 worker.pool.sweep(now);
                 house.closing.retain(|port| !port.is_empty());
@@ -94,13 +111,27 @@ async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command
 
 /// Ready when the process cuts what is left. A worker that leaves runs what it has, so it takes no other command.
 async fn cut(commands: &mut mpsc::UnboundedReceiver<Command>) {
-    while !matches!(commands.recv().await, Some(Command::Cut) | None) {}
+    loop {
+        match commands.recv().await {
+            Some(Command::Cut) | None => return,
+            Some(Command::Answer(answer)) => yes(answer),
+            Some(_) => {}
+        }
+    }
 }
 
 struct Door {
     port: Rc<Port>,
+    accepting: Vec<Accepting>,
+}
+
+/// One socket of a listener.
+struct Accepting {
     stop: Rc<Notify>,
-    accepting: tokio::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<()>,
+    /// The same socket, to be lent. It must be gone before the accepting ends: what is left open is a socket that
+    /// takes connections in and gives them to nobody.
+    socket: TcpListener,
 }
 
 /// A worker's listeners.
@@ -114,43 +145,79 @@ impl House {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Run(live, done) => {
+                self.doors.values().for_each(|door| door.port.follow(&live));
                 self.worker.run(live);
                 // Whoever asked may have given up.
                 let _ = done.send(());
             }
-            Command::Open(gate, limits, socket) => self.open(gate, &limits, socket),
+            Command::Open(gate, limits, sockets) => self.open(gate, &limits, sockets),
             Command::Limit(id, limits) => {
                 if let Some(door) = self.doors.get(&id) {
                     door.port.limit(&limits);
                 }
             }
             Command::Close(id, linger, closed) => self.close(&id, linger, Some(closed)),
+            Command::Lend(lent) => {
+                // Whoever asked may have given up.
+                let _ = lent.send(self.lend());
+            }
+            Command::Answer(answer) => yes(answer),
             Command::Leave(linger) => self.leave(linger),
             Command::Cut => {}
         }
     }
 
-    fn open(&mut self, gate: Arc<Gate>, limits: &Limits, socket: TcpListener) {
+    /// Ends connections that wait for a request.
+    fn make_room(&self, want: Want) {
+        let ports = self.doors.values().map(|door| &door.port).chain(&self.closing);
+        self.worker.overload.ended(want, ports.map(|port| port.make_room(want)).sum());
+    }
+
+    fn open(&mut self, gate: Arc<Gate>, limits: &Limits, sockets: Vec<TcpListener>) {
         let id = gate.id.clone();
-        let socket = match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => socket,
-            Err(error) => return tracing::error!(listener = %id.name, %error, "cannot accept on a bound socket"),
-        };
         let port = Rc::new(Port::new(gate, limits));
+        port.follow(&self.worker.running().live);
+        let opened = sockets.into_iter().map(|socket| self.accept(&port, socket));
+        match opened.collect() {
+            Ok(accepting) => drop(self.doors.insert(id, Door { port, accepting })),
+            Err(error) => tracing::error!(listener = %id.name, %error, "cannot accept on a bound socket"),
+        }
+    }
+
+    fn accept(&self, port: &Rc<Port>, socket: TcpListener) -> io::Result<Accepting> {
         let stop = Rc::new(Notify::new());
-        let loop_ = accept::accept(Rc::clone(&self.worker), Rc::clone(&port), socket, Rc::clone(&stop));
-        let accepting = tokio::task::spawn_local(loop_);
-        self.doors.insert(id, Door { port, stop, accepting });
+        let listener = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
+        let task = accept::accept(Rc::clone(&self.worker), Rc::clone(port), listener, Rc::clone(&stop));
+        Ok(Accepting { stop, task: tokio::task::spawn_local(task), socket })
+    }
+
+    fn lend(&self) -> Vec<(ListenerId, TcpListener)> {
+        let mut lent = Vec::new();
+        for (id, door) in &self.doors {
+            for accepting in &door.accepting {
+                match accepting.socket.try_clone() {
+                    Ok(socket) => lent.push((id.clone(), socket)),
+                    Err(error) => tracing::error!(listener = %id.name, %error, "a socket cannot be handed over"),
+                }
+            }
+        }
+        lent
     }
 
     fn close(&mut self, id: &ListenerId, linger: Duration, closed: Option<oneshot::Sender<()>>) {
-        if let Some(door) = self.doors.remove(id) {
-            door.stop.notify_one();
-            let port = Rc::clone(&door.port);
+        if let Some(Door { port, accepting }) = self.doors.remove(id) {
             self.closing.push(Rc::clone(&port));
+            let stop = |Accepting { stop, task, socket }| {
+                drop(socket);
+                stop.notify_one();
+                task
+            };
+            let tasks: Vec<_> = accepting.into_iter().map(stop).collect();
             tokio::task::spawn_local(async move {
-                // It ends by itself once the kernel's queue is empty; connections from there leave too.
-                let _ = door.accepting.await;
+                for task in tasks {
+                    // It ends by itself once the kernel's queue is empty; connections from there leave too.
+                    let _ = task.await;
+                }
                 drop(closed);
                 port.leave(linger);
             });

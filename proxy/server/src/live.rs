@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-use sluice_config::name::ServiceName;
-use sluice_config::validated::{self, Capability, Region, Timeouts};
+use sluice_config::name::{ListenerName, ServiceName};
+use sluice_config::validated::{self, Capability, Region, Retries, Timeouts};
 use sluice_config::value::RevisionId;
 use sluice_config::{UnusableFile, Validated};
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
+use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
 
+use crate::client::Identity;
 use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
 use crate::probe::Target;
 use crate::upstream::{Peer, Reach};
@@ -29,6 +32,8 @@ pub struct Live {
     pub(crate) services: Vec<ServiceEntry>,
     /// For requests that no route matches.
     pub(crate) unrouted: Arc<RequestSeries>,
+    /// For each listener.
+    pub(crate) identities: BTreeMap<ListenerName, Arc<Identity>>,
     pub(crate) registry: Registry,
     peers: BTreeMap<EndpointId, Arc<Peer>>,
 }
@@ -60,6 +65,9 @@ pub(crate) struct ServiceEntry {
     pub(crate) core: Service,
     reach: Arc<Reach>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) retries: Retries,
+    /// What may always be sent again, over all workers and over revisions.
+    pub(crate) floor: Arc<Floor>,
     pub(crate) series: Arc<ServiceSeries>,
     pub(crate) versions: Vec<Arc<VersionSeries>>,
     /// For each region and version, by the pool's order.
@@ -121,16 +129,20 @@ pub fn compile(
     let registry = known.carry(service::identities(&regions, &document.services));
     let by_name: BTreeMap<_, _> = document.services.iter().map(|service| &service.name).zip(&reaches).collect();
     let peers = carry_peers(&registry, &by_name, before);
-    let services = document.services.iter().zip(&reaches);
-    let compiled =
-        services.map(|(service, reach)| compile_service(&regions, service, reach, &registry, &peers, metrics));
-    let services: Vec<ServiceEntry> = compiled.collect();
+    let floors: BTreeMap<&ServiceName, &Arc<Floor>> =
+        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.floor)).collect();
+    let services = document.services.iter().zip(&reaches).map(|(service, reach)| {
+        let floor = floors.get(&service.name).map_or_else(|| Arc::new(Floor::new(Instant::now())), |it| Arc::clone(it));
+        compile_service(&regions, service, (reach, floor), &registry, &peers, metrics)
+    });
+    let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
         id,
         table,
         routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
         services,
         unrouted: metrics.requests(&RequestKey::default()),
+        identities: document.listeners.iter().map(|one| (one.name.clone(), Arc::new(one.into()))).collect(),
         registry,
         peers,
         document,
@@ -186,7 +198,7 @@ fn carry_peers(
 fn compile_service(
     regions: &Arc<[Region]>,
     service: &validated::Service,
-    reach: &Arc<Reach>,
+    (reach, floor): (&Arc<Reach>, Arc<Floor>),
     registry: &Registry,
     peers: &BTreeMap<EndpointId, Arc<Peer>>,
     metrics: &Metrics,
@@ -201,6 +213,8 @@ fn compile_service(
         peers: pools.map(pool).collect(),
         reach: Arc::clone(reach),
         timeouts: service.timeouts.clone(),
+        retries: service.retries.clone(),
+        floor,
         series: metrics.service(&service.name),
         versions: service.versions.iter().map(|version| metrics.version(&service.name, &version.name)).collect(),
         core,

@@ -1,40 +1,45 @@
 //! The process: threads that serve, one that watches over them, and how it begins and leaves.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use sluice_config::health::Health;
 use sluice_config::name::{ListenerName, NodeName, RegionName};
 use sluice_config::validated::Drain;
 use sluice_config::value::Incarnation;
+use sluice_proxy_core::leave::{Event, Leave, Phase};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::control::{ControlOptions, Subscriber};
+use crate::control::ControlOptions;
+use crate::crew::{self, Crew, Leaving};
+use crate::handover::{Beside, Estate, Heir, Inherited, Orders, Outcome};
 use crate::health::{self, HealthSource, Watch};
-use crate::house::{self, Command};
+use crate::house::Command;
 use crate::keep::{self, Found, Taken};
 use crate::live::Live;
 use crate::log::{self, AccessLog};
+use crate::memory;
 use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries, Metrics, SERIES_BUDGET};
+use crate::notify;
+use crate::overload::Overload;
 use crate::probe::Prober;
-use crate::source::{Feed, Follower, Identity, Parts};
+use crate::source::{Away, Feed, Follower, Identity, Parts, Rest};
 use crate::stage::Stage;
 use crate::status::{self, StatusSource};
 use crate::tls::Keyring;
@@ -71,6 +76,10 @@ pub struct Options {
     pub document: Option<Arc<DocumentSeries>>,
     /// Where relative paths of files that the document names begin.
     pub files: PathBuf,
+    /// What was open before this process.
+    pub inherited: Inherited,
+    /// Who else in this process holds what a successor needs, and is to let go of it first.
+    pub beside: Option<mpsc::UnboundedSender<Beside>>,
 }
 
 impl fmt::Debug for Options {
@@ -159,69 +168,262 @@ impl From<io::Error> for RunError {
 /// When the process cannot begin, and nothing is served then; or when a worker has ended by itself.
 pub fn run(options: Options) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(options))
+    let ended = LocalSet::new().block_on(&runtime, serve(options));
+    // A network file system may keep a look at a certificate waiting for ever; nobody waits for it.
+    runtime.shutdown_background();
+    ended
 }
 
-async fn serve(options: Options) -> Result<(), RunError> {
+async fn serve(mut options: Options) -> Result<(), RunError> {
     let workers = options.workers.get();
     let metrics = Metrics::new(workers, SERIES_BUDGET);
     let dialer = Arc::new(Dialer::new()?);
-    let status = TcpListener::bind(options.status).await.map_err(|error| RunError::Status(options.status, error))?;
+    let status = bind_status(&mut options).await.map_err(|error| RunError::Status(options.status, error))?;
     let (log, _guard) = AccessLog::open(options.access_log.clone())
         .map_err(|error| RunError::AccessLog(options.access_log.clone(), error))?;
     metrics.count_lost_lines(log.lost());
     let mut signals = Signals::install()?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut crew = Crew::start(workers, &Equipment { dialer, metrics: metrics.clone(), log })?;
-    let address = options.status;
-    let begun = begin(options, &metrics, crew.commands());
-    let Begun { mut follower, watch, current, _subscriber, _keyring } = match begun {
+    let overload = Arc::new(Overload::new(metrics.overload()));
+    let equipment = Equipment { dialer, metrics: metrics.clone(), log: log.clone(), overload: Arc::clone(&overload) };
+    let mut crew = Crew::start(workers, &equipment)?;
+    let commands = crew.commands();
+    let arrival = Arrival::new(&mut options, &status, log)?;
+    let begun = begin(options, &metrics, commands.clone(), &overload);
+    let Begun { mut follower, watch, current, served, follower_rests, _readers } = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            crew.leave(NOTHING_TO_DRAIN, &mut signals).await;
+            crew.leave(at_once(&NOTHING_TO_DRAIN, false), &metrics, &mut signals).await;
             return Err(error);
         }
     };
-    let state =
-        Arc::new(State { metrics: metrics.clone(), watch: Arc::clone(&watch), leaving: AtomicBool::new(false) });
-    let telling = tokio::task::spawn_local(status::serve(status, Arc::clone(&state) as _, std::future::pending()));
-    tracing::info!(status = %address, "telling health and metrics");
-    let end = tokio::select! {
-        () = crew.lost() => Err(RunError::Worker),
-        Err(why) = follower.run() => Err(RunError::Revision(why)),
-        () = tick(&metrics, &watch) => Ok(()),
-        () = refresh(&current, &mut hangup) => Ok(()),
-        () = signals.leave() => Ok(()),
+    let state = State { metrics: metrics.clone(), watch: Arc::clone(&watch), leaving: AtomicBool::new(false) };
+    let teller = Teller { socket: status, state: Arc::new(state), task: Cell::default() };
+    let ended = {
+        let attending = arrival.attend(&teller, served, follower_rests);
+        let mut background = pin!(background(&mut crew, &mut follower, &metrics, (&watch, &overload), commands));
+        tokio::select! {
+            error = &mut background => Ended::Failed(error),
+            outcome = attending => Ended::Handed(outcome),
+            () = signals.leave() => {
+                let mut leave = teller.told(&drain(&current));
+                tokio::select! {
+                    error = &mut background => Ended::Failed(error),
+                    () = wait(&mut leave, &mut signals) => Ended::Told(leave),
+                }
+            }
+        }
     };
-    state.leaving.store(true, Ordering::Relaxed);
+    leave(ended, crew, follower, &teller, &drain(&current), &mut signals).await
+}
+
+/// How serving has ended.
+enum Ended {
+    /// A part of the process has failed.
+    Failed(RunError),
+    /// Another process serves.
+    Handed(Outcome),
+    /// It is told to leave, and the delay is over.
+    Told(Leave),
+}
+
+async fn leave(
+    ended: Ended,
+    crew: Crew,
+    mut follower: Follower,
+    teller: &Teller,
+    drain: &Drain,
+    signals: &mut Signals,
+) -> Result<(), RunError> {
+    teller.state.leave();
+    let (leaving, _handed, end) = match ended {
+        Ended::Failed(error) => {
+            notify::stopping("Leaving after a failure");
+            (at_once(drain, true), None, Err(error))
+        }
+        Ended::Handed(outcome) => {
+            teller.end();
+            (at_once(drain, false), Some(outcome), Ok(()))
+        }
+        Ended::Told(phase) => (Leaving { phase, linger: drain.linger, told: true }, None, Ok(())),
+    };
     if end.is_ok() {
         follower.leave().await;
     }
-    crew.leave(drain(&current), &mut signals).await;
-    telling.abort();
+    crew.leave(leaving, &teller.state.metrics, signals).await;
     end
 }
 
+/// Without a delay.
+fn at_once(drain: &Drain, told: bool) -> Leaving {
+    Leaving { phase: Leave::begin(Duration::ZERO, drain.deadline, Instant::now()), linger: drain.linger, told }
+}
+
+/// What goes on until the process leaves. Ends only by a failure.
+async fn background(
+    crew: &mut Crew,
+    follower: &mut Follower,
+    metrics: &Metrics,
+    (watch, overload): (&Watch, &Overload),
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+) -> RunError {
+    tokio::select! {
+        () = crew.lost() => RunError::Worker,
+        Err(why) = follower.run() => RunError::Revision(why),
+        never = tick(metrics, watch, overload) => match never {},
+        never = notify::watchdog(workers) => match never {},
+    }
+}
+
+/// Until the delay is over, or cut short.
+async fn wait(leave: &mut Leave, signals: &mut Signals) {
+    while matches!(leave.phase(), Phase::Waiting(_)) {
+        let event = tokio::select! {
+            () = crew::due(leave) => Event::Tick,
+            () = signals.leave() => Event::Told,
+        };
+        leave.step(event, Instant::now());
+    }
+}
+
+/// What was there before this process goes on; else a socket of its own.
+async fn bind_status(options: &mut Options) -> io::Result<StdListener> {
+    match options.inherited.take_status(options.status) {
+        Some(socket) => Ok(socket),
+        None => TcpListener::bind(options.status).await?.into_std(),
+    }
+}
+
+/// How the process comes to serve, and what may end it then but a signal.
+struct Arrival {
+    heir: Option<Heir>,
+    orders: Option<UnixListener>,
+    upgrade: Signal,
+    hangup: Signal,
+    data: Option<PathBuf>,
+    beside: Option<mpsc::UnboundedSender<Beside>>,
+    status: StdListener,
+    log: AccessLog,
+}
+
+impl Arrival {
+    fn new(options: &mut Options, status: &StdListener, log: AccessLog) -> io::Result<Self> {
+        Ok(Self {
+            heir: options.inherited.heir.take(),
+            orders: options.inherited.orders.take(),
+            upgrade: signal(SignalKind::user_defined2())?,
+            hangup: signal(SignalKind::hangup())?,
+            data: options.data.clone(),
+            beside: options.beside.take(),
+            status: status.try_clone()?,
+            log,
+        })
+    }
+
+    /// Tells whoever waits for it that the process serves, once it does; then does what it is asked for, until another
+    /// process serves in its place. What tells health comes last in a process that takes over: until then the old one does.
+    async fn attend(self, teller: &Teller, served: oneshot::Receiver<()>, follower: mpsc::Sender<Rest>) -> Outcome {
+        if self.heir.is_none() {
+            teller.begin();
+        }
+        if served.await.is_err() {
+            return std::future::pending().await;
+        }
+        if let Some(heir) = self.heir {
+            // It panics only where the log cannot be written.
+            let _ = tokio::task::spawn_blocking(|| heir.serve()).await;
+            if let Some(beside) = &self.beside {
+                // What has ended owns nothing.
+                let _ = beside.send(Beside::Serving);
+            }
+            teller.begin();
+        }
+        notify::ready(SERVING);
+        let estate = Estate { follower, beside: self.beside, status: self.status };
+        let mut orders = Orders::open(self.upgrade, self.data.as_deref(), self.orders);
+        tokio::select! {
+            outcome = orders.attend(&estate) => outcome,
+            never = reload(self.hangup, self.log) => match never {},
+        }
+    }
+}
+
+/// What a service manager shows of a process that serves.
+const SERVING: &str = "Serving";
+
+/// On SIGHUP whoever reads a file reads it again; here it is the access log's.
+async fn reload(mut hangup: Signal, log: AccessLog) -> Infallible {
+    loop {
+        if hangup.recv().await.is_none() {
+            return std::future::pending().await;
+        }
+        notify::reloading();
+        log.reopen();
+        notify::ready(SERVING);
+    }
+}
+
+/// Tells health and metrics.
+struct Teller {
+    socket: StdListener,
+    state: Arc<State>,
+    task: Cell<Option<AbortOnDropHandle<()>>>,
+}
+
+impl Teller {
+    fn begin(&self) {
+        match self.socket.try_clone().and_then(TcpListener::from_std) {
+            Ok(socket) => {
+                let telling = status::serve(socket, Arc::clone(&self.state) as _, std::future::pending());
+                self.task.set(Some(AbortOnDropHandle::new(tokio::task::spawn_local(telling))));
+                tracing::info!(status = ?self.socket.local_addr().ok(), "telling health and metrics");
+            }
+            Err(error) => tracing::error!(%error, "health and metrics are not told"),
+        }
+    }
+
+    fn end(&self) {
+        self.task.take();
+    }
+
+    /// The process is told to leave.
+    fn told(&self, drain: &Drain) -> Leave {
+        self.state.leave();
+        notify::stopping("Leaving");
+        if !drain.delay.is_zero() {
+            tracing::info!(delay = ?drain.delay, "told to leave: not ready, and serving on until the delay is over");
+        }
+        Leave::begin(drain.delay, drain.deadline, Instant::now())
+    }
+}
 /// What runs revisions, and what tells of it.
 struct Begun {
     follower: Follower,
     watch: Arc<Watch>,
     current: Arc<ArcSwapOption<Live>>,
-    /// Ends with the process.
-    _subscriber: Option<AbortOnDropHandle<()>>,
-    /// Ends with the process.
-    _keyring: AbortOnDropHandle<()>,
+    /// Told once something runs.
+    served: oneshot::Receiver<()>,
+    /// To let the follower rest.
+    follower_rests: mpsc::Sender<Rest>,
+    /// What looks at the files that the document names. They end with the process.
+    _readers: [AbortOnDropHandle<()>; 2],
 }
 
-fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender<Command>>) -> Result<Begun, RunError> {
+fn begin(
+    options: Options,
+    metrics: &Metrics,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    overload: &Arc<Overload>,
+) -> Result<Begun, RunError> {
     let keyring = Arc::new(Keyring::new(options.files.clone(), metrics.clone())?);
-    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring));
+    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring), Arc::clone(overload));
     stage.listen = options.listen;
     stage.folder = options.files;
+    stage.spares = options.inherited.listeners;
     let current = Arc::clone(&stage.current);
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
     watch.keyring = Some(Arc::clone(&keyring));
+    watch.overload = Some(Arc::clone(overload));
     if let Some(document) = options.document {
         metrics.tell_document(Arc::clone(&document));
         watch.document = Some(document);
@@ -236,7 +438,8 @@ fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender
             opened
         }
     };
-    let (feed, subscriber) = feed(options.source, metrics, &mut watch)?;
+    let feed = feed(options.source, metrics, &mut watch)?;
+    let ((follower_rests, rests), (serves, served)) = (mpsc::channel(1), oneshot::channel());
     let watch = Arc::new(watch);
     let parts = Parts {
         who: Identity {
@@ -250,30 +453,28 @@ fn begin(options: Options, metrics: &Metrics, workers: Vec<mpsc::UnboundedSender
         keeper,
         feed,
         bell: signal(SignalKind::hangup())?,
+        rests,
+        served: serves,
     };
     let follower = Follower::new(parts, found, health::now());
     let following = tokio::spawn(keyring.follow(signal(SignalKind::hangup())?));
-    Ok(Begun { follower, watch, current, _subscriber: subscriber, _keyring: AbortOnDropHandle::new(following) })
+    let refreshing = tokio::spawn(refresh(Arc::clone(&current), signal(SignalKind::hangup())?));
+    let _readers = [following, refreshing].map(AbortOnDropHandle::new);
+    Ok(Begun { follower, watch, current, served, follower_rests, _readers })
 }
 
-/// What comes, and the task that brings it.
-fn feed(
-    source: Source,
-    metrics: &Metrics,
-    watch: &mut Watch,
-) -> Result<(Feed, Option<AbortOnDropHandle<()>>), RunError> {
+/// Where revisions come from.
+fn feed(source: Source, metrics: &Metrics, watch: &mut Watch) -> io::Result<Feed> {
     let options = match source {
         Source::InProcess { revisions, replies } => {
-            return Ok((Feed::Here { revisions, replies: Some(replies), over: false }, None));
+            return Ok(Feed::Here { revisions, replies: Some(replies), over: false });
         }
         Source::Control(options) => options,
     };
     let series = Arc::new(ControlSeries::default());
     metrics.tell_control(Arc::clone(&series));
     watch.control = Some(Arc::clone(&series));
-    let (arrivals, feed) = mpsc::channel(1);
-    let subscriber = Subscriber { options, series, arrivals, bell: signal(SignalKind::hangup())? };
-    Ok((Feed::Away(feed), Some(AbortOnDropHandle::new(tokio::spawn(subscriber.run())))))
+    Away::open(options, series).map(Feed::Away)
 }
 
 /// The name of the machine, without what a name cannot have.
@@ -290,7 +491,8 @@ const fn is_plain(c: char) -> bool {
 }
 
 /// How the process leaves before it has served.
-const NOTHING_TO_DRAIN: Drain = Drain { deadline: Duration::from_secs(1), linger: Duration::ZERO };
+const NOTHING_TO_DRAIN: Drain =
+    Drain { delay: Duration::ZERO, deadline: Duration::from_secs(1), linger: Duration::ZERO };
 
 /// How the revision that runs says the process leaves.
 fn drain(current: &ArcSwapOption<Live>) -> Drain {
@@ -298,16 +500,19 @@ fn drain(current: &ArcSwapOption<Live>) -> Drain {
     live.as_ref().map_or(NOTHING_TO_DRAIN, |live| live.document.drain.clone())
 }
 
-async fn tick(metrics: &Metrics, watch: &Watch) {
+async fn tick(metrics: &Metrics, watch: &Watch, overload: &Overload) -> Infallible {
     let mut tick = tokio::time::interval(TICK);
     loop {
         metrics.tick(tick.tick().await.into_std());
         watch.tick();
+        if let Some(live) = &*watch.current.load() {
+            overload.measure(&live.document.limits, memory::resident(), memory::group_limit());
+        }
     }
 }
 
 /// Looks again at the files that the revision that runs names, by a period and when an operator asks.
-async fn refresh(current: &ArcSwapOption<Live>, hangup: &mut Signal) {
+async fn refresh(current: Arc<ArcSwapOption<Live>>, mut hangup: Signal) {
     let mut period = tokio::time::interval(REFRESH);
     loop {
         tokio::select! {
@@ -322,7 +527,7 @@ async fn refresh(current: &ArcSwapOption<Live>, hangup: &mut Signal) {
 }
 
 /// The signals that end the process.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -332,7 +537,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn leave(&mut self) {
+    pub(crate) async fn leave(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -340,81 +545,17 @@ impl Signals {
     }
 }
 
-/// The threads that serve.
-struct Crew {
-    workers: Vec<(mpsc::UnboundedSender<Command>, JoinHandle<io::Result<()>>)>,
-    /// Each ends with its thread, however that ends.
-    lives: Vec<oneshot::Receiver<()>>,
-}
-
-impl Crew {
-    fn start(count: usize, equipment: &Equipment) -> io::Result<Self> {
-        let mut crew = Self { workers: Vec::new(), lives: Vec::new() };
-        for index in 0..count {
-            let (commands, orders) = mpsc::unbounded_channel();
-            let equipment = equipment.clone();
-            let (alive, life) = oneshot::channel::<()>();
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || {
-                let _alive = alive;
-                house::serve(index, equipment, orders)
-            })?;
-            crew.workers.push((commands, thread));
-            crew.lives.push(life);
-        }
-        Ok(crew)
-    }
-
-    /// Ready when a worker has ended by itself. What it served is lost, so the process must not go on as if it were whole.
-    async fn lost(&mut self) {
-        poll_fn(|cx| {
-            let ended = self.lives.iter_mut().any(|life| Pin::new(life).poll(cx).is_ready());
-            if ended { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
-    fn commands(&self) -> Vec<mpsc::UnboundedSender<Command>> {
-        self.workers.iter().map(|(commands, _)| commands.clone()).collect()
-    }
-
-    /// Lets every worker end with its last connection; cuts what is left at the deadline or at a second signal.
-    async fn leave(self, drain: Drain, signals: &mut Signals) {
-        let begun = Instant::now();
-        tracing::info!(deadline = ?drain.deadline, "leaving: no new connections, those there are end with their request");
-        let (commands, threads): (Vec<_>, Vec<_>) = self.workers.into_iter().unzip();
-        for commands in &commands {
-            // A worker that has ended has nothing to leave.
-            let _ = commands.send(Command::Leave(drain.linger));
-        }
-        let mut ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(join));
-        let cut = tokio::select! {
-            _ = &mut ended => false,
-            () = tokio::time::sleep(drain.deadline) => true,
-            () = signals.leave() => true,
-        };
-        if cut {
-            tracing::warn!(after = ?begun.elapsed(), "cutting what is left");
-            commands.iter().for_each(|commands| drop(commands.send(Command::Cut)));
-            // Joining only fails with the panic of a worker, and that was told already.
-            let _ = ended.await;
-        }
-        tracing::info!(after = ?begun.elapsed(), "left");
-    }
-}
-
-fn join(thread: JoinHandle<io::Result<()>>) {
-    match thread.join() {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "a worker could not serve"),
-        Err(_) => tracing::error!("a worker has panicked"),
-    }
-}
-
 struct State {
     metrics: Metrics,
     watch: Arc<Watch>,
     leaving: AtomicBool,
+}
+
+impl State {
+    fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.metrics.drain();
+    }
 }
 
 impl StatusSource for State {
@@ -428,21 +569,5 @@ impl StatusSource for State {
 
     fn metrics(&self) -> String {
         self.metrics.text()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_worker_that_ends_by_itself_is_noticed_and_one_that_serves_is_not() {
-        let (first, first_life) = oneshot::channel();
-        let (second, second_life) = oneshot::channel();
-        let mut crew = Crew { workers: Vec::new(), lives: vec![first_life, second_life] };
-        assert!(tokio::time::timeout(Duration::from_secs(60), crew.lost()).await.is_err());
-        drop(second);
-        assert!(tokio::time::timeout(Duration::from_secs(60), crew.lost()).await.is_ok());
-        drop(first);
     }
 }

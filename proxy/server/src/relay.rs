@@ -6,131 +6,21 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use sluice_proxy_core::outcome::Ending;
-use tokio::time::Instant;
 
-use crate::alarm::{Alarm, after, nearer};
+use crate::alarm::Alarm;
 use crate::filter;
 use crate::message::{Frame, Framing, ResponseHead};
+use crate::patience::{Deadlines, Patience, Progress};
+use crate::replay::Replay;
+use crate::retry::Verdict;
 use crate::side::{Answer, Reply, Sink, Source};
 
-/// How long the parts of one attempt may take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadlines {
-    /// When the whole exchange must be over.
-    pub(crate) total: Option<Instant>,
-    /// From the whole request sent to the head of the answer.
-    pub(crate) per_try: Option<Duration>,
-    /// Without a byte in either direction.
-    pub(crate) idle: Option<Duration>,
-}
-
-/// How far an exchange has come. Both directions write to it.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    /// Bytes of body taken from the client.
-    pub(crate) bytes_in: Cell<u64>,
-    /// Bytes of body given to the client.
-    pub(crate) bytes_out: Cell<u64>,
-    /// A byte of the request has left for the origin in the last attempt.
-    pub(crate) sent: Cell<bool>,
-    /// The request's body has been read to its end.
-    pub(crate) request_whole: Cell<bool>,
-    /// The head of the answer, its status, has been passed to the client.
-    pub(crate) answered: Cell<Option<u16>>,
-    /// Since when the origin owes a head.
-    asked: Cell<Option<Instant>>,
-    /// When a byte last moved.
-    pub(crate) moved: Cell<Instant>,
-    /// How long the last attempt waited for its head.
-    pub(crate) waited: Cell<Option<Duration>>,
-    begun: Cell<Instant>,
-    /// The client is slow to send its body.
-    client_sends: Cell<bool>,
-    /// The client is slow to take the answer.
-    client_takes: Cell<bool>,
-    /// The origin is slow to take the request.
-    origin_takes: Cell<bool>,
-}
-
-impl Progress {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            bytes_in: Cell::new(0),
-            bytes_out: Cell::new(0),
-            sent: Cell::new(false),
-            request_whole: Cell::new(false),
-            answered: Cell::new(None),
-            asked: Cell::new(None),
-            moved: Cell::new(now),
-            waited: Cell::new(None),
-            begun: Cell::new(now),
-            client_sends: Cell::new(false),
-            client_takes: Cell::new(false),
-            origin_takes: Cell::new(false),
-        }
-    }
-
-    /// Another endpoint is asked.
-    pub(crate) fn begin_attempt(&self) {
-        let now = Instant::now();
-        self.begun.set(now);
-        self.moved.set(now);
-        self.asked.set(None);
-    }
-
-    fn answer(&self, status: u16) {
-        let now = Instant::now();
-        self.answered.set(Some(status));
-        self.waited.set(Some(now - self.begun.get()));
-        self.moved.set(now);
-    }
-
-    fn took(&self, bytes: usize) {
-        self.bytes_in.set(self.bytes_in.get() + bytes as u64);
-        self.moved.set(Instant::now());
-    }
-
-    pub(crate) fn gave(&self, bytes: usize) {
-        self.bytes_out.set(self.bytes_out.get() + bytes as u64);
-        self.moved.set(Instant::now());
-    }
-
-    fn sent_all(&self) {
-        self.request_whole.set(true);
-        let now = Instant::now();
-        self.moved.set(now);
-        self.asked.set(Some(now));
-    }
-
-    fn deadlines(&self, limits: &Deadlines) -> [(Option<Instant>, Ending); 3] {
-        let asked = self.asked.get().filter(|_| self.answered.get().is_none());
-        [
-            (asked.and_then(|asked| after(asked, limits.per_try)), Ending::PerTryTimeout),
-            (after(self.moved.get(), limits.idle), self.idler()),
-            (limits.total, Ending::TotalTimeout),
-        ]
-    }
-
-    /// Whose silence it is when nothing moves.
-    const fn idler(&self) -> Ending {
-        let client = self.client_takes.get() || (self.client_sends.get() && !self.origin_takes.get());
-        if client { Ending::ClientTimeout } else { Ending::IdleTimeout }
-    }
-
-    fn nearest(&self, limits: &Deadlines) -> Option<Instant> {
-        self.deadlines(limits).into_iter().fold(None, |nearest, (at, _)| nearer(nearest, at))
-    }
-
-    fn expired(&self, limits: &Deadlines) -> Ending {
-        let nearest = self.nearest(limits);
-        let expired = self.deadlines(limits).into_iter().find(|(at, _)| at.is_some() && *at == nearest);
-        expired.map_or(Ending::TotalTimeout, |(_, ending)| ending)
-    }
-}
+/// How much of an answer that nobody wants is read, so that its connection can be kept.
+const AT_HAND: usize = 16 * 1024;
 
 /// How a relayed attempt ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +29,8 @@ pub(crate) enum Relayed {
     Whole,
     /// The origin switched protocols; what follows is raw bytes.
     Switched,
+    /// The answer is not to be passed on, and nothing of it was.
+    Refused,
 }
 
 /// The four ends of an exchange.
@@ -154,12 +46,15 @@ pub(crate) struct Ends<'a, S, R, A, U> {
 pub(crate) async fn relay<S: Source, R: Reply, A: Answer, U: Sink>(
     ends: &mut Ends<'_, S, R, A, U>,
     head: &mut ResponseHead,
+    verdict: Option<&Verdict<'_>>,
     progress: &Progress,
-    limits: &Deadlines,
+    limits: &Deadlines<'_>,
     alarm: &mut Alarm,
 ) -> Result<Relayed, Ending> {
-    let mut up = pin!(send_request(ends.source, ends.upstream, progress));
-    let mut down = pin!(pass_answer(ends.answer, ends.reply, head, progress));
+    let mut source = Replay { source: &mut *ends.source, kept: &progress.body };
+    let mut patience = Patience::new(progress, limits, ends.reply.gauge());
+    let mut up = pin!(send_request(&mut source, ends.upstream, progress, limits.body()));
+    let mut down = pin!(pass_answer(ends.answer, ends.reply, head, verdict, progress));
     poll_fn(|cx| {
         let client = up.as_mut().poll(cx);
         if let Poll::Ready(relayed) = down.as_mut().poll(cx) {
@@ -168,21 +63,37 @@ pub(crate) async fn relay<S: Source, R: Reply, A: Answer, U: Sink>(
         if let Poll::Ready(ending) = client {
             return Poll::Ready(Err(ending));
         }
-        alarm.poll(cx, progress.nearest(limits)).map(|()| Err(progress.expired(limits)))
+        loop {
+            ready!(alarm.poll(cx, patience.ends()));
+            if let Some(ending) = patience.over() {
+                return Poll::Ready(Err(ending));
+            }
+        }
     })
     .await
 }
 
-/// Sends the request's body and then watches the client. It ends only with what the client did wrong.
-async fn send_request<S: Source, U: Sink>(source: &mut S, upstream: &mut U, progress: &Progress) -> Ending {
-    match send_body(source, upstream, progress).await {
+/// Sends the request's body, of at most `most` bytes, and then watches the client. It ends only with what the client did
+/// wrong.
+async fn send_request<S: Source, U: Sink>(
+    source: &mut S,
+    upstream: &mut U,
+    progress: &Progress,
+    most: Option<u64>,
+) -> Ending {
+    match send_body(source, upstream, progress, most).await {
         Err(ending) => ending,
         Ok(()) => source.gone().await,
     }
 }
 
 /// An origin that takes no more of the body may still answer, so that is no failure here.
-async fn send_body<S: Source, U: Sink>(source: &mut S, upstream: &mut U, progress: &Progress) -> Result<(), Ending> {
+async fn send_body<S: Source, U: Sink>(
+    source: &mut S,
+    upstream: &mut U,
+    progress: &Progress,
+    most: Option<u64>,
+) -> Result<(), Ending> {
     loop {
         progress.client_sends.set(true);
         let frame = next_frame(source, upstream, &progress.origin_takes).await?;
@@ -190,6 +101,9 @@ async fn send_body<S: Source, U: Sink>(source: &mut S, upstream: &mut U, progres
         let (sent, whole) = match frame {
             Frame::Data(data) => {
                 progress.took(data.len());
+                if most.is_some_and(|most| progress.bytes_in.get() > most) {
+                    return Err(Ending::BodyTooLarge);
+                }
                 (upstream.data(data).await, false)
             }
             Frame::Trailers(trailers) => {
@@ -211,6 +125,7 @@ async fn pass_answer<A: Answer, R: Reply>(
     answer: &mut A,
     reply: &mut R,
     head: &mut ResponseHead,
+    verdict: Option<&Verdict<'_>>,
     progress: &Progress,
 ) -> Result<Relayed, Ending> {
     loop {
@@ -222,9 +137,12 @@ async fn pass_answer<A: Answer, R: Reply>(
         progress.gave(0);
         reply.info(head).await?;
     }
-    progress.answer(head.status);
+    if head.status != 101 && verdict.is_some_and(|verdict| verdict.refuses(head)) {
+        return Ok(Relayed::Refused);
+    }
     if head.status == 101 {
         reply.head(head, false)?;
+        progress.answer(head);
         reply.flush().await?;
         return Ok(Relayed::Switched);
     }
@@ -232,6 +150,7 @@ async fn pass_answer<A: Answer, R: Reply>(
         reply.last();
     }
     reply.head(head, head.framing == Framing::None)?;
+    progress.answer(head);
     pass_body(answer, reply, progress).await?;
     Ok(Relayed::Whole)
 }
@@ -245,10 +164,26 @@ async fn pass_body<S: Source, K: Sink>(source: &mut S, sink: &mut K, progress: &
                 progress.gave(data.len());
                 sink.data(data).await?;
             }
-            Frame::Trailers(trailers) => return sink.end(Some(&trailers)).await,
+            Frame::Trailers(trailers) => {
+                progress.call.see(&trailers);
+                return sink.end(Some(&trailers)).await;
+            }
             Frame::End => return sink.end(None).await,
         }
         progress.client_takes.set(false);
+    }
+}
+
+/// Takes the rest of a body that nobody wants, if it is short and has come already.
+pub(crate) fn is_at_hand<S: Source>(source: &mut S) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut left = AT_HAND;
+    loop {
+        match pin!(source.frame()).poll(&mut cx) {
+            Poll::Ready(Ok(Frame::Data(data))) if data.len() <= left => left -= data.len(),
+            Poll::Ready(Ok(Frame::End | Frame::Trailers(_))) => return true,
+            Poll::Ready(Ok(Frame::Data(_)) | Err(_)) | Poll::Pending => return false,
+        }
     }
 }
 
@@ -310,7 +245,7 @@ pub(crate) async fn tunnel<S: Source, R: Sink, A: Source, U: Sink>(
 ) -> Result<(), Ending> {
     let mut up = pin!(carry(ends.source, ends.upstream, |bytes| progress.took(bytes)));
     let mut down = pin!(carry(ends.answer, ends.reply, |bytes| progress.gave(bytes)));
-    let limits = Deadlines { total: None, per_try: None, idle };
+    let limits = Deadlines::idle(idle);
     let mut open = (true, true);
     poll_fn(|cx| {
         if open.0

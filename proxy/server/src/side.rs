@@ -39,8 +39,20 @@ pub(crate) trait Sink {
     }
 }
 
+/// How much of an answer its client has taken.
+pub(crate) trait Gauge {
+    /// Bytes so far. Where it cannot be told it stays 0. It may cost a system call.
+    fn taken(&self) -> u64;
+}
+
 /// The way back to the client.
 pub(crate) trait Reply: Sink {
+    /// What its client has taken.
+    type Gauge: Gauge;
+
+    /// What its client has taken, to be looked at while something is sent.
+    fn gauge(&self) -> Self::Gauge;
+
     /// Sends an informational head (1xx other than 101) at once.
     async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending>;
 

@@ -5,24 +5,38 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use pingora_core::protocols::l4::ext::get_tcp_info;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::side::Gauge;
 
 /// A stream that both halves share.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {
     /// Lets the close of the stream be a reset, so that its end cannot be taken for the end of a message.
     fn reset_on_close(&self) {}
+
+    /// Bytes that the other end has acknowledged; nothing where that cannot be told. A stream around another tells that
+    /// one's.
+    fn taken(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl Io for TcpStream {
     fn reset_on_close(&self) {
         // It fails for a stream that is broken already.
         let _ = self.set_zero_linger();
+    }
+
+    fn taken(&self) -> Option<u64> {
+        get_tcp_info(self.as_raw_fd()).ok().map(|info| info.tcpi_bytes_acked)
     }
 }
 
@@ -115,6 +129,16 @@ impl<S: Io> Reader<S> {
     }
 }
 
+/// What the other end has taken of what was written.
+#[derive(Debug)]
+pub(crate) struct Outlet<S>(Rc<RefCell<S>>);
+
+impl<S: Io> Gauge for Outlet<S> {
+    fn taken(&self) -> u64 {
+        self.0.borrow().taken().unwrap_or(0)
+    }
+}
+
 /// The writing half.
 #[derive(Debug)]
 pub(crate) struct Writer<S> {
@@ -168,6 +192,11 @@ impl<S: Io> Writer<S> {
             self.unflushed = false;
         }
         Ok(())
+    }
+
+    /// Where what is taken is told.
+    pub(crate) fn outlet(&self) -> Outlet<S> {
+        Outlet(Rc::clone(&self.io))
     }
 
     /// As [`Io::reset_on_close`].
@@ -246,5 +275,21 @@ mod tests {
         let mut rest = Vec::new();
         far.read_to_end(&mut rest).await.unwrap();
         assert_eq!((&seen, rest.as_slice()), (b"01234567", &b""[..]));
+    }
+
+    /// What the stream refuses whole has not left: even a request that must not be sent twice may be sent elsewhere.
+    #[tokio::test]
+    async fn a_message_of_which_no_byte_was_taken_is_not_sent() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let (_reader, mut writer) = split(near);
+        writer.waiting.extend_from_slice(b"first");
+        writer.flush().await.unwrap();
+        assert!(writer.sent());
+        far.read_exact(&mut [0; 5]).await.unwrap();
+        drop(far);
+        writer.begin();
+        writer.waiting.extend_from_slice(b"second");
+        assert!(writer.flush().await.is_err());
+        assert!(!writer.sent());
     }
 }

@@ -16,10 +16,12 @@ use sluice_config::{Environment, Problems, UnusableFile, collide};
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::handover::Spares;
 use crate::house::Command;
 use crate::listener::{self, BindError, Gate, ListenerId};
 use crate::live::{self, Live, Uncompiled};
 use crate::metrics::{self, Metrics};
+use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::tls::{Keyring, Ring, Terms};
 
@@ -93,8 +95,27 @@ impl std::error::Error for Unfit {}
 #[derive(Debug)]
 pub(crate) struct Fit {
     pub(crate) live: Arc<Live>,
-    sockets: BTreeMap<ListenerId, Vec<TcpListener>>,
+    openings: BTreeMap<ListenerId, Opening>,
     ring: Ring,
+}
+
+/// Where the sockets of a new listener come from.
+#[derive(Debug)]
+enum Opening {
+    /// They are bound, one for each worker.
+    Bound(Vec<TcpListener>),
+    /// They were open before this process.
+    Inherited,
+    /// A listener that ends is on the same address.
+    Renamed(ListenerId),
+}
+
+/// A socket that listens, for another process or another listener.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub(crate) id: ListenerId,
+    pub(crate) worker: usize,
+    pub(crate) socket: TcpListener,
 }
 
 /// What runs in the process, and the workers that run it.
@@ -108,8 +129,11 @@ pub(crate) struct Stage {
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
     /// Where relative paths in the document begin.
     pub(crate) folder: PathBuf,
+    /// What was open before this process; the first revision takes what it needs.
+    pub(crate) spares: Spares,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
     keyring: Arc<Keyring>,
+    overload: Arc<Overload>,
 }
 
 impl From<Uncompiled> for Unfit {
@@ -123,11 +147,15 @@ impl From<Uncompiled> for Unfit {
 
 impl Stage {
     /// Nothing runs yet, on these workers.
-    pub(crate) fn new(metrics: Metrics, workers: Vec<mpsc::UnboundedSender<Command>>, keyring: Arc<Keyring>) -> Self {
+    pub(crate) fn new(
+        metrics: Metrics,
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        keyring: Arc<Keyring>,
+        overload: Arc<Overload>,
+    ) -> Self {
         let count = workers.len();
-        let (listen, gates) = (BTreeMap::new(), BTreeMap::new());
-        let folder = PathBuf::new();
-        Self { metrics, current: Arc::default(), workers, count, listen, folder, gates, keyring }
+        let (current, listen, folder, spares, gates) = Default::default();
+        Self { metrics, current, workers, count, listen, folder, spares, gates, keyring, overload }
     }
 
     /// Everything that can fail, before anything changes.
@@ -140,11 +168,11 @@ impl Stage {
         }
         self.place(&mut document)?;
         let ring = self.keyring.prepare(&document).map_err(Unfit::Files)?;
-        let sockets = self.bind(&document).map_err(Unfit::Listener)?;
+        let openings = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
         let (document, before) = (Arc::new(document), before.as_deref());
         let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
-        Ok(Fit { live: Arc::new(live), sockets, ring })
+        Ok(Fit { live: Arc::new(live), openings, ring })
     }
 
     /// Gives listeners the addresses that this node was told.
@@ -171,17 +199,24 @@ impl Stage {
         self.listen.keys().filter(|name| !has(name)).cloned().collect()
     }
 
-    /// Binds the listeners that are new.
-    fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Vec<TcpListener>>, BindError> {
+    /// Binds the listeners that are new, unless their sockets are there.
+    fn bind(&self, document: &Validated) -> Result<BTreeMap<ListenerId, Opening>, BindError> {
         let new = document.listeners.iter().map(id).filter(|id| !self.gates.contains_key(id));
-        let ours = |id: &ListenerId| self.gates.keys().any(|gate| collide(gate.address, id.address));
-        new.map(|id| {
-            if !ours(&id) {
-                listener::is_taken(id.address)?;
-            }
-            Ok((id.clone(), listener::bind(id.address, self.count)?))
-        })
-        .collect()
+        new.map(|id| Ok((id.clone(), self.opening(&id)?))).collect()
+    }
+
+    fn opening(&self, id: &ListenerId) -> Result<Opening, BindError> {
+        if self.spares.fit(id) {
+            return Ok(Opening::Inherited);
+        }
+        // No document has two listeners on one address, so the one that is there ends.
+        if let Some(before) = self.gates.keys().find(|gate| gate.address == id.address) {
+            return Ok(Opening::Renamed(before.clone()));
+        }
+        if !self.gates.keys().any(|gate| collide(gate.address, id.address)) {
+            listener::is_taken(id.address)?;
+        }
+        listener::bind(id.address, self.count).map(Opening::Bound)
     }
 
     /// Lets the revision run: first on every worker, then on its new listeners; what it drops ends last.
@@ -190,11 +225,13 @@ impl Stage {
         if let Some(before) = &before {
             before.retire(&fit.live);
         }
+        self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
-        self.open(&fit.live.document, fit.sockets, &fit.ring);
+        self.open(&fit.live.document, fit.openings, &fit.ring).await;
         self.hold(&fit.live.document, fit.ring);
         self.close(&fit.live.document).await;
+        self.spares.close();
         self.metrics.publish(told(&fit.live));
     }
 
@@ -212,14 +249,19 @@ impl Stage {
         }
     }
 
-    fn open(&mut self, document: &Validated, mut sockets: BTreeMap<ListenerId, Vec<TcpListener>>, ring: &Ring) {
+    async fn open(&mut self, document: &Validated, mut openings: BTreeMap<ListenerId, Opening>, ring: &Ring) {
+        let renamed = openings.values().any(|opening| matches!(opening, Opening::Renamed(_)));
+        let mut lent = if renamed { self.lend().await } else { Vec::new() };
         for listener in &document.listeners {
             let (id, terms) = (id(listener), ring.terms(&listener.name));
             if let Some(gate) = self.gates.get(&id) {
                 gate.secure(terms.clone());
             }
-            match sockets.remove(&id) {
-                Some(sockets) => self.open_one(id, &listener.limits, terms, sockets),
+            match openings.remove(&id) {
+                Some(opening) => {
+                    let sockets = self.sockets(&id, opening, &mut lent);
+                    self.open_one(id, &listener.limits, terms, sockets);
+                }
                 None => self.limit(&id, &listener.limits),
             }
         }
@@ -231,13 +273,39 @@ impl Stage {
         self.keyring.hold(ring, |name| of(name).and_then(|listener| self.gates.get(&id(listener))).cloned());
     }
 
-    fn open_one(&mut self, id: ListenerId, limits: &Limits, terms: Option<Arc<Terms>>, sockets: Vec<TcpListener>) {
-        let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name)));
+    /// The sockets of a new listener, by worker.
+    fn sockets(&mut self, id: &ListenerId, opening: Opening, lent: &mut Vec<Lent>) -> Vec<Vec<TcpListener>> {
+        let there = match opening {
+            Opening::Bound(sockets) => sockets,
+            Opening::Inherited => self.spares.take(id),
+            Opening::Renamed(before) => take(lent, &before),
+        };
+        listener::deal(there, id.address, self.count).unwrap_or_else(|error| {
+            tracing::error!(listener = %id.name, %error, "no sockets for every worker: the system has no more");
+            Vec::new()
+        })
+    }
+
+    fn open_one(&mut self, id: ListenerId, limits: &Limits, terms: Option<Arc<Terms>>, sockets: Vec<Vec<TcpListener>>) {
+        let gate = Arc::new(Gate::new(id.clone(), limits, self.metrics.listener(&id.name), Arc::clone(&self.overload)));
         gate.secure(terms);
-        for (worker, socket) in self.workers.iter().zip(sockets) {
-            tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), socket));
+        for (worker, sockets) in self.workers.iter().zip(sockets) {
+            tell(worker, Command::Open(Arc::clone(&gate), limits.clone(), sockets));
         }
         self.gates.insert(id, gate);
+    }
+
+    /// Every socket that listens, for another process. It stays open here, too.
+    pub(crate) async fn lend(&self) -> Vec<Lent> {
+        let mut all = Vec::new();
+        for (worker, commands) in self.workers.iter().enumerate() {
+            let (lent, lending) = oneshot::channel();
+            tell(commands, Command::Lend(lent));
+            // A worker that has ended has no sockets.
+            let sockets = lending.await.unwrap_or_default();
+            all.extend(sockets.into_iter().map(|(id, socket)| Lent { id, worker, socket }));
+        }
+        all
     }
 
     fn limit(&self, id: &ListenerId, limits: &Limits) {
@@ -262,6 +330,13 @@ impl Stage {
             }
         }
     }
+}
+
+/// What was lent of this listener, in the order of the workers.
+fn take(lent: &mut Vec<Lent>, id: &ListenerId) -> Vec<TcpListener> {
+    let (taken, left): (Vec<_>, Vec<_>) = lent.drain(..).partition(|lent| lent.id == *id);
+    *lent = left;
+    taken.into_iter().map(|lent| lent.socket).collect()
 }
 
 fn tell(worker: &mpsc::UnboundedSender<Command>, command: Command) {

@@ -8,17 +8,22 @@ use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use sluice_config::name::ServiceName;
+use sluice_proxy_core::retry::Budget;
 use sluice_proxy_core::select::Selector;
 use tokio::time::Instant;
 
-use crate::live::Live;
+use crate::live::{Live, ServiceEntry};
 use crate::log::AccessLog;
-use crate::message::ResponseHead;
+use crate::message::{RequestHead, ResponseHead};
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::upstream::{Connector, Dialer, Pool};
 
-/// Heads that wait to be used again.
+/// Heads that wait to be used again, of requests and of answers.
 const SPARE_HEADS: usize = 64;
+/// A head that took more bytes is not kept: one large request must not cost its buffers for ever.
+const SPARE_BYTES: usize = 16 * 1024;
 
 /// What every worker is given.
 #[derive(Debug, Clone)]
@@ -26,6 +31,7 @@ pub(crate) struct Equipment {
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
+    pub(crate) overload: Arc<Overload>,
 }
 
 /// One worker, as its connections see it.
@@ -35,11 +41,13 @@ pub(crate) struct Worker {
     pub(crate) connector: Connector,
     pub(crate) metrics: Metrics,
     pub(crate) log: AccessLog,
+    pub(crate) overload: Arc<Overload>,
     pub(crate) pool: Pool,
     pub(crate) rng: RefCell<SmallRng>,
     running: RefCell<Rc<Running>>,
     /// Heads whose buffers are used again.
     heads: RefCell<Vec<ResponseHead>>,
+    requests: RefCell<Vec<RequestHead>>,
 }
 
 /// The revision that a worker runs, with the worker's own state of its choices.
@@ -48,29 +56,32 @@ pub(crate) struct Running {
     pub(crate) live: Arc<Live>,
     /// For each service.
     pub(crate) selectors: Vec<RefCell<Selector>>,
+    /// For each service: what of its requests may be sent again.
+    pub(crate) budgets: Vec<RefCell<Budget>>,
 }
 
 impl Running {
     fn new(live: Arc<Live>, before: Option<&Self>, rng: &mut SmallRng) -> Self {
         let known: BTreeMap<_, _> = before.map(|before| before.by_name().collect()).unwrap_or_default();
-        let selectors = live.services.iter().map(|service| {
-            RefCell::new(match known.get(service.core.name()) {
-                Some((old, selector)) => selector.borrow().carry(&old.core, &service.core, rng),
-                None => Selector::new(&service.core, rng),
-            })
-        });
-        Self { selectors: selectors.collect(), live }
+        let now = Instant::now().into_std();
+        let (mut selectors, mut budgets) = (Vec::new(), Vec::new());
+        for service in &live.services {
+            let (selector, budget) = match known.get(service.core.name()) {
+                Some((old, selector, budget)) => {
+                    (selector.borrow().carry(&old.core, &service.core, rng), budget.borrow().clone())
+                }
+                None => (Selector::new(&service.core, rng), Budget::new(now)),
+            };
+            selectors.push(RefCell::new(selector));
+            budgets.push(RefCell::new(budget));
+        }
+        Self { selectors, budgets, live }
     }
 
-    fn by_name(
-        &self,
-    ) -> impl Iterator<Item = (&sluice_config::name::ServiceName, (&crate::live::ServiceEntry, &RefCell<Selector>))>
-    {
-        self.live
-            .services
-            .iter()
-            .zip(&self.selectors)
-            .map(|(service, selector)| (service.core.name(), (service, selector)))
+    fn by_name(&self) -> impl Iterator<Item = (&ServiceName, (&ServiceEntry, &RefCell<Selector>, &RefCell<Budget>))> {
+        let states = self.selectors.iter().zip(&self.budgets);
+        let services = self.live.services.iter().zip(states);
+        services.map(|(service, (selector, budget))| (service.core.name(), (service, selector, budget)))
     }
 }
 
@@ -88,7 +99,20 @@ impl Worker {
     /// Takes a head back.
     pub(crate) fn return_head(&self, head: ResponseHead) {
         let mut heads = self.heads.borrow_mut();
-        if heads.len() < SPARE_HEADS {
+        if heads.len() < SPARE_HEADS && head.fields.capacity() <= SPARE_BYTES {
+            heads.push(head);
+        }
+    }
+
+    /// A head to read a request into. A connection that waits for one has none.
+    pub(crate) fn spare_request(&self) -> RequestHead {
+        self.requests.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a head back.
+    pub(crate) fn return_request(&self, head: RequestHead) {
+        let mut heads = self.requests.borrow_mut();
+        if heads.len() < SPARE_HEADS && head.fields.capacity() <= SPARE_BYTES {
             heads.push(head);
         }
     }
@@ -102,9 +126,11 @@ impl Worker {
             pool: Pool::new(index, equipment.metrics.upstream()),
             metrics: equipment.metrics,
             log: equipment.log,
+            overload: equipment.overload,
             rng: RefCell::new(rng),
             running: RefCell::new(Rc::new(running)),
             heads: RefCell::default(),
+            requests: RefCell::default(),
         }
     }
 

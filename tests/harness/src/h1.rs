@@ -88,7 +88,11 @@ impl Client {
         dial().unwrap_or_else(|e| panic!("no connection from {from} to {to}: {e}"))
     }
 
-    fn over(stream: TcpStream) -> io::Result<Self> {
+    /// Over a connection that is there.
+    ///
+    /// # Errors
+    /// What the system says when it refuses an option.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;

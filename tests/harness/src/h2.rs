@@ -105,6 +105,25 @@ impl Client {
         whole
     }
 
+    /// Sends a request with this body, and these trailers behind it, while its response is read.
+    ///
+    /// # Errors
+    /// How the stream failed.
+    pub fn converse(
+        &mut self,
+        request: Request<()>,
+        body: Bytes,
+        trailers: Option<HeaderMap>,
+    ) -> Result<Response, h2::Error> {
+        let Exchange { response, body: mut stream } = self.begin(request, true)?;
+        let sending = async {
+            send(&mut stream, body, trailers.is_none()).await?;
+            trailers.map_or(Ok(()), |trailers| stream.send_trailers(trailers))
+        };
+        // A server may answer before it has read all, and then wants no more.
+        self.block_on(async { tokio::join!(sending, read(response)) }).1
+    }
+
     /// Sends a GET and reads its response.
     ///
     /// # Panics

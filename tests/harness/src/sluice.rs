@@ -430,6 +430,19 @@ impl Sluice {
         self.process.signal("HUP");
     }
 
+    /// Sends this signal (`USR2`).
+    ///
+    /// # Panics
+    /// When there is no `kill` program.
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
     /// Waits until the process has ended by itself.
     ///
     /// # Panics

@@ -9,10 +9,12 @@ mod tls;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -82,7 +84,29 @@ impl FromStr for Address {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpListener, Option<Tls>),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, Place),
+}
+
+/// A name in the file system, removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    stays: Arc<AtomicBool>,
+}
+
+impl Place {
+    fn of(path: &Path, stays: bool) -> Self {
+        Self { path: path.to_owned(), stays: Arc::new(AtomicBool::new(stays)) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.stays.load(Ordering::Relaxed) {
+            // Somebody may have taken it away already.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Socket {
@@ -93,15 +117,51 @@ impl Socket {
     pub(crate) async fn bind(address: &Address, tls: Option<Tls>) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?, tls)),
-            Address::Unix(path) => Ok(Self::Unix(bind_unix(path).await?, path.clone())),
+            Address::Unix(path) => Ok(Self::Unix(bind_unix(path).await?, Place::of(path, false))),
         }
+    }
+
+    /// Goes on with a socket that listens there already. Its name in the file system stays ([`stays`](Self::stays)): it
+    /// may have another owner still.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub(crate) fn adopt(address: &Address, socket: OwnedFd, tls: Option<Tls>) -> io::Result<Self> {
+        match address {
+            Address::Tcp(_) => {
+                let socket = std::net::TcpListener::from(socket);
+                socket.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpListener::from_std(socket)?, tls))
+            }
+            Address::Unix(path) => {
+                let socket = std::os::unix::net::UnixListener::from(socket);
+                socket.set_nonblocking(true)?;
+                Ok(Self::Unix(UnixListener::from_std(socket)?, Place::of(path, true)))
+            }
+        }
+    }
+
+    /// The same socket, for whoever goes on with it.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener, _) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// While this is set, the name in the file system stays when the socket is closed here: another has it.
+    pub(crate) fn stays(&self) -> Option<Arc<AtomicBool>> {
+        if let Self::Unix(_, place) = self { Some(Arc::clone(&place.stays)) } else { None }
     }
 
     /// Where it is, with the port that the kernel chose.
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener, _) => listener.local_addr().map(Address::Tcp),
-            Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
+            Self::Unix(_, place) => Ok(Address::Unix(place.path.clone())),
         }
     }
 
@@ -134,15 +194,6 @@ impl Socket {
                 Ok(Accepted::Tcp { at: stream.local_addr()?, stream, from, tls: tls.clone() })
             }
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // Somebody may have taken it away already.
-            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -239,6 +290,12 @@ mod tests {
         let socket = Socket::bind(&address, None).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(Socket::bind(&address, None).await.is_err(), "somebody answers there");
+        let shared = socket.share().unwrap();
+        socket.stays().unwrap().store(true, Ordering::Relaxed);
+        drop(socket);
+        let socket = Socket::adopt(&address, shared, None).unwrap();
+        socket.stays().unwrap().store(false, Ordering::Relaxed);
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "whoever goes on with it has the name, too");
         drop(socket);
         assert!(!path.exists());
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());

@@ -16,8 +16,8 @@ use tower_service::Service;
 
 use super::*;
 use crate::clock::Clock;
-use crate::control::serve_in_process;
 use crate::control::{Control, Options};
+use crate::control::{Link, serve_in_process};
 use crate::store::Store;
 use crate::store::memory::{Fault, MemoryStore};
 use sluice_config::value::{HistoryId, Incarnation};
@@ -68,6 +68,7 @@ async fn world_over(store: Arc<MemoryStore>, tokens: Option<&Path>) -> World {
         admin: Vec::new(),
         tls: None,
         access: Access::open(tokens, Vec::new(), Vec::new()).unwrap(),
+        sockets: Vec::new(),
         stands: None,
         clock: Clock::system(),
     };
@@ -302,7 +303,8 @@ async fn a_link_in_one_process_that_is_refused_or_closed_is_opened_again() {
     let (other, _orders) = world.plane.distributor().join(hello(1), "elsewhere").unwrap();
     let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
     let (replies, replied) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(serve_in_process(Arc::clone(&world.plane), orders, replied));
+    let plane = Arc::clone(&world.plane);
+    tokio::spawn(async move { serve_in_process(plane, &mut Link::new(orders, replied)).await });
     replies.send(serde_json::to_vec(&Reply::Hello(hello(2))).unwrap()).await.unwrap();
     world.plane.distributor().leave(&other, "it went");
     let order = tokio::time::timeout(std::time::Duration::from_secs(20), ordered.recv()).await;

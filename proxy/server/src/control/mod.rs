@@ -6,7 +6,7 @@
 mod credentials;
 mod dial;
 mod failure;
-mod lines;
+pub(crate) mod lines;
 mod url;
 
 use std::sync::Arc;

@@ -14,11 +14,11 @@ use crate::client::Client;
 use crate::context;
 use crate::exchange::{self, Downstream, Next};
 use crate::framed;
-use crate::h1::{self, BodyReader, HeadLimits, Persistence, Refused};
-use crate::listener::Port;
+use crate::h1::{self, BadBody, BodyReader, HeadLimits, Persistence, Refused};
+use crate::listener::Seat;
 use crate::message::{Fields, Frame, Framing, Known, Method, RequestHead, ResponseHead, Version};
 use crate::side::{Reply, Sink, Source};
-use crate::socket::{Io, Reader, Writer};
+use crate::socket::{Io, Outlet, Reader, Writer};
 use crate::worker::Worker;
 
 /// How much of later requests is read ahead while one is answered; enough to see the client leave.
@@ -31,14 +31,18 @@ const LATE: Refused = Refused { status: 408, reason: "header_timeout" };
 const LAST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &Client, ends: (Reader<S>, Writer<S>)) {
+pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, seat: &Rc<Seat>, client: &Client, ends: (Reader<S>, Writer<S>)) {
     let (reader, writer) = ends;
     let mut alarm = Alarm::new(Instant::now());
-    let mut source = ClientReader { reader, body: BodyReader::new(Framing::None) };
-    let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
-    let mut head = RequestHead::default();
+    let mut source = ClientReader { reader, body: BodyReader::new(Framing::None), broken: None };
+    let mut reply = ClientWriter { writer, seat: Rc::clone(seat), request: Request::default(), framing: Framing::None };
+    let mut served = 0_u32;
     loop {
-        match next_request(port, &mut source.reader, &mut head, &mut alarm).await {
+        if source.reader.buffer.is_empty() && !first_byte(seat, &mut source.reader, &mut alarm).await {
+            return;
+        }
+        let mut head = worker.spare_request();
+        match next_request(seat, &mut source.reader, &mut head, &mut alarm).await {
             Await::Request => {}
             Await::Refused(refused, waited) => {
                 answer_refused(worker, client, refused, waited, &mut reply, &mut alarm).await;
@@ -48,10 +52,17 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
         }
         source.body = BodyReader::new(head.framing);
         reply.request = Request::of(&head);
+        let limits = seat.limits();
+        served = served.saturating_add(1);
+        reply.request.keep_alive &= limits.requests_per_connection.is_none_or(|most| served < most);
         let next = {
-            let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm };
+            let mut down = Downstream { source: &mut source, reply: &mut reply, alarm: &mut alarm, limits: &limits };
             exchange::exchange(worker, client, &mut head, &mut down).await
         };
+        worker.return_request(head);
+        if let Some(BadBody(rule)) = source.broken {
+            worker.metrics.body_refused(rule);
+        }
         match next {
             Next::Request if reply.request.keep_alive => {}
             Next::Request | Next::Close => break,
@@ -65,14 +76,14 @@ pub(crate) async fn serve<S: Io>(worker: &Rc<Worker>, port: &Rc<Port>, client: &
 /// Answers what is no request at all, and closes.
 pub(crate) async fn refuse<S: Io>(
     worker: &Rc<Worker>,
-    port: &Rc<Port>,
+    seat: &Rc<Seat>,
     client: &Client,
     ends: (Reader<S>, Writer<S>),
     refused: Refused,
 ) {
     let (reader, writer) = ends;
     let mut alarm = Alarm::new(Instant::now());
-    let mut reply = ClientWriter { writer, port: Rc::clone(port), request: Request::default(), framing: Framing::None };
+    let mut reply = ClientWriter { writer, seat: Rc::clone(seat), request: Request::default(), framing: Framing::None };
     answer_refused(worker, client, refused, Duration::ZERO, &mut reply, &mut alarm).await;
     close(reader, reply.writer, &mut alarm).await;
 }
@@ -91,20 +102,17 @@ async fn answer_refused<S: Io>(
     let _ = alarm.bound(after(Instant::now(), Some(LAST_READS)), own.send(reply)).await;
 }
 
-/// What a waiting connection got.
+/// What a connection got that has sent its first byte.
 enum Await {
     Request,
     /// And how long it took to come.
     Refused(Refused, Duration),
-    /// The client left, or waited too long before a request, or the process leaves.
+    /// The client left.
     Over,
 }
 
-async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut RequestHead, alarm: &mut Alarm) -> Await {
-    if reader.buffer.is_empty() && !first_byte(port, reader, alarm).await {
-        return Await::Over;
-    }
-    let limits = port.limits();
+async fn next_request<S: Io>(seat: &Seat, reader: &mut Reader<S>, head: &mut RequestHead, alarm: &mut Alarm) -> Await {
+    let limits = seat.limits();
     let bounds = HeadLimits { bytes: limits.header_bytes as usize, count: limits.header_count as usize };
     let begun = Instant::now();
     let deadline = after(begun, Some(limits.header_timeout));
@@ -112,7 +120,10 @@ async fn next_request<S: Io>(port: &Port, reader: &mut Reader<S>, head: &mut Req
         match h1::parse_request(&reader.buffer, &bounds, head) {
             Ok(Some(length)) => {
                 reader.buffer.advance(length);
-                return Await::Request;
+                return match head.normalize_path(seat.paths()) {
+                    Ok(()) => Await::Request,
+                    Err(refused) => Await::Refused(refused, begun.elapsed()),
+                };
             }
             Ok(None) => {}
             Err(refused) => return Await::Refused(refused, begun.elapsed()),
@@ -150,13 +161,20 @@ async fn close<S: Io>(mut reader: Reader<S>, mut writer: Writer<S>, alarm: &mut 
 pub(crate) struct ClientReader<S> {
     reader: Reader<S>,
     body: BodyReader,
+    /// The rule that the body broke; nothing is read behind it.
+    broken: Option<BadBody>,
 }
 
 impl<S: Io> Source for ClientReader<S> {
     async fn frame(&mut self) -> Result<Frame, Ending> {
         loop {
-            if let Some(frame) = self.body.decode(&mut self.reader.buffer).map_err(|_| Ending::ClientFault)? {
-                return Ok(frame);
+            match self.body.decode(&mut self.reader.buffer) {
+                Ok(Some(frame)) => return Ok(frame),
+                Ok(None) => {}
+                Err(bad) => {
+                    self.broken = Some(bad);
+                    return Err(Ending::ClientFault);
+                }
             }
             if self.reader.fill(framed::expected(&self.body)).await.map_err(|_| Ending::ClientGone)? == 0 {
                 return self.body.eof().map_err(|_| Ending::ClientGone);
@@ -196,7 +214,7 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct ClientWriter<S> {
     writer: Writer<S>,
-    port: Rc<Port>,
+    seat: Rc<Seat>,
     request: Request,
     framing: Framing,
 }
@@ -220,12 +238,12 @@ impl<S: Io> ClientWriter<S> {
     }
 
     /// Sends what there is of an answer that will not be whole. One that only the end of the connection would end is
-    /// ended by a reset.
+    /// ended by a reset, and so is one that the client does not take: what waits for it in the kernel is given up too.
     async fn cut(&mut self, alarm: &mut Alarm) {
         let deadline = after(Instant::now(), Some(LAST_READS));
         // The client may have left, and that is why.
-        let _ = alarm.bound(deadline, self.writer.flush()).await;
-        if self.framing == Framing::UntilClose {
+        let flushed = alarm.bound(deadline, self.writer.flush()).await;
+        if self.framing == Framing::UntilClose || !matches!(flushed, Some(Ok(()))) {
             self.writer.reset_on_close();
         }
     }
@@ -263,6 +281,12 @@ impl<S: Io> Sink for ClientWriter<S> {
 }
 
 impl<S: Io> Reply for ClientWriter<S> {
+    type Gauge = Outlet<S>;
+
+    fn gauge(&self) -> Outlet<S> {
+        self.writer.outlet()
+    }
+
     async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending> {
         if self.request.http10 {
             return Ok(());
@@ -276,7 +300,7 @@ impl<S: Io> Reply for ClientWriter<S> {
     }
 
     fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending> {
-        self.request.keep_alive &= !self.port.leaving();
+        self.request.keep_alive &= self.seat.keeps_alive();
         self.framing = self.frame_answer(head, bodyless);
         let persistence = self.persistence(head.status);
         h1::write_response(&mut self.writer.waiting, head.status, &head.fields, self.framing, persistence);

@@ -10,18 +10,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, after, nearer};
-use crate::listener::Port;
+use crate::listener::Seat;
 use crate::socket::{Io, Reader};
 
-/// Waits for a byte of the first or next request: until keep-alive ends, or for the linger once the process leaves.
-pub(crate) async fn first_byte<S: Io>(port: &Port, reader: &mut Reader<S>, alarm: &mut Alarm) -> bool {
-    let patience = port.limits().keep_alive;
-    byte_within(port, reader, alarm, patience).await
+/// Waits for a byte of the first or next request: until keep-alive ends, for the linger once the process leaves, or until
+/// the connection's room is needed.
+pub(crate) async fn first_byte<S: Io>(seat: &Seat, reader: &mut Reader<S>, alarm: &mut Alarm) -> bool {
+    let patience = seat.limits().keep_alive;
+    byte_within(seat, reader, alarm, patience).await
 }
 
-/// Waits for a byte for so long, or for the linger once the process leaves.
+/// As [`first_byte`], for so long.
 pub(crate) async fn byte_within<S: Io>(
-    port: &Port,
+    seat: &Seat,
     reader: &mut Reader<S>,
     alarm: &mut Alarm,
     patience: Duration,
@@ -29,12 +30,18 @@ pub(crate) async fn byte_within<S: Io>(
     reader.relax();
     let since = Instant::now();
     let keep_alive = after(since, Some(patience));
-    poll_fn(|cx| {
+    seat.idle(since);
+    let begins = poll_fn(|cx| {
         if let Poll::Ready(read) = reader.poll_fill(cx, 0) {
             return Poll::Ready(matches!(read, Ok(1..)));
         }
-        let linger = port.lingers_until(since);
+        if seat.is_wanted() {
+            return Poll::Ready(false);
+        }
+        let linger = seat.lingers_until(since);
         alarm.poll(cx, nearer(keep_alive, linger)).map(|()| false)
     })
-    .await
+    .await;
+    seat.busy();
+    begins
 }

@@ -1,7 +1,7 @@
 //! The section of field lines that heads and trailers share.
 
 use super::scan;
-use crate::message::{Fields, Known, Line};
+use crate::message::{Fields, Known, Line, is_disguised};
 
 /// Why a section of field lines is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,15 +164,5 @@ fn value_end(buf: &[u8], mut at: usize) -> Result<Option<usize>, Fault> {
             (Some(b'\n'), _) => return Err(Fault::Bad("bare_lf")),
             (Some(_), _) => return Err(Fault::Bad("field_value")),
         }
-    }
-}
-
-/// Names that frameworks behind us fold into the names that frame a message.
-fn is_disguised(name: &[u8]) -> bool {
-    let folds = |to: &[u8]| name.iter().zip(to).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'));
-    match name.len() {
-        14 => name.contains(&b'_') && folds(b"content-length"),
-        17 => name.contains(&b'_') && folds(b"transfer-encoding"),
-        _ => false,
     }
 }

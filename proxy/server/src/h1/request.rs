@@ -14,9 +14,10 @@ use crate::message::{Extension, Framing, Known, Method, Refused, RequestHead, Ve
 /// the answer, since where the next request would begin is not known.
 pub fn parse_request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Result<Option<usize>, Refused> {
     head.clear();
-    let result = match read(buf, limits, head) {
-        Ok(Some(length)) if length > limits.bytes => Err(too_large(buf, limits)),
-        Ok(None) if buf.len() >= limits.bytes => Err(too_large(buf, limits)),
+    // What stands behind the limit is not looked at: the answer must not depend on how the bytes arrived.
+    let seen = &buf[..buf.len().min(limits.bytes)];
+    let result = match read(seen, limits, head) {
+        Ok(None) if buf.len() >= limits.bytes => Err(too_large(seen)),
         other => other,
     };
     if !matches!(result, Ok(Some(_))) {
@@ -25,9 +26,8 @@ pub fn parse_request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) ->
     result
 }
 
-fn too_large(buf: &[u8], limits: &HeadLimits) -> Refused {
-    let start = &buf[..limits.bytes.min(buf.len())];
-    let start = start.strip_prefix(b"\r\n").unwrap_or(start);
+fn too_large(seen: &[u8]) -> Refused {
+    let start = seen.strip_prefix(b"\r\n").unwrap_or(seen);
     if start.contains(&b'\n') {
         Refused { status: 431, reason: "head_too_large" }
     } else {
@@ -118,6 +118,9 @@ fn judge(head: &mut RequestHead, target: &[u8]) -> Result<(), Refused> {
     }
     judge_place(head, target)?;
     judge_framing(head)?;
+    if head.fields.has_many(Known::ContentType) {
+        return Err(Refused::bad("content_type_repeated"));
+    }
     let options = framing::options(&head.fields);
     head.keep_alive = !options.close && (head.version == Version::Http11 || options.keep_alive);
     head.upgrade = options.upgrade
@@ -172,6 +175,5 @@ fn judge_expectation(head: &mut RequestHead) -> Result<(), Refused> {
     if !head.fields.all(Known::Expect).all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refused { status: 417, reason: "expectation" });
     }
-    head.expect_continue = !head.framing.is_empty();
     Ok(())
 }

@@ -47,8 +47,8 @@ pub fn parse_response(
     head: &mut ResponseHead,
 ) -> Result<Option<usize>, BadAnswer> {
     head.clear();
-    let result = match read(buf, limits, asked, head) {
-        Ok(Some(length)) if length > limits.bytes => Err(BadAnswer("head_too_large")),
+    let seen = &buf[..buf.len().min(limits.bytes)];
+    let result = match read(seen, limits, asked, head) {
         Ok(None) if buf.len() >= limits.bytes => Err(BadAnswer("head_too_large")),
         other => other,
     };

@@ -1,28 +1,56 @@
-//! The connections of one port, each with the means to wake it. Registered once for the life of a connection, so that a
-//! request costs nothing.
+//! The connections of one port, each with the means to wake it, and which of them wait for a request. Registered once for
+//! the life of a connection, so that a request costs two stores.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::Port;
 
 #[derive(Debug, Default)]
 pub(super) struct Seats {
-    taken: RefCell<BTreeMap<u64, Waker>>,
+    taken: RefCell<BTreeMap<u64, Rc<Place>>>,
     next: Cell<u64>,
     changed: Notify,
 }
 
+#[derive(Debug)]
+struct Place {
+    waker: Waker,
+    /// Since when the connection waits for a request; absent while one is under way.
+    idle: Cell<Option<Instant>>,
+    /// Its room is needed.
+    wanted: Cell<bool>,
+}
+
 impl Seats {
     pub(super) fn wake(&self) {
-        for waker in self.taken.borrow().values() {
-            waker.wake_by_ref();
+        for place in self.taken.borrow().values() {
+            place.waker.wake_by_ref();
         }
+    }
+
+    /// Ends connections that have waited for a request since `before` or longer: of so many that do, those that have
+    /// waited longest, as many as `share` says. Answers with their number. O(connections).
+    pub(super) fn end_idle(&self, before: Instant, share: impl FnOnce(usize) -> usize) -> usize {
+        let taken = self.taken.borrow();
+        let idle = |place: &&Rc<Place>| !place.wanted.get() && place.idle.get().is_some_and(|since| since <= before);
+        let mut idle: Vec<&Rc<Place>> = taken.values().filter(idle).collect();
+        let count = share(idle.len()).min(idle.len());
+        if count < idle.len() {
+            idle.select_nth_unstable_by_key(count, |place| place.idle.get());
+        }
+        for place in &idle[..count] {
+            place.wanted.set(true);
+            place.waker.wake_by_ref();
+        }
+        count
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -38,10 +66,10 @@ impl Seats {
         self.changed.notify_one();
     }
 
-    fn take(&self, waker: Waker) -> u64 {
+    fn take(&self, place: Rc<Place>) -> u64 {
         let number = self.next.get();
         self.next.set(number + 1);
-        self.taken.borrow_mut().insert(number, waker);
+        self.taken.borrow_mut().insert(number, place);
         number
     }
 
@@ -59,13 +87,43 @@ impl Seats {
 pub(crate) struct Seat {
     port: Rc<Port>,
     number: u64,
+    place: Rc<Place>,
 }
 
 impl Seat {
     /// Takes a place for the task that awaits this.
     pub(super) async fn take(port: Rc<Port>) -> Self {
-        let number = poll_fn(|cx| Poll::Ready(port.seats.take(cx.waker().clone()))).await;
-        Self { port, number }
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let place = Rc::new(Place { waker, idle: Cell::new(None), wanted: Cell::new(false) });
+        Self { number: port.seats.take(Rc::clone(&place)), port, place }
+    }
+
+    /// The worker's side of the listener that accepted it.
+    pub(crate) const fn port(&self) -> &Rc<Port> {
+        &self.port
+    }
+
+    /// The connection waits for a request since then. From now on its room may be asked for.
+    pub(crate) fn idle(&self, since: Instant) {
+        self.place.idle.set(Some(since));
+    }
+
+    /// A request is under way, and ends in peace.
+    pub(crate) fn busy(&self) {
+        self.place.idle.set(None);
+        self.place.wanted.set(false);
+    }
+
+    /// Whether its room is needed for another connection. Only what is idle is asked.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.place.wanted.get()
+    }
+}
+
+impl Deref for Seat {
+    type Target = Port;
+    fn deref(&self) -> &Port {
+        &self.port
     }
 }
 

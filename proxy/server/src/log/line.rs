@@ -73,6 +73,8 @@ pub struct Entry<'a> {
     pub tls: Option<Tls<'a>>,
     /// Of the head sent to the client.
     pub status: Option<u16>,
+    /// Of a call of gRPC.
+    pub grpc_status: Option<&'a str>,
     /// Of the request's body.
     pub bytes_in: u64,
     /// Of the answer's body.
@@ -158,6 +160,7 @@ fn answer(out: &mut Vec<u8>, entry: &Entry<'_>) {
     if let Some(status) = entry.status {
         number(out, "status", status.into());
     }
+    optional(out, "grpc_status", entry.grpc_status.map(str::as_bytes));
     number(out, "bytes_in", entry.bytes_in);
     number(out, "bytes_out", entry.bytes_out);
     milliseconds(out, "duration_ms", entry.duration);
@@ -318,6 +321,7 @@ mod tests {
             protocol: "HTTP/1.1",
             tls: None,
             status: Some(200),
+            grpc_status: None,
             bytes_in: 0,
             bytes_out: 128,
             duration: Duration::from_nanos(12_045_999),

@@ -63,7 +63,42 @@ struct Shared {
     /// The writing thread.
     writer: OnceLock<Thread>,
     closed: AtomicBool,
+    /// The file is to be opened again.
+    reopen: AtomicBool,
     lost: Arc<AtomicU64>,
+}
+
+/// Where lines go.
+trait Sink: Write {
+    /// Opens it again by its name, where it has one: the file may have been moved away.
+    ///
+    /// # Errors
+    /// It cannot be opened; the one that is open stays.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for io::Stdout {}
+
+/// A file with its name.
+struct Named(File, PathBuf);
+
+impl Sink for Named {
+    fn reopen(&mut self) -> io::Result<()> {
+        self.0 = open(&self.1)?;
+        Ok(())
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Two, so that one is free whenever the writer holds the other for the moment of taking its content.
@@ -85,11 +120,11 @@ impl AccessLog {
         match target {
             Target::Off => Ok((Self { shared: None, buffers: Arc::default() }, Guard { thread: None })),
             Target::Stdout => Self::start(io::stdout()),
-            Target::File(path) => Self::start(open(&path)?),
+            Target::File(path) => Self::start(Named(open(&path)?, path)),
         }
     }
 
-    fn start(sink: impl Write + Send + 'static) -> io::Result<(Self, Guard)> {
+    fn start(sink: impl Sink + Send + 'static) -> io::Result<(Self, Guard)> {
         let shared = Arc::new(Shared::default());
         let (done, finished) = mpsc::channel();
         let seen = Arc::clone(&shared);
@@ -100,6 +135,15 @@ impl AccessLog {
         })?;
         shared.writer.get_or_init(|| thread.thread().clone());
         Ok((Self::attached(Arc::clone(&shared)), Guard { thread: Some((shared, finished)) }))
+    }
+
+    /// Has the file opened again by its name, so that a rotated one can be moved away first: lines that wait go to the new
+    /// one. Does not wait for it.
+    pub fn reopen(&self) {
+        if let Some(shared) = &self.shared {
+            shared.reopen.store(true, Relaxed);
+            shared.wake();
+        }
     }
 
     fn attached(shared: Arc<Shared>) -> Self {
@@ -201,11 +245,16 @@ impl Shared {
         }
     }
 
-    fn write_until_closed(&self, mut sink: impl Write) {
+    fn write_until_closed(&self, mut sink: impl Sink) {
         let mut spare = Buffer::default();
         let mut torn = false;
         loop {
             let closed = self.closed.load(Relaxed);
+            if self.reopen.swap(false, Relaxed)
+                && let Err(error) = sink.reopen()
+            {
+                tracing::error!(%error, "the access log cannot be opened again; lines go where they went");
+            }
             for buffers in self.workers() {
                 buffers.0.iter().for_each(|buffer| torn = self.write_out(buffer, &mut spare, &mut sink, torn));
             }
@@ -227,7 +276,7 @@ impl Shared {
 
     /// Takes what waits, leaving the empty `spare` in its place, and writes it. A write that failed may have torn a line:
     /// the next one then begins with a line feed of its own. Answers with whether that is so.
-    fn write_out(&self, buffer: &Mutex<Buffer>, spare: &mut Buffer, sink: &mut impl Write, mut torn: bool) -> bool {
+    fn write_out(&self, buffer: &Mutex<Buffer>, spare: &mut Buffer, sink: &mut impl Sink, mut torn: bool) -> bool {
         std::mem::swap(&mut *buffer.lock().unwrap_or_else(PoisonError::into_inner), spare);
         if spare.lines > 0 {
             let mended = if torn { sink.write_all(b"\n") } else { Ok(()) };
@@ -264,6 +313,7 @@ mod tests {
             tls: None,
             protocol: "HTTP/1.1",
             status: Some(200),
+            grpc_status: None,
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::ZERO,
@@ -312,6 +362,23 @@ mod tests {
         let opened = AccessLog::open(Target::File(path.clone())).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o027, 0);
         drop(opened);
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew_when_it_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let (log, guard) = AccessLog::open(Target::File(path.clone())).unwrap();
+        log.write(&entry(b"/before"));
+        while std::fs::metadata(&path).unwrap().len() == 0 {
+            thread::yield_now();
+        }
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen();
+        log.write(&entry(b"/after"));
+        drop(guard);
+        let read = |path| paths(&std::fs::read_to_string(path).unwrap());
+        assert_eq!((read(&moved), read(&path)), (vec!["/before".to_owned()], vec!["/after".to_owned()]));
     }
 
     #[test]
@@ -419,6 +486,8 @@ mod tests {
         written: Vec<u8>,
     }
 
+    impl Sink for Full {}
+
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let taken = bytes.len().min(self.room);
@@ -437,6 +506,8 @@ mod tests {
 
     struct Channel(Sender<Vec<u8>>);
 
+    impl Sink for Channel {}
+
     impl Write for Channel {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
@@ -451,6 +522,8 @@ mod tests {
     /// Hangs in its first write until the other end of the channel is dropped.
     struct Hanging(Receiver<()>);
 
+    impl Sink for Hanging {}
+
     impl Write for Hanging {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             assert!(self.0.recv().is_err());
@@ -463,6 +536,8 @@ mod tests {
     }
 
     struct Failing;
+
+    impl Sink for Failing {}
 
     impl Write for Failing {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {

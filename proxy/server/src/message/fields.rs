@@ -51,6 +51,11 @@ impl Fields {
         self.live = 0;
     }
 
+    /// How many bytes its text can take before it must grow.
+    pub(crate) const fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// How many fields there are.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -85,10 +90,14 @@ impl Fields {
     /// Appends a field of text that nobody has looked at yet.
     ///
     /// # Errors
-    /// When the name is no token or the value holds a control byte: written to HTTP/1.1 it would break the head.
+    /// When the name is no token, or the value holds a control byte: written to HTTP/1.1 it would break the head. When
+    /// the name looks like one that frames a message to those who take `_` for `-`.
     pub fn push_checked(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         if !is_token(name) {
             return Err(Refused::bad("field_name"));
+        }
+        if is_disguised(name) {
+            return Err(Refused::bad("field_name_disguised"));
         }
         if !is_value(value) {
             return Err(Refused::bad("field_value"));
@@ -291,6 +300,16 @@ fn offset(length: usize) -> u32 {
 /// Whether these bytes may stand as a field name or a method.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(b))
+}
+
+/// Whether a name is one that frameworks behind us fold into one that frames a message.
+pub(crate) fn is_disguised(name: &[u8]) -> bool {
+    let folds = |to: &[u8]| name.iter().zip(to).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'));
+    match name.len() {
+        14 => name.contains(&b'_') && folds(b"content-length"),
+        17 => name.contains(&b'_') && folds(b"transfer-encoding"),
+        _ => false,
+    }
 }
 
 /// Whether these bytes may stand as a field value.

@@ -1,5 +1,7 @@
 //! Heads of requests and answers.
 
+use sluice_config::validated::Paths;
+
 use super::place::Place;
 use super::{Fields, Framing, Known, Method, Refused, Version};
 
@@ -20,8 +22,6 @@ pub struct RequestHead {
     /// Whether the client asks for another protocol: HTTP/1.1, GET, no body, `Connection: upgrade`, and an `Upgrade`
     /// that names exactly one protocol other than `h2c`. Otherwise an Upgrade field is to be passed over.
     pub upgrade: bool,
-    /// Whether the client waits for `100 Continue` before it sends the body.
-    pub expect_continue: bool,
 }
 
 impl RequestHead {
@@ -40,7 +40,6 @@ impl RequestHead {
         self.framing = Framing::None;
         self.keep_alive = false;
         self.upgrade = false;
-        self.expect_continue = false;
     }
 
     /// Path and query in origin-form, or `*`. Visible ASCII.
@@ -83,6 +82,15 @@ impl RequestHead {
             return Err(Refused::bad("target_character"));
         }
         self.place.set_target(&self.method, text, None)
+    }
+
+    /// Brings the path into the normal form of this policy: what is routed, logged and sent from here on. To be called once,
+    /// before anything looks at the path. Costs one look where the path is plain; allocates nothing.
+    ///
+    /// # Errors
+    /// A path that the policy refuses. There is no target then.
+    pub fn normalize_path(&mut self, policy: Paths) -> Result<(), Refused> {
+        self.place.normalize(policy)
     }
 
     /// Takes `host [":" port]`.
@@ -135,11 +143,5 @@ impl ResponseHead {
         self.framing = Framing::None;
         self.keep_alive = false;
         self.upgrade = false;
-    }
-
-    /// Whether another head follows this one (1xx but 101).
-    #[must_use]
-    pub const fn is_interim(&self) -> bool {
-        self.status < 200 && self.status != 101
     }
 }

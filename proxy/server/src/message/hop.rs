@@ -20,7 +20,7 @@ pub struct Stripped {
 /// the other end what comes. Content-Length stays: the codecs write the framing themselves and pass it over.
 ///
 /// Protected from nomination: every field in [`Known`] that is not hop-by-hop, and all `x-forwarded-*`, `sec-*` and
-/// `grpc-*`.
+/// `grpc-*`; and the trace context, without which a trace ends here.
 pub fn strip_hop_by_hop(fields: &mut Fields, keep_upgrade: bool) -> Stripped {
     let mut done = Stripped::default();
     if fields.has(Known::Connection) {
@@ -61,7 +61,8 @@ fn is_option(option: &[u8]) -> bool {
 
 fn is_protected(name: &[u8]) -> bool {
     let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    starts(b"x-forwarded-") || starts(b"sec-") || starts(b"grpc-")
+    let is = |protected: &[u8]| name.eq_ignore_ascii_case(protected);
+    is(b"traceparent") || is(b"tracestate") || starts(b"x-forwarded-") || starts(b"sec-") || starts(b"grpc-")
 }
 
 fn wants_trailers(value: &[u8]) -> bool {
@@ -128,6 +129,8 @@ mod tests {
             "Via",
             "Sec-WebSocket-Key",
             "grpc-timeout",
+            "traceparent",
+            "Tracestate",
         ];
         for name in protected {
             let (left, done) = stripped(&[("Connection", &format!("close,{name}")), (name, "v")], false);

@@ -102,18 +102,6 @@ impl Method {
             Self::Other(text) => text.as_str(),
         }
     }
-
-    /// Whether it only reads (RFC 9110, 9.2.1).
-    #[must_use]
-    pub const fn is_safe(&self) -> bool {
-        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
-    }
-
-    /// Whether sending it twice does what sending it once does (RFC 9110, 9.2.2).
-    #[must_use]
-    pub const fn is_idempotent(&self) -> bool {
-        self.is_safe() || matches!(self, Self::Put | Self::Delete)
-    }
 }
 
 impl fmt::Display for Method {

@@ -20,8 +20,8 @@ mod target;
 
 use bytes::Bytes;
 
-pub(crate) use self::fields::Line;
 pub use self::fields::{Fields, Iter};
+pub(crate) use self::fields::{Line, is_disguised};
 pub use self::head::{RequestHead, ResponseHead};
 pub(crate) use self::hop::members;
 pub use self::hop::{Stripped, strip_hop_by_hop};

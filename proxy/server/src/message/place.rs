@@ -1,5 +1,8 @@
 //! Where a request goes: its target and the authority it names.
 
+use sluice_config::path;
+use sluice_config::validated::Paths;
+
 use super::{Method, Refused, authority, target};
 
 /// Buffers for both. The authority of the last request stays for the next one on the same connection, which nearly
@@ -9,6 +12,8 @@ pub(super) struct Place {
     target: String,
     /// Where the path ends.
     path_end: usize,
+    /// The path may have another normal form than itself.
+    odd: bool,
     /// Whether `authority` and `host` are of this request.
     named: bool,
     authority: String,
@@ -19,6 +24,7 @@ impl Place {
     pub(super) fn clear(&mut self) {
         self.target.clear();
         self.path_end = 0;
+        self.odd = false;
         self.named = false;
     }
 
@@ -59,6 +65,28 @@ impl Place {
         }
         self.target.push_str(rest);
         self.path_end = parts.path_end.max(1);
+        self.odd = !parts.plain;
+        Ok(())
+    }
+
+    /// Brings the path into its normal form, in the buffer that holds it.
+    pub(super) fn normalize(&mut self, policy: Paths) -> Result<(), Refused> {
+        if !self.odd {
+            return Ok(());
+        }
+        let mut bytes = std::mem::take(&mut self.target).into_bytes();
+        let length = match path::normalize(&mut bytes[..self.path_end], policy) {
+            Ok(length) => length,
+            Err(rule) => {
+                self.clear();
+                return Err(Refused::bad(rule));
+            }
+        };
+        bytes.copy_within(self.path_end.., length);
+        bytes.truncate(bytes.len() - (self.path_end - length));
+        self.target = String::from_utf8(bytes).map_err(|_| Refused::bad("target_character"))?;
+        self.path_end = length;
+        self.odd = false;
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! Request targets.
 //!
-//! A target becomes origin-form (or `*`), whatever form it came in. Refused: all that is not visible ASCII, a
-//! fragment, and in the path a backslash, a broken percent-encoding, and the encodings of NUL, CR and LF: origins
-//! decode the path, and what stands behind these is read differently by each. The query is left as it is: browsers
-//! send braces, bars and stray percent signs in it. Dot segments are the route table's affair.
+//! A target becomes origin-form (or `*`), whatever form it came in. Refused: all that is not visible ASCII, a fragment,
+//! and what [`path::inspect`] refuses in a path. The query is left as it is: browsers send braces, bars and stray percent
+//! signs in it. Which form the path takes is the policy of a listener, which the codecs do not know.
+
+use sluice_config::path::{self, Inspected};
 
 use super::{Method, Refused};
 
@@ -16,6 +17,8 @@ pub(super) struct Target<'a> {
     pub(super) rest: &'a [u8],
     /// Where the path ends in it.
     pub(super) path_end: usize,
+    /// Whether no policy changes the path.
+    pub(super) plain: bool,
 }
 
 /// Takes a target apart and checks it. The bytes must be visible ASCII: the codecs stop at anything else.
@@ -23,7 +26,7 @@ pub(super) fn parse<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>,
     match target.first() {
         Some(b'/') => checked(None, target),
         Some(b'*') if target.len() == 1 && *method == Method::Options => {
-            Ok(Target { authority: None, rest: b"*", path_end: 1 })
+            Ok(Target { authority: None, rest: b"*", path_end: 1, plain: true })
         }
         Some(_) => absolute(method, target),
         None => Err(Refused::bad("target_empty")),
@@ -41,7 +44,7 @@ fn absolute<'a>(method: &Method, target: &'a [u8]) -> Result<Target<'a>, Refused
     let end = behind.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(behind.len());
     let (authority, rest) = behind.split_at(end);
     if rest.is_empty() && *method == Method::Options {
-        return Ok(Target { authority: Some((port, authority)), rest: b"*", path_end: 1 });
+        return Ok(Target { authority: Some((port, authority)), rest: b"*", path_end: 1, plain: true });
     }
     checked(Some((port, authority)), rest)
 }
@@ -52,45 +55,9 @@ fn strip<'a>(target: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn checked<'a>(authority: Option<(&'static [u8], &'a [u8])>, rest: &'a [u8]) -> Result<Target<'a>, Refused> {
-    let mut path_end = rest.len();
-    for (at, byte) in rest.iter().enumerate() {
-        if !ODD[usize::from(*byte)] {
-            continue;
-        }
-        if *byte == b'?' {
-            path_end = at;
-            break;
-        }
-        check_odd(rest, at)?;
-    }
-    if rest[path_end..].contains(&b'#') {
+    let Inspected { end, plain } = path::inspect(rest).map_err(Refused::bad)?;
+    if rest[end..].contains(&b'#') {
         return Err(Refused::bad("target_fragment"));
     }
-    Ok(Target { authority, rest, path_end })
-}
-
-/// What is looked at in a path.
-const ODD: [bool; 256] = {
-    let mut table = [false; 256];
-    table[b'?' as usize] = true;
-    table[b'#' as usize] = true;
-    table[b'\\' as usize] = true;
-    table[b'%' as usize] = true;
-    table
-};
-
-fn check_odd(rest: &[u8], at: usize) -> Result<(), Refused> {
-    match rest[at] {
-        b'#' => Err(Refused::bad("target_fragment")),
-        b'\\' => Err(Refused::bad("target_backslash")),
-        _ => check_encoded(rest, at),
-    }
-}
-
-fn check_encoded(rest: &[u8], at: usize) -> Result<(), Refused> {
-    match rest.get(at + 1..at + 3) {
-        Some([b'0', b'0' | b'a' | b'A' | b'd' | b'D']) => Err(Refused::bad("target_encoded_control")),
-        Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => Ok(()),
-        _ => Err(Refused::bad("target_encoding")),
-    }
+    Ok(Target { authority, rest, path_end: end, plain })
 }

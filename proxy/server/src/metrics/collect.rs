@@ -51,6 +51,9 @@ impl Collector {
         for (key, series) in state.pools.iter() {
             let [service, version, region] = key.labels();
             self.latency(out, key, &series.latency());
+            for (status, count) in series.calls() {
+                out.counter(&family::GRPC_CALLS, &[service, version, region, status], count);
+            }
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
@@ -79,6 +82,7 @@ impl prometheus::core::Collector for Collector {
             running.endpoints[..state.endpoints].iter().for_each(|one| endpoint(&mut out, one));
         }
         process_wide(&mut out, &self.shared);
+        bounds(&mut out, &self.shared);
         outside(&mut out, &self.shared);
         out.counter(&family::METRICS_SERIES_REFUSED, &[], state.series_refused);
         let series = out.series() + 1;
@@ -117,6 +121,9 @@ fn services(out: &mut Output, state: &State) {
         for (reason, count) in series.retries() {
             out.counter(&family::RETRIES, &[service, reason], count);
         }
+        for (reason, count) in series.retries_refused() {
+            out.counter(&family::RETRIES_REFUSED, &[service, reason], count);
+        }
     }
 }
 
@@ -147,6 +154,12 @@ fn listeners(out: &mut Output, state: &State) {
         out.counter(&family::CONNECTIONS_TOTAL, &[listener], series.total());
         for (result, count) in series.handshakes() {
             out.counter(&family::TLS_HANDSHAKES, &[listener, result], count);
+        }
+        for (reason, count) in series.h2_cuts() {
+            out.counter(&family::H2_CUT, &[listener, reason], count);
+        }
+        for (reason, count) in series.rejections() {
+            out.counter(&family::PROXY_PROTOCOL_REJECTED, &[listener, reason], count);
         }
     }
     for expiry in &state.certificates {
@@ -181,9 +194,14 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     for (result, count) in shared.upstream.connects() {
         out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
     }
+    out.gauge(&family::DRAINING, &[], if shared.draining.load(Relaxed) { 1.0 } else { 0.0 });
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);
     }
+    for (reason, count) in shared.bodies_refused.read() {
+        out.counter(&family::BODIES_REFUSED, &[reason], count);
+    }
+    out.counter(&family::NOMINATIONS_IGNORED, &[], shared.nominations_ignored.load(Relaxed));
     let document = shared.document.get();
     if let Some(document) = document {
         out.gauge(&family::DOCUMENT_ACCEPTED, &[], if document.accepted() { 1.0 } else { 0.0 });
@@ -195,6 +213,24 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     }
     let lost = shared.log_dropped.get().map_or(0, |lost| lost.load(Relaxed));
     out.counter(&family::ACCESS_LOG_DROPPED, &[], lost);
+}
+
+/// What is given up, and the limits that make it.
+fn bounds(out: &mut Output, shared: &Shared) {
+    for (reason, count) in shared.ended_by_client.read() {
+        out.counter(&family::REQUESTS_ENDED_BY_CLIENT, &[reason], count);
+    }
+    let overload = &shared.overload;
+    out.gauge(&family::OVERLOAD_LEVEL, &[], f64::from(overload.level()));
+    for (reason, count) in overload.given_up() {
+        out.counter(&family::SHED, &[reason], count);
+    }
+    if let Some(most) = overload.connections() {
+        out.gauge(&family::CONNECTIONS_LIMIT, &[], most as f64);
+    }
+    if let Some(most) = overload.memory() {
+        out.gauge(&family::MEMORY_LIMIT, &[], most as f64);
+    }
 }
 
 /// What the process knows of its control plane and its disk.

@@ -27,14 +27,20 @@ macro_rules! families {
 families! {
     ACCESS_LOG_DROPPED: COUNTER "sluice_access_log_dropped_total" []
         "Access log lines that were lost because writing them would have blocked, or failed.";
+    BODIES_REFUSED: COUNTER "sluice_bodies_refused_total" ["reason"]
+        "Request bodies that were broken off because their framing was, by the rule that they broke.";
     BUILD_INFO: GAUGE "sluice_build_info" ["version"]
         "Always 1; the version of the program is its label.";
     CERTIFICATE_EXPIRY: GAUGE "sluice_certificate_expiry_timestamp_seconds" ["listener", "certificate"]
         "When a certificate that the listener shows ends, in seconds since 1970, by the path of its file.";
     CERTIFICATE_RELOADS: COUNTER "sluice_certificate_reloads_total" ["result"]
         "Certificates and authorities whose files have changed, by whether they were taken (ok) or refused, when what was read before is served on.";
+    NOMINATIONS_IGNORED: COUNTER "sluice_connection_nominations_ignored_total" []
+        "Fields that a client named in Connection, to have them removed, and that went on all the same: others rely on them.";
     CONNECTIONS: GAUGE "sluice_connections" ["listener"]
         "Client connections open now.";
+    CONNECTIONS_LIMIT: GAUGE "sluice_connections_limit" []
+        "Client connections that the process may have open; absent without a limit.";
     CONNECTIONS_TOTAL: COUNTER "sluice_connections_total" ["listener"]
         "Client connections accepted.";
     CONTROL_CONNECTED: GAUGE "sluice_control_connected" []
@@ -43,6 +49,8 @@ families! {
         "Seconds since the control plane was last known to be there: 0 while connected, which pings prove within 15 s; absent before the first contact.";
     DOCUMENT_ACCEPTED: GAUGE "sluice_document_accepted" []
         "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
+    DRAINING: GAUGE "sluice_draining" []
+        "1 once the process is told to leave, else 0; sluice_connections tells what it waits for.";
     ENDPOINT_HEALTHY: GAUGE "sluice_endpoint_healthy" ["service", "version", "region", "endpoint"]
         "1 for an endpoint that its probes, or the absence of a health check, verify; 0 for one that is out or not yet proven.";
     ENDPOINT_IN_FLIGHT: GAUGE "sluice_endpoint_requests_in_flight" ["service", "version", "region", "endpoint"]
@@ -51,28 +59,42 @@ families! {
         "1 for an endpoint that no probe has proven good or bad yet, else 0.";
     FAILURES: COUNTER "sluice_failures_total" ["service", "reason"]
         "Failed requests by reason. Faults of the client are none.";
+    GRPC_CALLS: COUNTER "sluice_grpc_calls_total" ["service", "version", "region", "grpc_status"]
+        "Calls of gRPC that ended, by the status that the client was given.";
+    H2_CUT: COUNTER "sluice_h2_cut_total" ["listener", "reason"]
+        "Client connections of HTTP/2 that were cut: floods of frames by their kind, and breaches of the protocol.";
     HEALTH_TRANSITIONS: COUNTER "sluice_health_transitions_total" ["service", "version", "region", "to"]
         "Changes of an endpoint's standing by what it became.";
     KEEP_TIMESTAMP: GAUGE "sluice_last_known_good_timestamp_seconds" []
         "When the newest revision that is kept on disk was written, in seconds since 1970; absent when none is.";
     KEEP_WRITES: COUNTER "sluice_last_known_good_writes_total" ["result"]
         "Revisions that were to be written to disk by whether they were.";
+    MEMORY_LIMIT: GAUGE "sluice_memory_limit_bytes" []
+        "Memory that the process may use before it is overloaded; absent without a limit.";
     METRICS_SERIES: GAUGE "sluice_metrics_series" []
         "Series in this output, without those of the process.";
     METRICS_SERIES_REFUSED: COUNTER "sluice_metrics_series_refused_total" []
         "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
+    OVERLOAD_LEVEL: GAUGE "sluice_overload_level" []
+        "What is given up for want of memory: 0 nothing, 1 idle connections and the others with their answer, 2 new requests too.";
     PROBES: COUNTER "sluice_probes_total" ["service", "version", "region", "result"]
         "Health probes by what they found.";
+    PROXY_PROTOCOL_REJECTED: COUNTER "sluice_proxy_protocol_rejected_total" ["listener", "reason"]
+        "Connections closed because no PROXY protocol header came from a trusted proxy, by what was wrong.";
     REQUEST_DURATION: HISTOGRAM "sluice_request_duration_seconds" ["service", "version", "region"]
         "Time from a request's head to its end, without tunnels. Bounds are within 1/32 of what they say.";
     REQUESTS: COUNTER "sluice_requests_total" ["route", "service", "version", "region", "class"]
         "Requests that ended, by the class of the status sent; class `none`: no answer was sent.";
+    REQUESTS_ENDED_BY_CLIENT: COUNTER "sluice_requests_ended_by_client_total" ["reason"]
+        "Requests that ended by what the client did or did not do, by reason. They are no failures.";
     REQUESTS_IN_FLIGHT: GAUGE "sluice_requests_in_flight" ["service"]
         "Requests being served now.";
     REQUESTS_REFUSED: COUNTER "sluice_requests_refused_total" ["reason"]
         "Requests refused before they had a route: malformed, too large, too slow.";
     RETRIES: COUNTER "sluice_retries_total" ["service", "reason"]
         "Further attempts by what ended the attempt before.";
+    RETRIES_REFUSED: COUNTER "sluice_retries_refused_total" ["service", "reason"]
+        "Attempts that ended with what the service tries again after, and that no other followed, by why.";
     REVISION: GAUGE "sluice_revision" []
         "The number of the revision that runs.";
     REVISION_APPLIED: GAUGE "sluice_revision_applied_timestamp_seconds" []
@@ -81,6 +103,8 @@ families! {
         "Always 1; the digest of the revision that runs is its label.";
     REVISIONS_REFUSED: COUNTER "sluice_revisions_refused_total" []
         "Texts of the document's file with problems, and revisions that did not fit to run, each try; what ran before still does.";
+    SHED: COUNTER "sluice_shed_total" ["reason"]
+        "Connections closed and requests refused because a limit was reached: `address` and `slow_read` are connections, `memory` requests, `idle_for_...` idle connections that made room.";
     SPLIT_CHOICES: COUNTER "sluice_split_choices_total" ["service", "version"]
         "Choices of a version by the split.";
     SPLIT_CONFIGURED: GAUGE "sluice_split_configured_ratio" ["service", "version"]

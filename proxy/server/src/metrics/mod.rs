@@ -13,11 +13,12 @@ mod collect;
 mod family;
 mod keyed;
 mod outside;
+mod overload;
 mod pools;
 mod series;
 mod shard;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,6 +30,7 @@ use sluice_config::wire::PoolReport;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
 
 pub use self::outside::{ControlSeries, KeepSeries};
+pub use self::overload::OverloadSeries;
 pub use self::series::{
     Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, OpenUpstream, PoolSeries, RequestSeries,
     ServiceSeries, UpstreamSeries, VersionSeries,
@@ -144,6 +146,10 @@ struct Shared {
     budget: usize,
     state: Mutex<State>,
     requests_refused: Tally,
+    bodies_refused: Tally,
+    nominations_ignored: AtomicU64,
+    ended_by_client: Tally,
+    overload: Arc<OverloadSeries>,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
@@ -152,6 +158,7 @@ struct Shared {
     log_dropped: OnceLock<Arc<AtomicU64>>,
     /// Taken, and refused.
     certificates_read: [AtomicU64; 2],
+    draining: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -179,6 +186,10 @@ impl Metrics {
             budget: series_budget,
             state: Mutex::default(),
             requests_refused: Tally::default(),
+            bodies_refused: Tally::default(),
+            nominations_ignored: AtomicU64::new(0),
+            ended_by_client: Tally::default(),
+            overload: Arc::default(),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
             document: OnceLock::new(),
@@ -186,6 +197,7 @@ impl Metrics {
             keep: OnceLock::new(),
             log_dropped: OnceLock::new(),
             certificates_read: Default::default(),
+            draining: AtomicBool::new(false),
         });
         let registry = Registry::new();
         let own = registry.register(Box::new(Collector::new(Arc::clone(&shared))));
@@ -247,6 +259,38 @@ impl Metrics {
     /// Counts a request that was refused before it had a route. `reason` is a stable name in snake case.
     pub fn refused(&self, reason: &'static str) {
         self.shared.requests_refused.add(reason);
+    }
+
+    /// Counts a request whose body broke the rules of its framing, and was broken off. `reason` as above.
+    pub fn body_refused(&self, reason: &'static str) {
+        self.shared.bodies_refused.add(reason);
+    }
+
+    /// Counts fields that a client named in Connection and that went on all the same.
+    pub fn nominations_ignored(&self, count: usize) {
+        self.shared.nominations_ignored.fetch_add(count as u64, Relaxed);
+    }
+
+    /// The process is told to leave.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+    }
+
+    /// Client connections open now, on all listeners. O(listeners).
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        self.shared.state().listeners.iter().map(|(_, listener)| listener.open()).sum()
+    }
+
+    /// Counts a request that ended by what its client did or did not do. `reason` is a stable name in snake case.
+    pub fn ended_by_client(&self, reason: &'static str) {
+        self.shared.ended_by_client.add(reason);
+    }
+
+    /// How full the process is.
+    #[must_use]
+    pub fn overload(&self) -> Arc<OverloadSeries> {
+        Arc::clone(&self.shared.overload)
     }
 
     /// Counts a revision that did not fit to run.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sluice_config::validated::Protocol;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Standing, Verdict};
 use sluice_proxy_core::histogram::Histogram;
 
@@ -77,6 +78,11 @@ impl RequestSeries {
         self.pool.latency.of(worker).record(micros);
     }
 
+    /// Counts a call of gRPC by its status.
+    pub fn called(&self, code: Code) {
+        self.pool.calls.add(code.as_str());
+    }
+
     pub(super) fn counts(&self) -> [u64; CLASSES.len()] {
         let count = |class: usize| self.classes.iter().map(|part| part[class].load(Relaxed)).sum();
         std::array::from_fn(count)
@@ -95,13 +101,19 @@ const fn class(status: Option<u16>) -> usize {
 #[derive(Debug)]
 pub struct PoolSeries {
     latency: Sharded<Histogram>,
+    calls: Tally,
     probes: Tally,
     transitions: Tally,
 }
 
 impl PoolSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { latency: Sharded::new(workers), probes: Tally::default(), transitions: Tally::default() }
+        Self {
+            latency: Sharded::new(workers),
+            calls: Tally::default(),
+            probes: Tally::default(),
+            transitions: Tally::default(),
+        }
     }
 
     /// Counts a probe by what it found.
@@ -124,6 +136,10 @@ impl PoolSeries {
         total
     }
 
+    pub(super) fn calls(&self) -> Vec<(&'static str, u64)> {
+        self.calls.read()
+    }
+
     pub(super) fn probes(&self) -> Vec<(&'static str, u64)> {
         self.probes.read()
     }
@@ -139,11 +155,17 @@ pub struct ServiceSeries {
     in_flight: Sharded<AtomicI64>,
     failures: Tally,
     retries: Tally,
+    retries_refused: Tally,
 }
 
 impl ServiceSeries {
     pub(super) fn new(workers: usize) -> Self {
-        Self { in_flight: Sharded::new(workers), failures: Tally::default(), retries: Tally::default() }
+        Self {
+            in_flight: Sharded::new(workers),
+            failures: Tally::default(),
+            retries: Tally::default(),
+            retries_refused: Tally::default(),
+        }
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -164,12 +186,21 @@ impl ServiceSeries {
         self.retries.add(reason);
     }
 
+    /// Counts an attempt that was not followed by another, by the stable name of the reason.
+    pub fn retry_refused(&self, reason: &'static str) {
+        self.retries_refused.add(reason);
+    }
+
     pub(super) fn in_flight(&self) -> i64 {
         self.in_flight.sum()
     }
 
     pub(super) fn failures(&self) -> Vec<(&'static str, u64)> {
         self.failures.read()
+    }
+
+    pub(super) fn retries_refused(&self) -> Vec<(&'static str, u64)> {
+        self.retries_refused.read()
     }
 
     pub(super) fn retries(&self) -> Vec<(&'static str, u64)> {
@@ -258,6 +289,8 @@ pub struct ListenerSeries {
     open: AtomicI64,
     accepted: AtomicU64,
     handshakes: Tally,
+    rejected: Tally,
+    h2_cuts: Tally,
 }
 
 impl ListenerSeries {
@@ -276,6 +309,24 @@ impl ListenerSeries {
         self.accepted.fetch_add(1, Relaxed);
         self.open.fetch_add(1, Relaxed);
         OpenConnection(Arc::clone(self))
+    }
+
+    /// A connection was closed for want of a good PROXY protocol header. `reason` is a stable name.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.add(reason);
+    }
+
+    pub(super) fn rejections(&self) -> Vec<(&'static str, u64)> {
+        self.rejected.read()
+    }
+
+    /// Counts a connection of HTTP/2 that was cut, by the stable name of the reason.
+    pub fn h2_cut(&self, reason: &'static str) {
+        self.h2_cuts.add(reason);
+    }
+
+    pub(super) fn h2_cuts(&self) -> Vec<(&'static str, u64)> {
+        self.h2_cuts.read()
     }
 
     /// Connections open now.

@@ -62,8 +62,13 @@ struct Named {
 impl Tally {
     /// One more of `name`. O(names).
     pub(super) fn add(&self, name: &'static str) {
+        self.add_many(name, 1);
+    }
+
+    /// So many more of `name`. O(names).
+    pub(super) fn add_many(&self, name: &'static str, count: u64) {
         let slot = self.named.iter().find(|slot| *slot.name.get_or_init(|| name) == name);
-        slot.map_or(&self.other, |slot| &slot.count).fetch_add(1, Relaxed);
+        slot.map_or(&self.other, |slot| &slot.count).fetch_add(count, Relaxed);
     }
 
     /// Every name seen, with its count.

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Cause, Policy, Standing, Verdict};
 
 use super::*;
@@ -39,6 +40,7 @@ fn running(shares: Vec<(Arc<VersionSeries>, f64)>, endpoints: Vec<Arc<Endpoint>>
 fn busy() -> Metrics {
     let metrics = Metrics::new(2, SERIES_BUDGET);
     metrics.requests(&key("api", "shop", "v1", "west")).record(0, Some(200), Duration::from_millis(3));
+    metrics.requests(&key("api", "shop", "v1", "west")).called(Code::Unavailable);
     let pool = metrics.pool(&key("api", "shop", "v1", "west").pool());
     pool.probed(Verdict::Good);
     pool.probed(Verdict::Bad(Cause::Status(503)));
@@ -47,6 +49,7 @@ fn busy() -> Metrics {
     std::mem::forget(service.begin(0));
     service.failed("connect_refused");
     service.retried("reset_before_head");
+    service.retry_refused("budget_spent");
     let version = metrics.version(&"shop".parse().unwrap(), &"v1".parse().unwrap());
     let start = Instant::now();
     metrics.tick(start);
@@ -54,13 +57,23 @@ fn busy() -> Metrics {
     metrics.tick(start + WINDOW);
     let listener = metrics.listener(&"web".parse().unwrap());
     listener.shook("ok");
+    listener.rejected("missing");
+    listener.h2_cut("ping");
     std::mem::forget(listener.accepted());
     let certificate = "certs/site.pem".to_owned();
     metrics.tell_certificates(vec![Expiry { listener: "web".parse().unwrap(), certificate, at: 1_700_000_002 }]);
     metrics.certificate_read(false);
     metrics.upstream().connected(0, Connect::Ok);
     metrics.upstream().idle_changed(0, 3);
-    metrics.refused("bad_chunk");
+    metrics.refused("bare_lf");
+    metrics.body_refused("chunk_size");
+    metrics.nominations_ignored(2);
+    metrics.ended_by_client("slow_body");
+    let overload = metrics.overload();
+    overload.shed("memory", 2);
+    overload.set_level(1);
+    overload.allow_connections(Some(400));
+    overload.allow_memory(Some(1 << 30));
     metrics.revision_refused();
     let document = Arc::new(DocumentSeries::default());
     document.set(false, 2);
@@ -100,7 +113,11 @@ fn names_help_and_labels_are_those_promised() {
         .iter()
         .map(|f| format!("{} {:?} [{}]\n    {}\n", f.name, f.kind, f.labels.join(", "), f.help))
         .collect();
-    assert_eq!(list, include_str!("metrics.txt"), "metrics.txt should read:\n{list}");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics/metrics.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file, &list).unwrap();
+    }
+    assert_eq!(list, std::fs::read_to_string(file).unwrap(), "UPDATE=1 writes it anew");
 }
 
 #[test]
@@ -130,18 +147,27 @@ fn numbers_arrive_at_their_series() {
         (r#"sluice_requests_in_flight{service="shop"}"#, 1.0),
         (r#"sluice_failures_total{service="shop",reason="connect_refused"}"#, 1.0),
         (r#"sluice_retries_total{service="shop",reason="reset_before_head"}"#, 1.0),
+        (r#"sluice_retries_refused_total{service="shop",reason="budget_spent"}"#, 1.0),
         (r#"sluice_probes_total{service="shop",version="v1",region="west",result="status"}"#, 1.0),
         (r#"sluice_health_transitions_total{service="shop",version="v1",region="west",to="out"}"#, 1.0),
         (r#"sluice_split_observed_ratio{service="shop",version="v1"}"#, 1.0),
         (r#"sluice_connections{listener="web"}"#, 1.0),
+        (r#"sluice_proxy_protocol_rejected_total{listener="web",reason="missing"}"#, 1.0),
         (r#"sluice_upstream_connections{state="idle"}"#, 3.0),
-        (r#"sluice_requests_refused_total{reason="bad_chunk"}"#, 1.0),
         (r#"sluice_tls_handshakes_total{listener="web",result="ok"}"#, 1.0),
         (
             r#"sluice_certificate_expiry_timestamp_seconds{listener="web",certificate="certs/site.pem"}"#,
             1_700_000_002.0,
         ),
         (r#"sluice_certificate_reloads_total{result="refused"}"#, 1.0),
+        (r#"sluice_requests_refused_total{reason="bare_lf"}"#, 1.0),
+        (r#"sluice_bodies_refused_total{reason="chunk_size"}"#, 1.0),
+        ("sluice_connection_nominations_ignored_total", 2.0),
+        (r#"sluice_requests_ended_by_client_total{reason="slow_body"}"#, 1.0),
+        (r#"sluice_shed_total{reason="memory"}"#, 2.0),
+        ("sluice_overload_level", 1.0),
+        ("sluice_connections_limit", 400.0),
+        ("sluice_memory_limit_bytes", 1_073_741_824.0),
         ("sluice_document_accepted", 0.0),
         ("sluice_revisions_refused_total", 3.0),
         ("sluice_revision", 7.0),

@@ -30,12 +30,13 @@ fn endpoint(port: u16) -> Arc<Endpoint> {
     Arc::new(Endpoint::checked(id, Arc::default()))
 }
 
+/// One for all: a revision that changes nothing of it carries it over.
+static REACH: LazyLock<Arc<Reach>> = LazyLock::new(|| {
+    let connections = validated::Connections { idle: 1, idle_timeout: Duration::from_secs(1), streams: 1 };
+    Arc::new(Reach::plain(connections))
+});
+
 fn target(endpoint: &Arc<Endpoint>) -> Target {
-    // One for all: another would be another way to reach the endpoint.
-    static REACH: LazyLock<Arc<Reach>> = LazyLock::new(|| {
-        let connections = validated::Connections { idle: 1, idle_timeout: Duration::from_secs(1), streams: 1 };
-        Arc::new(Reach::plain(connections))
-    });
     Target { endpoint: Arc::clone(endpoint), check: check(), reach: Arc::clone(&REACH) }
 }
 

@@ -1,9 +1,16 @@
 //! What comes from a control plane, be it in this process or far away: the same messages by the same name.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 use sluice_config::wire::Order;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::control::{ControlOptions, Subscriber};
+use crate::metrics::ControlSeries;
 
 /// What may come.
 pub(crate) enum Arrival {
@@ -27,7 +34,30 @@ pub(crate) enum Feed {
         over: bool,
     },
     /// One on the network.
-    Away(mpsc::Receiver<Arrival>),
+    Away(Away),
+}
+
+/// A control plane on the network, and the task that keeps the connection to it.
+pub(crate) struct Away {
+    options: ControlOptions,
+    series: Arc<ControlSeries>,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// Ends with this. Absent while it rests.
+    subscriber: Option<AbortOnDropHandle<()>>,
+}
+
+impl Away {
+    /// Begins to ask for a connection.
+    ///
+    /// # Errors
+    /// The system gives no signal.
+    pub(crate) fn open(options: ControlOptions, series: Arc<ControlSeries>) -> io::Result<Self> {
+        let (sender, arrivals) = mpsc::channel(1);
+        let bell = signal(SignalKind::hangup())?;
+        let subscriber = Subscriber { options: options.clone(), series: Arc::clone(&series), arrivals: sender, bell };
+        let subscriber = Some(AbortOnDropHandle::new(tokio::spawn(subscriber.run())));
+        Ok(Self { options, series, arrivals, subscriber })
+    }
 }
 
 impl fmt::Debug for Feed {
@@ -37,6 +67,25 @@ impl fmt::Debug for Feed {
 }
 
 impl Feed {
+    /// Nothing comes any more, and nothing is asked for: another process of the same name may.
+    pub(crate) fn rest(&mut self) {
+        if let Self::Away(away) = self {
+            away.subscriber = None;
+        }
+    }
+
+    /// It comes again after a rest.
+    pub(crate) fn resume(&mut self) {
+        if let Self::Away(away) = self {
+            match Away::open(away.options.clone(), Arc::clone(&away.series)) {
+                Ok(opened) => *away = opened,
+                Err(error) => {
+                    tracing::error!(%error, "the control plane is not asked any more; start the process again")
+                }
+            }
+        }
+    }
+
     /// Whether the control plane is in this process.
     pub(crate) const fn is_here(&self) -> bool {
         matches!(self, Self::Here { .. })
@@ -45,7 +94,7 @@ impl Feed {
     /// The next that comes; once it is over, nothing. Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Arrival {
         match self {
-            Self::Away(arrivals) => match arrivals.recv().await {
+            Self::Away(away) => match away.arrivals.recv().await {
                 Some(arrival) => arrival,
                 None => std::future::pending().await,
             },

@@ -17,16 +17,26 @@ use sluice_proxy_core::backoff::pace;
 use sluice_proxy_core::intake::{Attempt, Intake, Origin, Reason, Step};
 use sluice_proxy_core::recall::{self, Journal, recall};
 use tokio::signal::unix::Signal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::health::{Refusal, Watch};
-use crate::keep::{Found, Keeper};
+use crate::keep::{self, Found, Keeper, Taken};
 use crate::probe::Prober;
 use crate::report::{self, Reports};
 use crate::stage::{Stage, Unfit};
 
-pub(crate) use feed::{Arrival, Feed};
+pub(crate) use crate::stage::Lent;
+pub(crate) use feed::{Arrival, Away, Feed};
+
+/// What the loop does while another process takes over: it takes no order and holds nothing that only one can hold.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    /// Where the sockets that listen go, once all is let go of.
+    pub(crate) lent: oneshot::Sender<Vec<Lent>>,
+    /// The rest is over when the other end is dropped.
+    pub(crate) over: oneshot::Receiver<()>,
+}
 
 /// Who this proxy is.
 #[derive(Debug, Clone)]
@@ -45,6 +55,9 @@ pub(crate) struct Follower {
     keeper: Option<Keeper>,
     feed: Feed,
     bell: Signal,
+    rests: mpsc::Receiver<Rest>,
+    /// Told once something runs.
+    served: Option<oneshot::Sender<()>>,
     intake: Intake,
     journal: Journal,
     /// What was kept, to be tried in this order; nothing once something runs.
@@ -64,12 +77,15 @@ pub(crate) struct Parts {
     pub(crate) feed: Feed,
     /// An operator asks for what waits to be tried at once.
     pub(crate) bell: Signal,
+    pub(crate) rests: mpsc::Receiver<Rest>,
+    /// Who waits for something to run.
+    pub(crate) served: oneshot::Sender<()>,
 }
 
 impl Follower {
     /// Begins with what was found on the disk: nothing runs yet.
     pub(crate) fn new(parts: Parts, found: Found, now: Timestamp) -> Self {
-        let Parts { who, stage, prober, watch, keeper, feed, bell } = parts;
+        let Parts { who, stage, prober, watch, keeper, feed, bell, rests, served } = parts;
         let Found { revisions, mut journal } = found;
         let digests: Vec<Option<Digest>> = revisions.iter().map(|kept| kept.as_ref().map(|it| it.digest)).collect();
         let recall = recall(&digests, &journal, now);
@@ -78,7 +94,8 @@ impl Follower {
         let kept: Vec<_> = recall.order.iter().filter_map(|place| revisions[*place].take()).collect();
         tell_recall(kept.first(), recall.reason);
         let (intake, reports) = (Intake::new(recall.parked), Reports::default());
-        Self { who, stage, prober, watch, keeper, feed, bell, intake, journal, kept, replies: None, reports }
+        let (served, replies) = (Some(served), None);
+        Self { who, stage, prober, watch, keeper, feed, bell, rests, served, intake, journal, kept, replies, reports }
     }
 
     /// Runs what comes, until the process ends.
@@ -109,6 +126,7 @@ impl Follower {
                     again.set(sleep(pace(&mut rand::rng())));
                 }
                 _ = self.bell.recv() => self.again().await,
+                Some(rest) = self.rests.recv() => self.rest(rest).await,
                 _ = reports.tick() => self.report(),
             }
         }
@@ -219,6 +237,10 @@ impl Follower {
             tracing::info!(revision = %attempt.revision.id, workers = self.stage.count, "serving");
         }
         self.watch.ran(self.stage.unknown_listeners());
+        if let Some(served) = self.served.take() {
+            // Nobody waits when the process leaves.
+            let _ = served.send(());
+        }
         if attempt.origin != Origin::Disk
             && let Some(keeper) = &self.keeper
         {
@@ -272,13 +294,47 @@ impl Follower {
         }
     }
 
-    /// The process leaves in order.
-    pub(crate) async fn leave(&mut self) {
-        self.journal.leave();
+    /// Lets go of the disk and of the control plane, and takes both back when the rest is over. Requests do not wait.
+    async fn rest(&mut self, rest: Rest) {
+        self.feed.rest();
+        self.replies = self.replies.take().filter(|_| self.feed.is_here());
+        let mut left = self.journal.clone();
+        left.leave();
+        self.close_disk(&left).await;
+        if rest.lent.send(self.stage.lend().await).is_ok() {
+            // It ends by being dropped.
+            let _ = rest.over.await;
+        }
+        self.open_disk();
+        self.note(self.intake.runs().map(|runs| runs.digest)).await;
+        self.feed.resume();
+    }
+
+    /// What the disk holds is what this process wrote, but for the journal, which it writes again.
+    fn open_disk(&mut self) {
+        let Some((series, data)) = &self.watch.keep else { return };
+        match keep::open(data, series) {
+            Ok((keeper, _)) => self.keeper = keeper,
+            Err(Taken(data)) => {
+                let why = format!("another process uses {}", data.display());
+                tracing::error!("{why}; this one serves on, and keeps nothing");
+                series.failed(why);
+            }
+        }
+    }
+
+    async fn close_disk(&mut self, journal: &Journal) {
         if let Some(keeper) = self.keeper.take() {
-            keeper.note(&self.journal).await;
+            keeper.note(journal).await;
             keeper.finish().await;
         }
+    }
+
+    /// The process leaves in order.
+    pub(crate) async fn leave(&mut self) {
+        let mut left = self.journal.clone();
+        left.leave();
+        self.close_disk(&left).await;
     }
 }
 

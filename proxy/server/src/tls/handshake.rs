@@ -112,7 +112,6 @@ fn protocol(agreed: Option<&[u8]>, http2: bool) -> Protocol {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "no other version is spoken")]
 const fn version(version: Option<ProtocolVersion>) -> &'static str {
     match version {
         Some(ProtocolVersion::TLSv1_2) => "1.2",

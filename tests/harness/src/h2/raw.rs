@@ -6,9 +6,16 @@ use std::net::{SocketAddr, TcpStream};
 use crate::wait::DEADLINE;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const ACK: u8 = 0x1;
+/// Of DATA and HEADERS: nothing follows on the stream.
+pub const END_STREAM: u8 = 0x1;
+/// Of HEADERS and CONTINUATION: the block is whole.
+pub const END_HEADERS: u8 = 0x4;
+/// Of DATA and HEADERS: the first byte says how many of the last are padding.
+pub const PADDED: u8 = 0x8;
+/// Of HEADERS: the stream's place among others comes first.
+pub const PRIORITISED: u8 = 0x20;
+/// Of SETTINGS and PING: the answer to one.
+pub const ACK: u8 = 0x1;
 
 /// Types of frames.
 pub mod kind {
@@ -16,14 +23,22 @@ pub mod kind {
     pub const DATA: u8 = 0;
     /// A head or trailers.
     pub const HEADERS: u8 = 1;
+    /// A stream's place among others.
+    pub const PRIORITY: u8 = 2;
     /// The end of one stream.
     pub const RST_STREAM: u8 = 3;
     /// What the peer allows.
     pub const SETTINGS: u8 = 4;
+    /// An answer that nobody asked for.
+    pub const PUSH_PROMISE: u8 = 5;
     /// Is anybody there?
     pub const PING: u8 = 6;
     /// The end of the connection.
     pub const GOAWAY: u8 = 7;
+    /// Room for more.
+    pub const WINDOW_UPDATE: u8 = 8;
+    /// More of a block.
+    pub const CONTINUATION: u8 = 9;
 }
 
 /// A frame as it was on the wire.
@@ -65,32 +80,71 @@ impl Client {
     /// When there is no connection.
     #[must_use]
     pub fn connect(to: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(to).unwrap_or_else(|e| panic!("no connection to {to}: {e}"));
-        stream.set_read_timeout(Some(DEADLINE)).expect("a duration above zero");
-        stream.write_all(PREFACE).expect("a fresh connection takes the preface");
-        let mut client = Self { stream };
+        let mut client = Self::open(to);
+        client.send_bytes(PREFACE);
         client.send(kind::SETTINGS, 0, 0, &[]);
         client
     }
 
+    /// Connects and sends nothing.
+    ///
+    /// # Panics
+    /// When there is no connection.
+    #[must_use]
+    pub fn open(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap_or_else(|e| panic!("no connection to {to}: {e}"));
+        stream.set_read_timeout(Some(DEADLINE)).expect("a duration above zero");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a duration above zero");
+        stream.set_nodelay(true).expect("a connected socket takes this option");
+        Self { stream }
+    }
+
+    /// Sends the preface with these settings, as they are on the wire.
+    ///
+    /// # Panics
+    /// When the connection takes nothing.
+    #[must_use]
+    pub fn over(stream: TcpStream, settings: &[u8]) -> Self {
+        let mut client = Self { stream };
+        client.send_bytes(PREFACE);
+        client.send(kind::SETTINGS, 0, 0, settings);
+        client
+    }
+
+    /// How long a read may take.
+    ///
+    /// # Panics
+    /// When the duration is zero.
+    pub fn set_patience(&mut self, patience: std::time::Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("a duration above zero");
+    }
+
     /// Sends one frame. A connection that is gone is found out by reading.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = (payload.len() as u32).to_be_bytes();
-        let mut bytes = vec![length[1], length[2], length[3], kind, flags];
-        bytes.extend_from_slice(&stream.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        drop(self.stream.write_all(&bytes));
+        self.send_bytes(&frame(kind, flags, stream, payload));
+    }
+
+    /// Sends bytes; whether they were taken.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// Sends a head of these fields, each literally, and says that nothing follows unless `more`.
     pub fn send_head(&mut self, stream: u32, fields: &[(&str, &[u8])], more: bool) {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            block.push(0x10);
-            literal(name.as_bytes(), &mut block);
-            literal(value, &mut block);
+        self.send(kind::HEADERS, END_HEADERS | if more { 0 } else { END_STREAM }, stream, &block(fields));
+    }
+
+    /// Reads on until a frame passes, which is given back; nothing when the connection ends first.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn until(&mut self, mut passes: impl FnMut(&Frame) -> bool) -> Option<Frame> {
+        loop {
+            let frame = self.frame()?;
+            if passes(&frame) {
+                return Some(frame);
+            }
         }
-        self.send(kind::HEADERS, END_HEADERS | if more { 0 } else { END_STREAM }, stream, &block);
     }
 
     /// The next frame; nothing at the end of the connection.
@@ -137,6 +191,46 @@ impl Client {
             }
         }
     }
+}
+
+impl Frame {
+    /// The code of a RST_STREAM or GOAWAY.
+    #[must_use]
+    pub fn code(&self) -> Option<u32> {
+        match self.kind {
+            kind::RST_STREAM => Some(code(&self.payload, 0)),
+            kind::GOAWAY => Some(code(&self.payload, 4)),
+            _ => None,
+        }
+    }
+
+    /// The status of a head, as [`Outcome::Answered`] has it.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        status(&self.payload)
+    }
+}
+
+/// One frame's bytes.
+#[must_use]
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend_from_slice(&stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// A block of these fields, each literally.
+#[must_use]
+pub fn block(fields: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0x10);
+        literal(name.as_bytes(), &mut block);
+        literal(value, &mut block);
+    }
+    block
 }
 
 /// A string without Huffman coding.

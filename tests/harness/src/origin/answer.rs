@@ -8,6 +8,7 @@
 //! | `/delay/MS` | the plain answer, MS milliseconds later |
 //! | `/sink` | after the whole request: the length of its body |
 //! | `/echo` | head at once, then the request's body, chunked, as it comes, and its trailers |
+//! | `/echo.Echo/METHOD` | the same as the answer to a call of gRPC, with status 0 |
 //! | `/early` | 200 before the body is read, which is read afterwards |
 //! | `/hints` | 103 with a Link, then the plain answer |
 //! | `/seen` | the head of the request as the body |
@@ -18,7 +19,7 @@
 //! | `/half-chunked` | one chunk, then an orderly close without the last chunk |
 //! | `/stall` | 1,000 of 100,000 bytes, then nothing |
 //! | `/no-continue` | 417 to a request that expects 100-continue |
-//! | `/tunnel` | 101, then every byte is sent back until the peer's end |
+//! | `/tunnel` | 101, as a server of WebSocket would, then every byte is sent back until the peer's end |
 //! | all else | 200, `x-origin: ID`, body `ID` |
 //!
 //! Every answer carries `x-origin`. A request that expects it gets `100 Continue` before its body is read.
@@ -26,6 +27,9 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use base64::Engine;
+use sha1::{Digest, Sha1};
 
 use super::connection::{Connection, Left, Request};
 use super::{Script, Then};
@@ -48,7 +52,8 @@ pub(crate) async fn answer(connection: &Connection<'_>, request: &mut Request) -
     match name {
         "healthz" => health(connection, request).await,
         "tunnel" => tunnel(connection, request).await,
-        "echo" => echo(connection, request).await,
+        "echo" => echo(connection, request, "", "").await,
+        "echo.Echo" => echo(connection, request, "content-type: application/grpc\r\n", "grpc-status: 0\r\n").await,
         "early" => early(connection, request).await,
         "hang" | "reset" | "reset-body" | "half-body" | "half-chunked" | "stall" => {
             fail(connection, request, name).await
@@ -176,19 +181,25 @@ async fn early(connection: &Connection<'_>, request: &mut Request) -> io::Result
     Ok(Left::Open)
 }
 
-async fn echo(connection: &Connection<'_>, request: &mut Request) -> io::Result<Left> {
+async fn echo(connection: &Connection<'_>, request: &mut Request, fields: &str, end: &str) -> io::Result<Left> {
     invite(connection, request).await?;
     let id = &connection.shared.id;
-    let head = format!("HTTP/1.1 200 OK\r\nx-origin: {id}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\nx-origin: {id}\r\n{fields}transfer-encoding: chunked\r\n\r\n");
     connection.send(head.as_bytes()).await?;
     while let Some(piece) = connection.piece(request).await? {
         let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), &piece, b"\r\n"].concat();
         connection.send(&chunk).await?;
     }
     let trailers = request.body.trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
-    let end = format!("0\r\n{}x-length: {}\r\n\r\n", trailers.collect::<String>(), request.length);
+    let end = format!("0\r\n{}{end}x-length: {}\r\n\r\n", trailers.collect::<String>(), request.length);
     connection.send(end.as_bytes()).await?;
     Ok(Left::Open)
+}
+
+/// RFC 6455, section 1.3.
+fn accept(key: &str) -> String {
+    let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
 async fn tunnel(connection: &Connection<'_>, request: &Request) -> io::Result<Left> {
@@ -196,7 +207,10 @@ async fn tunnel(connection: &Connection<'_>, request: &Request) -> io::Result<Le
         return reply(connection, request, 426, b"upgrade").await;
     };
     let id = &connection.shared.id;
-    let head = format!("HTTP/1.1 101 X\r\nx-origin: {id}\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n");
+    let key = request.head.field("sec-websocket-key");
+    let accept = key.map(|key| format!("sec-websocket-accept: {}\r\n", accept(key))).unwrap_or_default();
+    let head =
+        format!("HTTP/1.1 101 X\r\nx-origin: {id}\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n{accept}\r\n");
     connection.send(head.as_bytes()).await?;
     loop {
         connection.send(&connection.rest()).await?;

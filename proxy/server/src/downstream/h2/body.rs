@@ -1,6 +1,8 @@
 //! The two halves of one HTTP/2 stream.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,19 +11,27 @@ use h2::{Reason, RecvStream, SendStream};
 use sluice_proxy_core::outcome::Ending;
 
 use super::head;
+use super::watch::Watch;
+use super::websocket::Handshake;
 use crate::message::{Fields, Frame, ResponseHead};
-use crate::side::{Reply, Sink, Source};
+use crate::side::{Gauge, Reply, Sink, Source};
+
+/// A piece of an answer below this size, cut because the client's window allows no more, is counted.
+const CRUMB: usize = 256;
 
 /// The client's body.
 pub(super) struct StreamSource {
     body: RecvStream,
     /// Bytes of the last frame, which the client may send again once the origin has taken them.
     held: usize,
+    /// What comes is of a tunnel that is not open yet: the request itself has no body.
+    waits: bool,
 }
 
 impl StreamSource {
-    pub(super) const fn new(body: RecvStream) -> Self {
-        Self { body, held: 0 }
+    /// `tunnel`: the request asks for one.
+    pub(super) const fn new(body: RecvStream, tunnel: bool) -> Self {
+        Self { body, held: 0, waits: tunnel }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Ending>> {
@@ -44,6 +54,9 @@ impl StreamSource {
 
 impl Source for StreamSource {
     async fn frame(&mut self) -> Result<Frame, Ending> {
+        if self.waits {
+            return Ok(Frame::End);
+        }
         poll_fn(|cx| self.poll_frame(cx)).await
     }
 
@@ -52,29 +65,47 @@ impl Source for StreamSource {
         std::future::pending().await
     }
 
-    /// Nothing is switched in HTTP/2: requests never ask for it.
-    fn switch_to_raw(&mut self) {}
+    /// DATA frames are the tunnel's bytes, and the end of the stream is its end.
+    fn switch_to_raw(&mut self) {
+        self.waits = false;
+    }
 }
 
 /// The way back to the client.
 pub(super) struct StreamReply {
     respond: SendResponse<Bytes>,
     stream: Option<SendStream<Bytes>>,
+    watch: Rc<Watch>,
     /// The request's method was HEAD: no answer has a body.
     head_only: bool,
+    /// The request asks for a tunnel.
+    pub(super) handshake: Option<Handshake>,
     ended: bool,
+    granted: Granted,
+}
+
+/// Bytes for which the client has opened its window.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Granted(Rc<Cell<u64>>);
+
+impl Gauge for Granted {
+    fn taken(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 impl StreamReply {
-    pub(super) const fn new(respond: SendResponse<Bytes>, head_only: bool) -> Self {
-        Self { respond, stream: None, head_only, ended: false }
+    pub(super) fn new(respond: SendResponse<Bytes>, watch: Rc<Watch>, head_only: bool) -> Self {
+        Self { respond, stream: None, watch, head_only, handshake: None, ended: false, granted: Granted::default() }
     }
 
-    /// Cuts the stream, so that the client cannot take half an answer for a whole one.
+    /// Cuts the stream, so that the client cannot take half an answer for a whole one. A tunnel that broke is cancelled,
+    /// which is what the reset of a connection is in HTTP/2 (RFC 8441, section 5).
     pub(super) fn reset(&mut self) {
+        let reason = if self.handshake.is_some() { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
         match &mut self.stream {
-            Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
-            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Some(stream) => stream.send_reset(reason),
+            None => self.respond.send_reset(reason),
         }
     }
 
@@ -99,7 +130,11 @@ impl Sink for StreamReply {
     async fn data(&mut self, mut data: Bytes) -> Result<(), Ending> {
         while !data.is_empty() && !self.ended {
             let capacity = self.capacity(data.len()).await?;
+            if capacity < data.len() && capacity < CRUMB {
+                self.watch.crumb();
+            }
             let piece = data.split_to(capacity.min(data.len()));
+            self.granted.0.set(self.granted.0.get() + piece.len() as u64);
             let stream = self.stream.as_mut().ok_or(Ending::Internal)?;
             stream.send_data(piece, false).map_err(|_| Ending::ClientGone)?;
         }
@@ -134,18 +169,27 @@ impl Sink for StreamReply {
 }
 
 impl Reply for StreamReply {
+    type Gauge = Granted;
+
+    fn gauge(&self) -> Granted {
+        self.granted.clone()
+    }
+
     async fn info(&mut self, head: &ResponseHead) -> Result<(), Ending> {
         let mut response = http::Response::new(());
-        *response.status_mut() = head::status(head)?;
+        *response.status_mut() = head::status(head.status)?;
         *response.headers_mut() = head::map(&head.fields);
         self.respond.send_informational(response).map_err(|_| Ending::ClientGone)
     }
 
     fn head(&mut self, head: &ResponseHead, bodyless: bool) -> Result<(), Ending> {
         let mut response = http::Response::new(());
-        *response.status_mut() = head::status(head)?;
-        *response.headers_mut() = head::map(&head.fields);
-        self.ended = bodyless || self.head_only;
+        let status = self.handshake.as_ref().map_or(Ok(head.status), |handshake| handshake.status(head))?;
+        let opens = head.status == 101;
+        *response.status_mut() = head::status(status)?;
+        *response.headers_mut() = if opens { head::map_of_tunnel(&head.fields) } else { head::map(&head.fields) };
+        // gRPC knows an answer without messages by a head that ends its stream.
+        self.ended = !opens && (bodyless || self.head_only || head.framing.is_empty());
         self.stream = Some(self.respond.send_response(response, self.ended).map_err(|_| Ending::ClientGone)?);
         Ok(())
     }

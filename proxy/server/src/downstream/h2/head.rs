@@ -1,24 +1,26 @@
 //! Heads between HTTP/2 and our own form. What the `h2` crate leaves to its user is checked here: forbidden bytes in
-//! `:path`, conflicting lengths, an authority that is missing, doubled or at odds with Host, and a `:path` that is not a
-//! path.
+//! `:path`, conflicting lengths, an authority that is missing, doubled or at odds with Host, a `:path` that is not a path,
+//! a `:scheme` other than that of HTTP, and a `:protocol` that we do not know.
 
+use h2::ext::Protocol;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sluice_proxy_core::outcome::Ending;
 
+use super::websocket;
 use crate::h1::Refused;
-use crate::message::{Fields, Framing, Method, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, Framing, Known, Method, RequestHead, Version};
 
 /// The request's head, of at most `most` fields. `ended`: no body follows.
 pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead, Refused> {
-    if parts.headers.len() > usize::from(most) {
+    if count(&parts.headers) > usize::from(most) {
         return Err(Refused { status: 431, reason: "too_many_fields" });
     }
     let mut head = RequestHead::new();
     head.version = Version::H2;
-    head.method = Method::parse(parts.method.as_str().as_bytes()).ok_or_else(|| Refused::bad("method"))?;
-    if matches!(head.method, Method::Connect | Method::Trace) {
-        return Err(Refused { status: 501, reason: "method_not_served" });
+    (head.method, head.upgrade) = method(parts)?;
+    if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(Refused::bad("scheme"));
     }
     if parts.headers.get_all(http::header::EXPECT).iter().any(|value| !is_continue(value)) {
         return Err(Refused { status: 417, reason: "expectation" });
@@ -30,10 +32,39 @@ pub(super) fn read(parts: &Parts, ended: bool, most: u16) -> Result<RequestHead,
     head.set_target(path.as_bytes())?;
     head.set_authority(authority(parts)?)?;
     copy_fields(&parts.headers, &mut head.fields)?;
-    head.framing = framing(&parts.headers, ended)?;
+    if head.fields.has_many(Known::ContentType) {
+        return Err(Refused::bad("content_type_repeated"));
+    }
+    head.framing = if head.upgrade { tunnel_framing(&parts.headers)? } else { framing(&parts.headers, ended)? };
     head.keep_alive = true;
-    head.expect_continue = parts.headers.contains_key(http::header::EXPECT);
     Ok(head)
+}
+
+/// How many fields there are. Cookies are one, in however many pieces they came: the compression asks clients to split
+/// them (RFC 9113, section 8.2.3), and the size of the whole list is bounded by `header_bytes`.
+fn count(headers: &HeaderMap) -> usize {
+    headers.len() - headers.get_all(http::header::COOKIE).iter().count().saturating_sub(1)
+}
+
+/// The method, and whether it asks for a tunnel: an extended CONNECT (RFC 8441) is the GET that HTTP/1.1 would ask with.
+fn method(parts: &Parts) -> Result<(Method, bool), Refused> {
+    let method = Method::parse(parts.method.as_str().as_bytes()).ok_or_else(|| Refused::bad("method"))?;
+    match (method, parts.extensions.get::<Protocol>()) {
+        (Method::Connect, Some(protocol)) if protocol.as_str().eq_ignore_ascii_case(websocket::PROTOCOL) => {
+            Ok((Method::Get, true))
+        }
+        (Method::Connect, Some(_)) => Err(Refused { status: 501, reason: "protocol_not_served" }),
+        (Method::Connect | Method::Trace, None) => Err(Refused { status: 501, reason: "method_not_served" }),
+        (method, _) => Ok((method, false)),
+    }
+}
+
+/// What follows an extended CONNECT is no body, so it has no length.
+fn tunnel_framing(headers: &HeaderMap) -> Result<Framing, Refused> {
+    if headers.contains_key(http::header::CONTENT_LENGTH) {
+        return Err(Refused::bad("content_length"));
+    }
+    Ok(Framing::None)
 }
 
 fn is_continue(value: &HeaderValue) -> bool {
@@ -107,6 +138,13 @@ pub(super) fn trailers(map: &HeaderMap) -> Result<Fields, Refused> {
     Ok(fields)
 }
 
+/// The fields of an answer that opened a tunnel: without those that only HTTP/1.1 opens one with.
+pub(super) fn map_of_tunnel(fields: &Fields) -> HeaderMap {
+    let mut map = map(fields);
+    map.remove(websocket::ACCEPT);
+    map
+}
+
 /// Fields as HTTP/2 takes them. What belongs to one connection was stripped before; a field that HTTP/2 cannot carry is
 /// left out.
 pub(super) fn map(fields: &Fields) -> HeaderMap {
@@ -123,8 +161,8 @@ pub(super) fn map(fields: &Fields) -> HeaderMap {
 }
 
 /// The status of an answer.
-pub(super) fn status(head: &ResponseHead) -> Result<StatusCode, Ending> {
-    StatusCode::from_u16(head.status).map_err(|_| Ending::BadHead)
+pub(super) fn status(status: u16) -> Result<StatusCode, Ending> {
+    StatusCode::from_u16(status).map_err(|_| Ending::BadHead)
 }
 
 #[cfg(test)]
@@ -143,5 +181,43 @@ mod tests {
     fn a_field_that_http1_cannot_carry_is_refused() {
         assert_eq!(read(&parts(b"a\"b", b"x"), true, 100).unwrap_err(), Refused::bad("field_name"));
         assert!(read(&parts(b"a-b", b"x\ty\xff"), true, 100).is_ok());
+    }
+
+    fn connect(protocol: Option<&str>, fields: &[(&'static str, &str)]) -> Result<RequestHead, Refused> {
+        let mut request = http::Request::connect("http://a.b/chat");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        if let Some(protocol) = protocol {
+            parts.extensions.insert(Protocol::from(protocol));
+        }
+        read(&parts, false, 100)
+    }
+
+    #[test]
+    fn only_a_web_socket_is_connected() {
+        let head = connect(Some("WebSocket"), &[("sec-websocket-version", "13")]).unwrap();
+        assert_eq!((head.method, head.upgrade, head.framing), (Method::Get, true, Framing::None));
+        assert_eq!(connect(None, &[]).unwrap_err().reason, "method_not_served");
+        assert_eq!(connect(Some("connect-udp"), &[]).unwrap_err().reason, "protocol_not_served");
+        assert_eq!(connect(Some("websocket"), &[("content-length", "0")]).unwrap_err().reason, "content_length");
+    }
+
+    #[test]
+    fn a_scheme_of_another_protocol_is_refused() {
+        let request = http::Request::builder().uri("ftp://a.b/").body(()).unwrap();
+        assert_eq!(read(&request.into_parts().0, true, 100).unwrap_err(), Refused::bad("scheme"));
+    }
+
+    /// Browsers send one field for each cookie.
+    #[test]
+    fn pieces_of_a_cookie_are_one_field() {
+        let mut parts = parts(b"a", b"b");
+        for at in 0..200 {
+            parts.headers.append(http::header::COOKIE, HeaderValue::from(at));
+        }
+        assert!(read(&parts, true, 2).is_ok());
+        assert_eq!(read(&parts, true, 1).unwrap_err().status, 431);
     }
 }

@@ -94,7 +94,7 @@ fn a_length_stays_where_it_tells_something_and_goes_where_none_may_be() {
 fn an_upgrade_is_the_101_that_was_asked_for() {
     let asked = Asked::new(&Method::Get, true);
     let head = read("HTTP/1.1 101 Switching Protocols~Connection: Upgrade~Upgrade: websocket~~", asked).unwrap();
-    assert!(head.upgrade && !head.keep_alive && !head.is_interim());
+    assert!(head.upgrade && !head.keep_alive);
     assert_eq!(read("HTTP/1.1 101 x~Upgrade: websocket~~", asked).map(|_| ()), Err("upgrade_unnamed"));
     assert_eq!(read("HTTP/1.1 101 x~Connection: upgrade~~", asked).map(|_| ()), Err("upgrade_unnamed"));
     assert_eq!(read("HTTP/1.0 101 x~Connection: upgrade~Upgrade: a~~", asked).map(|_| ()), Err("upgrade_not_asked"));

@@ -2,7 +2,6 @@
 
 mod answers;
 mod bodies;
-mod corpus;
 mod requests;
 mod round_trip;
 

@@ -1,3 +1,5 @@
+use sluice_config::validated::Paths;
+
 use super::*;
 use crate::message::{Known, Method, Version};
 
@@ -259,6 +261,11 @@ const REFUSED: &[(u16, &str, &[&str])] = &[
         &["POST / HTTP/1.0~Host: a~Transfer-Encoding: chunked~~", "POST / HTTP/1.0~Transfer-Encoding: gzip~~"],
     ),
     (
+        400,
+        "content_type_repeated",
+        &["POST / HTTP/1.1~Host: a~Content-Type: text/plain~content-type: text/html~Content-Length: 0~~"],
+    ),
+    (
         417,
         "expectation",
         &[
@@ -314,10 +321,7 @@ fn a_request_is_taken_apart() {
     assert_eq!((head.authority(), head.host()), ("Shop.Example.COM.:8080", "shop.example.com"));
     assert_eq!(head.fields.get_named("x-a"), Some(&b"\xe9 b"[..]));
     assert_eq!(head.fields.get_named("x-empty"), Some(&b""[..]));
-    assert_eq!(
-        (head.framing, head.keep_alive, head.upgrade, head.expect_continue),
-        (Framing::None, true, false, false)
-    );
+    assert_eq!((head.framing, head.keep_alive, head.upgrade), (Framing::None, true, false));
 }
 
 #[test]
@@ -335,6 +339,30 @@ fn every_form_of_target_becomes_origin_form() {
         let (head, _) = read_request(&raw(&format!("{line}~Host: a~~")));
         assert_eq!((head.target(), head.path(), head.query()), (target, path, query), "{line}");
     }
+}
+
+/// The query moves up behind a path that got shorter; a refused path leaves nothing behind.
+#[test]
+fn a_path_is_brought_into_its_form_in_place() {
+    for (target, form, path, query) in [
+        ("/a/../b?x=/../y", "/b?x=/../y", "/b", Some("x=/../y")),
+        ("/%61?", "/a?", "/a", Some("")),
+        ("/a/..", "/", "/", None),
+        ("/a%2fb", "/a%2Fb", "/a%2Fb", None),
+        ("/plain?%", "/plain?%", "/plain", Some("%")),
+        ("http://a?y", "/?y", "/", Some("y")),
+    ] {
+        let mut head = accepted(&format!("GET {target} HTTP/1.1~Host: a~~"));
+        assert_eq!(head.normalize_path(Paths::default()), Ok(()), "{target}");
+        assert_eq!((head.target(), head.path(), head.query()), (form, path, query), "{target}");
+        assert_eq!(head.normalize_path(Paths::default()), Ok(()), "{target}");
+        assert_eq!(head.target(), form);
+    }
+    let mut head = accepted("OPTIONS * HTTP/1.1~Host: a~~");
+    assert_eq!((head.normalize_path(Paths::default()), head.target()), (Ok(()), "*"));
+    let mut head = accepted("GET /a/../.. HTTP/1.1~Host: a~~");
+    assert_eq!(head.normalize_path(Paths::default()), Err(Refused::bad("target_above_root")));
+    assert_eq!((head.target(), head.path(), head.query()), ("", "", None));
 }
 
 #[test]
@@ -391,17 +419,14 @@ fn an_upgrade_is_one_protocol_on_a_bare_get() {
 }
 
 #[test]
-fn a_client_waits_only_for_a_body_and_only_in_http11() {
-    for (text, waits) in [
+fn what_an_http10_client_expects_is_not_passed_on() {
+    for (text, stays) in [
         ("POST / HTTP/1.1~Host: a~Expect: 100-Continue~Content-Length: 1~~x", true),
-        ("POST / HTTP/1.1~Host: a~Expect: 100-continue~Content-Length: 0~~", false),
-        ("GET / HTTP/1.1~Host: a~Expect: 100-continue~~", false),
+        ("GET / HTTP/1.1~Host: a~Expect: 100-continue~~", true),
         ("POST / HTTP/1.0~Expect: 100-continue~Content-Length: 1~~x", false),
         ("POST / HTTP/1.0~Expect: anything~Content-Length: 1~~x", false),
     ] {
-        let head = accepted(text);
-        assert_eq!(head.expect_continue, waits, "{text}");
-        assert_eq!(head.fields.has(Known::Expect), head.version == Version::Http11, "{text}");
+        assert_eq!(accepted(text).fields.has(Known::Expect), stays, "{text}");
     }
 }
 
@@ -418,6 +443,8 @@ fn heads_are_limited_in_bytes_and_fields() {
     assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~X: {long}")), Err((431, "head_too_large")));
     assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~X: {long}~~")), Err((431, "head_too_large")));
     assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~{long}")), Err((431, "head_too_large")));
+    // A fault behind the limit does not count, whether it has arrived or not.
+    assert_eq!(refused(&format!("GET / HTTP/1.1~Host: a~X: {long}~Host: b~~")), Err((431, "head_too_large")));
     let exact = format!("GET / HTTP/1.1~Host: a~X: {}~~", "x".repeat(28));
     assert_eq!(refused(&exact), Ok(Some(60)));
 }

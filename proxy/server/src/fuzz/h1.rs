@@ -1,15 +1,15 @@
-//! What must hold for any bytes. Shared by the fuzz target and the replay of its corpus.
+//! The HTTP/1 codec. The first byte of an input chooses what the rest is: a request with its body, an answer, or a chunked
+//! body. The second is the length of the pieces in which it arrives.
 
 use bytes::BytesMut;
 
-use super::h1::{
+use crate::h1::{
     Asked, BodyReader, HeadLimits, Persistence, parse_request, parse_response, write_request, write_response,
 };
-use super::message::{Fields, Frame, Framing, Known, RequestHead, ResponseHead};
+use crate::message::{Fields, Frame, Framing, Known, RequestHead, ResponseHead};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, count: 64 };
 
-/// Checks one input: what it is, the length of its pieces, and its bytes.
 pub(super) fn check(data: &[u8]) {
     let [kind, piece, raw @ ..] = data else { return };
     let piece = usize::from(*piece).max(1);

@@ -1,0 +1,272 @@
+//! What becomes of an attempt that was not good enough: the core's rule is asked, another endpoint chosen, the budget
+//! charged, in this order, so that nothing is charged that cannot be used, and an answer in hand is let go only for
+//! another attempt that is certain to begin.
+
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
+
+use sluice_config::validated::{Limits, StickyKey, Timeouts};
+use sluice_proxy_core::health::Standing;
+use sluice_proxy_core::outcome::Ending;
+use sluice_proxy_core::place;
+use sluice_proxy_core::retry::{self, Attempt, Repeatable, Stop, To};
+use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot};
+use sluice_proxy_core::split;
+use sluice_proxy_core::sticky;
+use tokio::time::Instant;
+
+use crate::context::Record;
+use crate::grpc;
+use crate::live::{RouteEntry, ServiceEntry};
+use crate::message::{Framing, Known, ResponseHead, Version};
+use crate::patience::Deadlines;
+use crate::worker::Running;
+
+/// The choices for one request, and what its attempts leave for the next.
+#[derive(Debug)]
+pub(crate) struct Tries<'a> {
+    pub(crate) service: &'a ServiceEntry,
+    pub(crate) deadlines: Deadlines<'a>,
+    /// A kept connection had been closed by its origin: from then on every attempt dials.
+    pub(crate) stale: bool,
+    running: &'a Running,
+    route: &'a RouteEntry,
+    sticky_key: Option<Vec<u8>>,
+    excluded: Vec<Spot>,
+    is_grpc: bool,
+}
+
+/// An attempt that was not good enough.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    ending: Ending,
+    /// A byte of the request may have been sent.
+    sent: bool,
+    grpc: Option<u16>,
+    /// How long the origin asks to wait.
+    asked: Option<Duration>,
+}
+
+/// The attempt that follows.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) choice: Choice,
+    /// Before it.
+    pub(crate) wait: Duration,
+    /// What ended the one before.
+    cause: &'static str,
+    exclude: bool,
+    stale: bool,
+}
+
+impl Failed {
+    fn answered(head: &ResponseHead, is_grpc: bool) -> Self {
+        let grpc = if is_grpc { grpc::status(&head.fields).map(|code| u16::from(code.number())) } else { None };
+        Self { ending: Ending::Status(head.status), sent: true, grpc, asked: asked(head) }
+    }
+
+    const fn cause(&self) -> &'static str {
+        if self.grpc.is_some() { "grpc_status" } else { self.ending.judge().reason }
+    }
+}
+
+impl<'a> Tries<'a> {
+    pub(crate) fn new(running: &'a Running, route: &'a RouteEntry, record: &Record<'_>, client: &'a Limits) -> Self {
+        let service = &running.live.services[route.service];
+        let is_grpc = !service.retries.grpc_statuses.is_empty() && record.progress.call.is_call();
+        running.budgets[route.service].borrow_mut().note(record.started.into_std());
+        if !record.head.framing.is_empty() {
+            let repeatable = Repeatable::of(record.head.method.as_str());
+            record.progress.body.begin(record.head.framing, retry::body_limit(&service.retries, repeatable, is_grpc));
+        }
+        let Timeouts { total, per_try, idle, .. } = service.timeouts;
+        let is_call = record.progress.call.is_call();
+        // Streams of gRPC go as fast as their two ends please; a connection that reads nothing at all is seen by itself.
+        let unhurried = is_call && record.head.version == Version::H2;
+        let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
+        record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
+        let sticky_key = sticky_key(service, record);
+        Self { service, deadlines, stale: false, running, route, sticky_key, excluded: Vec::new(), is_grpc }
+    }
+
+    /// Where the first attempt goes.
+    pub(crate) fn first(&self, record: &Record<'_>) -> Result<Choice, Ending> {
+        self.choose(record, None, &[]).map_err(|_| Ending::NoEndpoint)
+    }
+
+    /// Whether answers are looked at before they are passed on.
+    pub(crate) const fn judges_answers(&self) -> bool {
+        !self.service.retries.statuses.is_empty() || self.is_grpc
+    }
+
+    /// The attempt that follows this answer, if it is not to be passed on.
+    fn after_answer(&self, record: &Record<'_>, choice: &Choice, head: &ResponseHead) -> Option<Box<Planned>> {
+        let failed = Failed::answered(head, self.is_grpc);
+        let is_listed = self.attempt(record, &failed).is_listed(&self.service.retries);
+        if is_listed { self.after(record, choice, &failed) } else { None }
+    }
+
+    /// The attempt that follows one without an answer, if there is one. `sent`: a byte of the request may have been.
+    pub(crate) fn after_failure(
+        &self,
+        record: &Record<'_>,
+        choice: &Choice,
+        ending: Ending,
+        sent: bool,
+    ) -> Option<Box<Planned>> {
+        if record.progress.answered.get().is_some() {
+            return None;
+        }
+        self.after(record, choice, &Failed { ending, sent, grpc: None, asked: None })
+    }
+
+    fn after(&self, record: &Record<'_>, choice: &Choice, failed: &Failed) -> Option<Box<Planned>> {
+        match self.plan(record, choice, failed) {
+            Ok(planned) => Some(Box::new(planned)),
+            Err(Stop::NotRetried) => None,
+            Err(stop) => {
+                self.service.series.retry_refused(stop.as_str());
+                None
+            }
+        }
+    }
+
+    fn plan(&self, record: &Record<'_>, choice: &Choice, failed: &Failed) -> Result<Planned, Stop> {
+        let policy = &self.service.retries;
+        let again = self.attempt(record, failed).judge(policy)?;
+        let now = Instant::now();
+        let left = self.deadlines.total.map(|deadline| deadline.saturating_duration_since(now));
+        let wait = retry::wait(policy, &again, failed.asked, left, &mut *record.worker.rng.borrow_mut())?;
+        let next = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
+        let mut budget = self.running.budgets[self.route.service].borrow_mut();
+        if again.is_charged() && !budget.take(&policy.budget, &self.service.floor, now.into_std()) {
+            return Err(Stop::BudgetSpent);
+        }
+        let stale = failed.ending == Ending::StalePooled;
+        Ok(Planned { choice: next, wait, cause: failed.cause(), exclude: again.to != To::Any, stale })
+    }
+
+    fn attempt(&self, record: &Record<'_>, failed: &Failed) -> Attempt {
+        let progress = &record.progress;
+        let taken = progress.bytes_in.get() > 0 || progress.request_whole.get();
+        Attempt {
+            ending: failed.ending,
+            grpc: failed.grpc,
+            attempts: record.attempts - u32::from(self.stale),
+            repeatable: Repeatable::of(record.head.method.as_str()),
+            sent: failed.sent,
+            body: progress.body.state(record.head.framing, taken),
+        }
+    }
+
+    fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Choice> {
+        let mut tried = self.excluded.clone();
+        tried.extend((to != To::Any).then_some(choice.spot));
+        match (self.choose(record, Some(*choice), &tried), to) {
+            (Ok(other), _) => Some(other),
+            (Err(_), To::OtherOrSame) => self.same(choice),
+            (Err(_), To::Any | To::Other) => None,
+        }
+    }
+
+    /// The endpoint of this attempt once more, unless its probes have taken it out meanwhile.
+    fn same(&self, choice: &Choice) -> Option<Choice> {
+        let version = if self.route.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
+        let is_in = self.service.peer(&choice.spot).endpoint.standing() < Standing::Out;
+        is_in.then_some(Choice { region: place::Reason::Kept, version, ..*choice })
+    }
+
+    fn choose(&self, record: &Record<'_>, previous: Option<Choice>, tried: &[Spot]) -> Result<Choice, Refusal> {
+        let ask = Ask {
+            capability: self.route.capability.unwrap_or_else(|| place::capability_of(record.head.method.as_str())),
+            sticky_key: self.sticky_key.as_deref(),
+            version: self.route.version,
+            previous,
+            tried,
+        };
+        let mut selector = self.running.selectors[self.route.service].borrow_mut();
+        selector.choose(&self.service.core, &ask, &mut *record.worker.rng.borrow_mut())
+    }
+
+    /// The planned attempt will be made, after that at `choice`.
+    pub(crate) fn take(&mut self, planned: &Planned, choice: &Choice, record: &mut Record<'_>) {
+        self.service.series.retried(planned.cause);
+        record.retried(planned.cause);
+        self.stale |= planned.stale;
+        if planned.exclude {
+            self.excluded.push(choice.spot);
+        }
+    }
+}
+
+/// The judge of the answer of one attempt.
+pub(crate) struct Verdict<'a> {
+    tries: &'a Tries<'a>,
+    record: &'a Record<'a>,
+    choice: &'a Choice,
+    planned: Cell<Option<Box<Planned>>>,
+}
+
+impl<'a> Verdict<'a> {
+    pub(crate) const fn new(tries: &'a Tries<'a>, record: &'a Record<'a>, choice: &'a Choice) -> Self {
+        Self { tries, record, choice, planned: Cell::new(None) }
+    }
+
+    /// Whether the answer with this final head is not to be passed on, since another attempt follows.
+    pub(crate) fn refuses(&self, head: &ResponseHead) -> bool {
+        let planned = self.tries.after_answer(self.record, self.choice, head);
+        let refused = planned.is_some();
+        self.planned.set(planned);
+        refused
+    }
+
+    /// What follows the answer that was refused.
+    pub(crate) fn planned(self) -> Box<Planned> {
+        self.planned.into_inner().expect("an answer is refused only for a planned attempt")
+    }
+}
+
+/// What Retry-After says, in seconds or as a date; nothing if it says neither.
+fn asked(head: &ResponseHead) -> Option<Duration> {
+    let text = std::str::from_utf8(head.fields.get(Known::RetryAfter)?).ok()?;
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// What a sticky split holds on to.
+fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
+    let fields = &record.head.fields;
+    match service.core.sticky()? {
+        StickyKey::Header(name) => fields.get_named(name).map(<[u8]>::to_vec),
+        StickyKey::Cookie(name) => sticky::cookie(fields.all(Known::Cookie), name).map(<[u8]>::to_vec),
+        StickyKey::ClientAddress => {
+            let (bytes, length) = sticky::address(record.address());
+            Some(bytes[..length].to_vec())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(retry_after: &str) -> ResponseHead {
+        let mut head = ResponseHead::new();
+        head.fields.push_known(Known::RetryAfter, retry_after);
+        head
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(asked(&answer("2")), Some(Duration::from_secs(2)));
+        assert_eq!(asked(&answer("99999999999999999999999")), Some(Duration::from_secs(u64::MAX)));
+        let ahead = SystemTime::now() + Duration::from_secs(100);
+        let seconds = asked(&answer(&httpdate::fmt_http_date(ahead))).unwrap().as_secs();
+        assert!((95..=100).contains(&seconds), "{seconds}");
+        assert_eq!(asked(&answer("Sun, 06 Nov 1994 08:49:37 GMT")), Some(Duration::ZERO));
+        assert_eq!((asked(&answer("soon")), asked(&answer("-1")), asked(&ResponseHead::new())), (None, None, None));
+    }
+}
