@@ -287,6 +287,12 @@ mod tests {
 
     const STREAMS: u32 = 128;
 
+    /// Any moment will do.
+    #[allow(clippy::disallowed_methods, reason = "an Instant has no other beginning")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     const fn frame(kind: Kind) -> Frame {
         Frame { kind, flags: 0, length: 8 }
     }
@@ -309,7 +315,7 @@ mod tests {
 
     #[test]
     fn each_flood_is_cut_where_the_table_says() {
-        let now = Instant::now();
+        let now = start();
         for (kind, cut) in COUNTED {
             let mut floods = begun(now);
             let spent = u32::from(kind == Kind::Settings);
@@ -323,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_first_frame_is_settings() {
-        let now = Instant::now();
+        let now = start();
         assert_eq!(Floods::new(STREAMS, now).step(frame(Kind::Headers), now), Err(Cut::Preface));
         assert_eq!(begun(now).step(frame(Kind::Headers), now), Ok(()));
     }
@@ -339,7 +345,7 @@ mod tests {
     /// One PING a second for a day, and one for each DATA frame of a stream of messages.
     #[test]
     fn keepalive_and_measuring_pass() {
-        let mut now = Instant::now();
+        let mut now = start();
         let mut floods = begun(now);
         for _ in 0..86_400 {
             now += Duration::from_secs(1);
@@ -356,7 +362,7 @@ mod tests {
     /// Requests that are all given up after a second, as many as may be open.
     #[test]
     fn deadlines_of_a_second_pass() {
-        let mut now = Instant::now();
+        let mut now = start();
         let mut floods = begun(now);
         for _ in 0..600 {
             (0..STREAMS).for_each(|_| floods.step(frame(Kind::Headers), now).unwrap());
@@ -367,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_window_that_is_opened_byte_by_byte_is_cut_and_a_download_is_not() {
-        let now = Instant::now();
+        let now = start();
         let mut floods = begun(now);
         let cut = (0..2_000).find_map(|_| {
             floods.sent(Frame { kind: Kind::Data, flags: 0, length: 1 });
@@ -390,7 +396,7 @@ mod tests {
         /// What passes is bounded by the table, whatever the order.
         #[test]
         fn no_more_passes_than_was_there_and_was_earned(events in events()) {
-            let start = Instant::now();
+            let start = start();
             let (mut now, mut floods) = (start, begun(start));
             let mut passed = [0_u64; 12];
             let (mut heads, mut data) = (0, 0);
@@ -424,7 +430,7 @@ mod tests {
         /// The rate itself never cuts, however it falls into steps.
         #[test]
         fn the_steady_rate_passes(steps in prop::collection::vec(1_u64..5_000, 1..300)) {
-            let mut now = Instant::now();
+            let mut now = start();
             let mut floods = begun(now);
             let mut owed = 0_u64;
             for step in steps {

@@ -76,10 +76,7 @@ impl Code {
     /// The number; that of UNKNOWN for [`Code::Other`].
     #[must_use]
     pub const fn number(self) -> u8 {
-        match self {
-            Self::Other => Self::Unknown as u8,
-            known => known as u8,
-        }
+        if matches!(self, Self::Other) { Self::Unknown as u8 } else { self as u8 }
     }
 
     /// As gRPC writes it, for metrics and logs.

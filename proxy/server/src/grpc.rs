@@ -114,10 +114,8 @@ impl Call {
 
     /// Whose deadline it was.
     pub(crate) const fn late(&self, ending: Ending) -> Ending {
-        match ending {
-            Ending::TotalTimeout if self.hurried.get() => Ending::ClientDeadline,
-            other => other,
-        }
+        let late = matches!(ending, Ending::TotalTimeout) && self.hurried.get();
+        if late { Ending::ClientDeadline } else { ending }
     }
 
     /// A reply of ours to a request that ended like this, as its client understands it.
