@@ -44,13 +44,19 @@ impl Sharded<AtomicI64> {
 }
 
 /// Most names that one [`Tally`] tells apart.
-const NAMES: usize = 32;
+const NAMES: usize = 96;
 
 /// Counts by a name out of a set that the code bounds, without a lock. Names past [`NAMES`] count as `other`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
     named: [Named; NAMES],
     other: AtomicU64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { named: std::array::from_fn(|_| Named::default()), other: AtomicU64::new(0) }
+    }
 }
 
 #[derive(Debug, Default)]
