@@ -123,9 +123,10 @@ fn an_h2_body_above_the_limit_is_refused_too() {
     let mut client = h2::Client::connect(stage.web);
     let request = |length: Option<usize>| {
         let request = Request::builder().method(Method::POST).uri("http://t/sink");
-        length.map_or(Request::builder().method(Method::POST).uri("http://t/sink"), |n| {
-            request.header("content-length", n)
-        })
+        length.map_or_else(
+            || Request::builder().method(Method::POST).uri("http://t/sink"),
+            |n| request.header("content-length", n),
+        )
     };
     let told = client.begin(request(Some(10_241)).body(()).unwrap(), true).unwrap();
     assert_eq!(client.response(told).unwrap().status, 413);
