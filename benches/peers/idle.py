@@ -44,7 +44,7 @@ def ask_h1(connection):
 
 
 def ask_h2(connection):
-    connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + frame(SETTINGS, 1, 0, b"") + frame(HEADERS, END_STREAM_AND_HEADERS, 1, GET))
+    connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + frame(HEADERS, END_STREAM_AND_HEADERS, 1, GET))
     answer = b""
     while proxies.BODY.encode() not in answer:
         answer += read_some(connection, 4096)
@@ -66,18 +66,21 @@ def connect(port, tls, protocol):
 def open_idle(port, kind, count):
     tls, protocol = KINDS[kind]
     ask = ask_h2 if protocol == "h2" else ask_h1
-    connections = [connect(port, tls, protocol) for _ in range(count)]
-    for connection in connections:
-        ask(connection)
+    connections = []
+    for _ in range(count):
+        connections.append(connect(port, tls, protocol))
+        ask(connections[-1])
     return connections
 
 
 def settled(proxy):
-    """The resident size once it has stopped moving."""
-    last, now = None, proxy.resident_kib()
-    while last != now:
+    """The resident size once it has all but stopped moving, or after some seconds."""
+    now = proxy.resident_kib()
+    for _ in range(6):
         time.sleep(1)
         last, now = now, proxy.resident_kib()
+        if abs(now - last) <= 64:
+            break
     return now
 
 
