@@ -27,6 +27,9 @@ use crate::document::{Unsound, folder_of};
 /// nobody.
 const ROOM: usize = 1;
 
+/// How long the end of the process waits for the control plane's.
+const END: Duration = Duration::from_secs(2);
+
 /// Where the access log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AccessLog {
@@ -118,6 +121,8 @@ impl Service {
             inherited,
             beside: Some(beside.wishes),
         });
+        // It ends now, too, and closes its store and its sockets. It is not waited for when it hangs.
+        let _ = beside.ended.recv_timeout(END);
         match gone {
             Some(why) => ran.context(why),
             None => Ok(ran?),
@@ -160,6 +165,8 @@ struct Companion {
     source: Source,
     health: HealthSource,
     wishes: mpsc::UnboundedSender<Beside>,
+    /// Closed when the thread has ended.
+    ended: std::sync::mpsc::Receiver<()>,
 }
 
 /// How the control plane is, for whoever asks for its health.
@@ -171,6 +178,7 @@ impl Companion {
         let (orders, revisions) = mpsc::channel(ROOM);
         let (replies, replied) = mpsc::channel(ROOM);
         let (sender, wishes) = mpsc::unbounded_channel();
+        let (alive, ended) = std::sync::mpsc::channel::<()>();
         let seen: Seen = Arc::new(Mutex::new(Err("it begins".to_owned())));
         let told = Arc::clone(&seen);
         let health: HealthSource = Arc::new(move || health(&told));
@@ -179,11 +187,14 @@ impl Companion {
             tracing::error!("{why}");
             tracing::error!("there is no control plane: the proxy serves what it ran last, and nothing can be changed");
             see(&seen, Err(why.clone()));
-            return Ok(Self { source, health, wishes: sender });
+            return Ok(Self { source, health, wishes: sender, ended });
         }
         let mut keeper = Keeper { link: Link::new(orders, replied), wishes, set_up, document, seen };
-        std::thread::Builder::new().name("control".to_owned()).spawn(move || keeper.keep(half))?;
-        Ok(Self { source, health, wishes: sender })
+        std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let _alive = alive;
+            keeper.keep(half);
+        })?;
+        Ok(Self { source, health, wishes: sender, ended })
     }
 }
 
@@ -211,6 +222,9 @@ struct Keeper {
 
 type Sockets = Vec<(Address, OwnedFd)>;
 
+/// Whom to give the sockets that are let go, by their names.
+type Released = oneshot::Sender<Vec<(String, OwnedFd)>>;
+
 impl Keeper {
     fn keep(&mut self, mut half: Half) {
         let mut owned = false;
@@ -228,7 +242,7 @@ impl Keeper {
 
     /// Serves until the proxy has ended, or asks to let go of everything: then with whom to answer, and the API's sockets.
     /// `owned` says that what was open already has no other owner.
-    fn serve(&mut self, half: Half, owned: bool) -> Option<(oneshot::Sender<Vec<(String, OwnedFd)>>, Sockets)> {
+    fn serve(&mut self, half: Half, owned: bool) -> Option<(Released, Sockets)> {
         let (control, runtime) = match half {
             Half::Open(control, runtime) => (control, runtime),
             Half::Gone(why) => {
@@ -276,7 +290,7 @@ impl Keeper {
     }
 
     /// Until there is a wish to let go, or the proxy has ended.
-    fn wait(&mut self) -> Option<oneshot::Sender<Vec<(String, OwnedFd)>>> {
+    fn wait(&mut self) -> Option<Released> {
         loop {
             if let Beside::Release(released) = self.wishes.blocking_recv()? {
                 return Some(released);
@@ -286,10 +300,7 @@ impl Keeper {
 }
 
 /// The next wish to let go; nothing when there will be none.
-async fn asked(
-    wishes: &mut mpsc::UnboundedReceiver<Beside>,
-    stays: &[Arc<AtomicBool>],
-) -> Option<oneshot::Sender<Vec<(String, OwnedFd)>>> {
+async fn asked(wishes: &mut mpsc::UnboundedReceiver<Beside>, stays: &[Arc<AtomicBool>]) -> Option<Released> {
     loop {
         match wishes.recv().await? {
             Beside::Release(released) => return Some(released),

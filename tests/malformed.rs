@@ -78,7 +78,7 @@ fn bytes(text: &str) -> Vec<u8> {
         let (taken, piece) = match first {
             '~' => (1, b"\r\n".to_vec()),
             '\\' => escaped(&rest),
-            '{' => repeated(&rest).unwrap_or((1, b"{".to_vec())),
+            '{' => repeated(&rest).unwrap_or_else(|| (1, b"{".to_vec())),
             other => (other.len_utf8(), other.to_string().into_bytes()),
         };
         out.extend_from_slice(&piece);
@@ -349,10 +349,8 @@ fn check_step(client: &mut raw::Client) -> Result<(), String> {
     let plain: [(&str, &[u8]); 4] =
         [(":method", b"GET"), (":scheme", b"http"), (":authority", b"t"), (":path", b"/status/204")];
     client.send_head(3, &plain, false);
-    match client.outcome(3) {
-        raw::Outcome::Answered(204) => Ok(()),
-        outcome => Err(format!("the next stream: {outcome:?}")),
-    }
+    let outcome = client.outcome(3);
+    if matches!(outcome, raw::Outcome::Answered(204)) { Ok(()) } else { Err(format!("the next stream: {outcome:?}")) }
 }
 
 #[test]

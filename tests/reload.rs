@@ -473,7 +473,7 @@ fn a_listener_that_is_renamed_under_load_loses_no_connection() {
     let sluice = setup(SLUICE).workers(WORKERS).start(named("first"));
     let load = Load::new(web).connections(32).rate(1_000.0).start();
     for name in ["second", "third", "first", "second"] {
-        sluice.change(&named(name));
+        sluice.change(named(name));
         load.wait_good(500);
         sluice.wait_metric("sluice_connections_total", &[("listener", name)], 1.0);
     }

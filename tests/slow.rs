@@ -3,7 +3,7 @@
 //!
 //! 200 of them in an ordinary run, 1,000 with `SLUICE_FULL`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -218,12 +218,10 @@ fn slow_readers_over_h2_are_cut() {
         shut.iter_mut().chain(&mut deaf).for_each(|client| client.send_head(1, &request, false));
         for client in &mut shut {
             client.set_patience(PATIENCE);
-            let outcome = loop {
-                match client.outcome(1) {
-                    raw::Outcome::Answered(_) => {}
-                    other => break other,
-                }
-            };
+            let mut outcome = client.outcome(1);
+            while matches!(outcome, raw::Outcome::Answered(_)) {
+                outcome = client.outcome(1);
+            }
             assert_eq!(outcome, raw::Outcome::Reset(2));
         }
         until("those who read nothing are cut", || {

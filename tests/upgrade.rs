@@ -206,12 +206,12 @@ fn a_program_that_does_not_start_leaves_the_old_process_serving() {
     stage.upgrade(&[]).expect(1).assert_says(&["cannot open the access log"]);
     let process = Some(stage.sluice.process());
     until("it has its store again", || (stage.keeper() == process).then_some(()));
+    program.becomes(&script(""));
     until("the API answers again", || (stage.sluice.operate(&["status"]).code == 0).then_some(()));
     stage.sluice.operate(&["shift", "shop", "v1=100%"]).expect(0).assert_says(&["revision"]);
     assert_eq!(stage.sluice.health().1["overall_status"], "healthy", "{}", stage.sluice.stderr());
     load.wait_good(100);
     load.finish().assert_clean();
-    program.becomes(&script(""));
     stage.upgraded();
     stage.wait_gone();
     stage.serves();

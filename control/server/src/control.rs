@@ -158,6 +158,9 @@ pub struct Control {
     bell: Arc<Notify>,
 }
 
+/// Sockets with their addresses, and for each of the file system whether it stays.
+pub type Shared = (Vec<(Address, OwnedFd)>, Vec<Arc<AtomicBool>>);
+
 impl Control {
     /// Opens the store, reads the file, and takes the admin addresses.
     ///
@@ -237,7 +240,7 @@ impl Control {
     ///
     /// # Errors
     /// When the system has no more descriptors.
-    pub fn share(&self) -> io::Result<(Vec<(Address, OwnedFd)>, Vec<Arc<AtomicBool>>)> {
+    pub fn share(&self) -> io::Result<Shared> {
         let shared = self.sockets.iter().map(|(address, socket)| Ok((address.clone(), socket.share()?)));
         Ok((shared.collect::<io::Result<_>>()?, self.sockets.iter().filter_map(|(_, socket)| socket.stays()).collect()))
     }

@@ -22,7 +22,7 @@ pub mod store;
 pub use admin::{Address, Tls, TlsError};
 pub use api::{Access, TokensError};
 pub use clock::Clock;
-pub use control::{Control, Link, OpenError, Options, Stands, serve_in_process, serve_status};
+pub use control::{Control, Link, OpenError, Options, Shared, Stands, serve_in_process, serve_status};
 pub use plane::Plane;
 pub use read::{MAX_BYTES, read};
 pub use sluice_control_core::file::{Standing, Unreadable};

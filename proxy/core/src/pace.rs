@@ -107,6 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixture::start;
 
     const DEMAND: Demand = Demand { rate: Some(100), grace: Duration::from_secs(10) };
 
@@ -116,57 +117,57 @@ mod tests {
 
     #[test]
     fn silence_is_borne_for_the_grace_and_a_byte_now_and_then_buys_little() {
-        let start = Instant::now();
+        let begun = start();
         let mut pace = Pace::new();
-        pace.wait(DEMAND, start, true, || 0);
-        assert_eq!(pace.until(DEMAND), Some(start + seconds(10)));
+        pace.wait(DEMAND, begun, true, || 0);
+        assert_eq!(pace.until(DEMAND), Some(begun + seconds(10)));
         // One byte a second: of each second a hundredth is paid for.
         let mut second = 0;
-        while pace.until(DEMAND).unwrap() > start + seconds(second) {
+        while pace.until(DEMAND).unwrap() > begun + seconds(second) {
             second += 1;
-            pace.wait(DEMAND, start + seconds(second), true, || second);
+            pace.wait(DEMAND, begun + seconds(second), true, || second);
         }
         assert_eq!(second, 11);
     }
 
     #[test]
     fn who_is_not_waited_for_loses_nothing() {
-        let start = Instant::now();
+        let begun = start();
         let mut pace = Pace::new();
-        pace.wait(DEMAND, start, true, || 0);
-        pace.wait(DEMAND, start + seconds(4), false, || 0);
+        pace.wait(DEMAND, begun, true, || 0);
+        pace.wait(DEMAND, begun + seconds(4), false, || 0);
         assert_eq!(pace.until(DEMAND), None);
-        pace.wait(DEMAND, start + seconds(1_000), true, || 0);
-        assert_eq!(pace.until(DEMAND), Some(start + seconds(1_006)));
+        pace.wait(DEMAND, begun + seconds(1_000), true, || 0);
+        assert_eq!(pace.until(DEMAND), Some(begun + seconds(1_006)));
     }
 
     /// A fast beginning pays for what it was waited for, not for an hour of nothing.
     #[test]
     fn patience_is_never_more_than_the_grace() {
-        let start = Instant::now();
+        let begun = start();
         let mut pace = Pace::new();
-        pace.wait(DEMAND, start, true, || 0);
-        pace.wait(DEMAND, start + seconds(5), true, || 1_000_000);
-        assert_eq!(pace.until(DEMAND), Some(start + seconds(15)));
+        pace.wait(DEMAND, begun, true, || 0);
+        pace.wait(DEMAND, begun + seconds(5), true, || 1_000_000);
+        assert_eq!(pace.until(DEMAND), Some(begun + seconds(15)));
     }
 
     #[test]
     fn without_a_rate_there_is_no_end_and_movement_is_still_seen() {
-        let start = Instant::now();
+        let begun = start();
         let (mut pace, demand) = (Pace::new(), Demand { rate: None, ..DEMAND });
-        assert!(!pace.wait(demand, start, true, || 7), "the first look has nothing to compare with");
-        assert!(pace.wait(demand, start + seconds(1), true, || 8));
-        assert!(!pace.look(demand, start + seconds(2), 8));
+        assert!(!pace.wait(demand, begun, true, || 7), "the first look has nothing to compare with");
+        assert!(pace.wait(demand, begun + seconds(1), true, || 8));
+        assert!(!pace.look(demand, begun + seconds(2), 8));
         assert_eq!(pace.until(demand), None);
     }
 
     #[test]
     fn movement_is_not_asked_for_more_than_once_a_second() {
-        let start = Instant::now();
+        let begun = start();
         let mut pace = Pace::new();
         let mut asked = 0;
         for step in 0..1_000 {
-            pace.wait(DEMAND, start + Duration::from_millis(step * 10), true, || {
+            pace.wait(DEMAND, begun + Duration::from_millis(step * 10), true, || {
                 asked += 1;
                 0
             });
@@ -178,7 +179,7 @@ mod tests {
         /// Whatever the pattern of waiting: with the rate in every second of it, nobody is cut off.
         #[test]
         fn who_keeps_the_rate_is_never_cut_off(waits in prop::collection::vec((1_u64..=9_000, any::<bool>()), 1..60)) {
-            let (mut pace, mut now, mut moved) = (Pace::new(), Instant::now(), 0);
+            let (mut pace, mut now, mut moved) = (Pace::new(), start(), 0);
             pace.wait(DEMAND, now, true, || moved);
             for (millis, waiting) in waits {
                 let was = pace.waits();
@@ -196,7 +197,7 @@ mod tests {
         /// And who moves less than half of it is, within twice the grace of waiting.
         #[test]
         fn who_trickles_is_cut_off(steps in prop::collection::vec(100_u64..3_000, 80)) {
-            let (mut pace, mut now, mut moved) = (Pace::new(), Instant::now(), 0);
+            let (mut pace, mut now, mut moved) = (Pace::new(), start(), 0);
             let start = now;
             pace.wait(DEMAND, now, true, || moved);
             for millis in steps {

@@ -312,5 +312,7 @@ fn jitter(backoff: &RetryBackoff, doublings: u32, rng: &mut impl Rng) -> Duratio
     bound.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX))
 }
 
+// In its tables, what is not named is not tried again.
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm)]
 mod tests;

@@ -47,7 +47,7 @@ fn push_host(head: &mut RequestHead) {
 fn keep(head: &mut RequestHead, client: &Client, said: &Said) {
     head.fields.set_known(Known::XForwardedFor, &said.list);
     if !head.fields.has(Known::XForwardedProto) {
-        let proto = said.proto.as_deref().unwrap_or(client.scheme().as_bytes());
+        let proto = said.proto.as_deref().unwrap_or_else(|| client.scheme().as_bytes());
         head.fields.push_known(Known::XForwardedProto, proto);
     }
     if !head.fields.has(Known::XForwardedPort) {
@@ -64,8 +64,8 @@ fn keep(head: &mut RequestHead, client: &Client, said: &Said) {
 fn own_element(head: &RequestHead, client: &Client, said: Option<&Said>) -> Vec<u8> {
     let mut out = said.map_or_else(Vec::new, |said| said.forwarded.clone());
     let by_peer = said.filter(|said| said.is_peer);
-    let host = by_peer.and_then(|said| said.host.as_deref()).unwrap_or(head.authority().as_bytes());
-    let proto = by_peer.and_then(|said| said.proto.as_deref()).unwrap_or(client.scheme().as_bytes());
+    let host = by_peer.and_then(|said| said.host.as_deref()).unwrap_or_else(|| head.authority().as_bytes());
+    let proto = by_peer.and_then(|said| said.proto.as_deref()).unwrap_or_else(|| client.scheme().as_bytes());
     write_element(&mut out, Some(client.address.ip().to_canonical()), Some(host), Some(proto));
     out
 }

@@ -97,7 +97,7 @@ impl Estate {
         let mut successor = Successor::start().map_err(|error| Failed::new(format!("cannot start it: {error}")))?;
         let process = successor.child.id();
         tell(format!("started process {process}"));
-        let passing = self.pass(&mut successor, &mut held, orders, until, tell);
+        let passing = self.pass(&successor, &mut held, orders, until, tell);
         let why = match timeout_at(until, passing).await {
             Ok(Ok(())) => {
                 successor.serves = true;
@@ -113,7 +113,7 @@ impl Estate {
 
     async fn pass(
         &self,
-        successor: &mut Successor,
+        successor: &Successor,
         held: &mut Option<Held>,
         orders: Option<OwnedFd>,
         until: Instant,
@@ -124,7 +124,7 @@ impl Estate {
             Taken::Here { protocol } => {
                 return Err(format!("it speaks version {protocol} of the hand-over, this process version {PROTOCOL}"));
             }
-            other => return Err(unexpected(&other)),
+            other @ (Taken::Took { .. } | Taken::Serving) => return Err(unexpected(&other)),
         }
         let mut lots = self.let_go(held).await?;
         lots.extend(orders.map(|socket| (Lot::Orders, socket)));
@@ -134,7 +134,7 @@ impl Estate {
         successor.give(lots, until).await?;
         match successor.hear(until).await? {
             Taken::Serving => {}
-            other => return Err(unexpected(&other)),
+            other @ (Taken::Here { .. } | Taken::Took { .. }) => return Err(unexpected(&other)),
         }
         // Before it is told to go: what it says to the service manager must come from the main process.
         notify::main_process(successor.child.id());
@@ -226,7 +226,7 @@ impl Successor {
             .await?;
             match self.hear(until).await? {
                 Taken::Took { sockets } if sockets == count => lots = rest,
-                other => return Err(unexpected(&other)),
+                other @ (Taken::Here { .. } | Taken::Took { .. } | Taken::Serving) => return Err(unexpected(&other)),
             }
         }
         self.say(Given::Yours).await

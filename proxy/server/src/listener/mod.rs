@@ -34,6 +34,8 @@ const COMPLAINTS: Duration = Duration::from_secs(10);
 /// How long a connection must have waited for a request before it is ended to make room: one that has just answered may
 /// have the next request on its way.
 const IDLE: Duration = Duration::from_secs(1);
+/// The same for one that has not sent a byte yet: whoever means to ask does so at once.
+const SILENT: Duration = Duration::from_millis(250);
 /// Connections that are ended at once to make room for one: at most so many, and an eighth of those that wait.
 const BATCH: usize = 32;
 /// A connection may have waited long enough without anybody being told.
@@ -237,8 +239,12 @@ impl Port {
     pub(crate) fn make_room(&self, want: Want) -> usize {
         let asked = self.gate.asked.load(Ordering::Relaxed);
         let not_here = self.answered.replace(asked) == asked && want == Want::Listener;
-        let Some(before) = Instant::now().checked_sub(IDLE).filter(|_| !not_here) else { return 0 };
-        self.seats.end_idle(before, |idle| if want == Want::Memory { idle } else { (idle / 8).clamp(1, BATCH) })
+        if not_here {
+            return 0;
+        }
+        let now = Instant::now();
+        let long = |used: bool, since: Instant| now - since >= if used { IDLE } else { SILENT };
+        self.seats.end_idle(long, |idle| if want == Want::Memory { idle } else { (idle / 8).clamp(1, BATCH) })
     }
 
     /// Counts a connection that was cut because its client reads nothing.

@@ -25,6 +25,8 @@ struct Place {
     waker: Waker,
     /// Since when the connection waits for a request; absent while one is under way.
     idle: Cell<Option<Instant>>,
+    /// It has carried one.
+    used: Cell<bool>,
     /// Its room is needed.
     wanted: Cell<bool>,
 }
@@ -36,12 +38,14 @@ impl Seats {
         }
     }
 
-    /// Ends connections that have waited for a request since `before` or longer: of so many that do, those that have
-    /// waited longest, as many as `share` says. Answers with their number. O(connections).
-    pub(super) fn end_idle(&self, before: Instant, share: impl FnOnce(usize) -> usize) -> usize {
+    /// Ends connections that wait for a request: of those of which `long` says, by whether they have carried one and since
+    /// when they wait, that they have waited long, the ones that have waited longest, as many as `share` makes of their
+    /// number. Answers with how many that are. O(connections).
+    pub(super) fn end_idle(&self, long: impl Fn(bool, Instant) -> bool, share: impl FnOnce(usize) -> usize) -> usize {
         let taken = self.taken.borrow();
-        let idle = |place: &&Rc<Place>| !place.wanted.get() && place.idle.get().is_some_and(|since| since <= before);
-        let mut idle: Vec<&Rc<Place>> = taken.values().filter(idle).collect();
+        let waits_long = |place: &Place| place.idle.get().is_some_and(|since| long(place.used.get(), since));
+        let mut idle: Vec<&Rc<Place>> =
+            taken.values().filter(|place| !place.wanted.get() && waits_long(place)).collect();
         let count = share(idle.len()).min(idle.len());
         if count < idle.len() {
             idle.select_nth_unstable_by_key(count, |place| place.idle.get());
@@ -94,7 +98,7 @@ impl Seat {
     /// Takes a place for the task that awaits this.
     pub(super) async fn take(port: Rc<Port>) -> Self {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        let place = Rc::new(Place { waker, idle: Cell::new(None), wanted: Cell::new(false) });
+        let place = Rc::new(Place { waker, idle: Cell::new(None), used: Cell::new(false), wanted: Cell::new(false) });
         Self { number: port.seats.take(Rc::clone(&place)), port, place }
     }
 
@@ -111,6 +115,7 @@ impl Seat {
     /// A request is under way, and ends in peace.
     pub(crate) fn busy(&self) {
         self.place.idle.set(None);
+        self.place.used.set(true);
         self.place.wanted.set(false);
     }
 

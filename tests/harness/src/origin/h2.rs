@@ -311,7 +311,8 @@ async fn exchange(shared: &Shared, request: Request<RecvStream>, respond: SendRe
     counter.fetch_add(1, Ordering::SeqCst);
     let at_once = shared.streams.fetch_add(1, Ordering::SeqCst) + 1;
     shared.most.fetch_max(at_once, Ordering::SeqCst);
-    let mut stream = Stream { shared, respond, leave };
+    let bodyless = request.method() == http::Method::HEAD;
+    let mut stream = Stream { shared, respond, leave, bodyless };
     if stream.answer(request).await.is_err() {
         shared.cancelled.fetch_add(1, Ordering::SeqCst);
     }
@@ -322,6 +323,8 @@ struct Stream<'a> {
     shared: &'a Shared,
     respond: SendResponse<Bytes>,
     leave: &'a Notify,
+    /// The request's method was HEAD.
+    bodyless: bool,
 }
 
 impl Stream<'_> {
@@ -399,6 +402,7 @@ impl Stream<'_> {
     }
 
     async fn whole(&mut self, status: u16, body: Bytes) -> Result<(), h2::Error> {
+        let body = if self.bodyless || matches!(status, 204 | 304) { Bytes::new() } else { body };
         let mut stream = self.respond.send_response(self.head(status), body.is_empty())?;
         if body.is_empty() { Ok(()) } else { send(&mut stream, body, true).await }
     }

@@ -186,7 +186,7 @@ proptest! {
         let mut head = request(&claims.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
         let said = client.trusted().map(|identity| Said::of(&head.fields, &client, &identity));
         set(&mut head, &client, said.as_ref());
-        let address = said.as_ref().map_or(client.address.ip(), |said| said.address);
+        let address = said.as_ref().map_or_else(|| client.address.ip(), |said| said.address);
         let hops = Networks::new(&["10.0.0.0/8".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
         let found = |known, by_list: bool| {
             let values = head.fields.all(known).collect();
