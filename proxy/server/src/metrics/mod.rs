@@ -47,6 +47,10 @@ pub const SERIES_BUDGET: usize = 10_000;
 /// How long choices of a split are gathered before their shares are told.
 const WINDOW: Duration = Duration::from_secs(30);
 
+/// Rules that a request can break, and room for more: none may be told as another because many were broken. Only this count
+/// has so much room; most are kept for each service or pool.
+const RULES: usize = 128;
+
 /// What labels are folded into when the budget is spent.
 const OTHER: &str = "other";
 
@@ -145,7 +149,7 @@ struct Shared {
     workers: usize,
     budget: usize,
     state: Mutex<State>,
-    requests_refused: Tally,
+    requests_refused: Tally<RULES>,
     bodies_refused: Tally,
     nominations_ignored: AtomicU64,
     ended_by_client: Tally,

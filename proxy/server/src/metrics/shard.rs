@@ -43,17 +43,14 @@ impl Sharded<AtomicI64> {
     }
 }
 
-/// Most names that one [`Tally`] tells apart.
-const NAMES: usize = 96;
-
-/// Counts by a name out of a set that the code bounds, without a lock. Names past [`NAMES`] count as `other`.
+/// Counts by a name out of a set that the code bounds, without a lock. Names past the first `NAMES` count as `other`.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Tally<const NAMES: usize = 32> {
     named: [Named; NAMES],
     other: AtomicU64,
 }
 
-impl Default for Tally {
+impl<const NAMES: usize> Default for Tally<NAMES> {
     fn default() -> Self {
         Self { named: std::array::from_fn(|_| Named::default()), other: AtomicU64::new(0) }
     }
@@ -65,7 +62,7 @@ struct Named {
     count: AtomicU64,
 }
 
-impl Tally {
+impl<const NAMES: usize> Tally<NAMES> {
     /// One more of `name`. O(names).
     pub(super) fn add(&self, name: &'static str) {
         self.add_many(name, 1);
@@ -88,6 +85,8 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NAMES: usize = 32;
 
     #[test]
     fn every_worker_number_has_a_part_and_parts_do_not_share_lines() {
@@ -113,7 +112,7 @@ mod tests {
 
     #[test]
     fn names_are_told_apart_until_there_are_too_many() {
-        let tally = Tally::default();
+        let tally = Tally::<NAMES>::default();
         tally.add("reset");
         tally.add("timeout");
         tally.add("reset");
@@ -128,7 +127,7 @@ mod tests {
 
     #[test]
     fn threads_that_meet_on_a_new_name_make_one_entry() {
-        let tally = Tally::default();
+        let tally = Tally::<NAMES>::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..1000).for_each(|i| tally.add(["a", "b", "c"][i % 3])));
