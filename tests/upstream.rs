@@ -283,6 +283,17 @@ fn an_origin_without_tunnels_is_told_of() {
     assert!(response.status() == 502 && response.text().contains("no_tunnel"), "{}", response.text());
 }
 
+/// What a client writes there must not become the origin's failure.
+#[test]
+fn an_upgrade_that_http2_has_not_is_passed_over() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    let request = "GET /plain HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: TLS/1.0\r\n\r\n";
+    assert_eq!(client.exchange(request).status(), 200);
+    assert_eq!(stage.origin.last_seen("/plain").head.headers().get("upgrade"), None);
+    assert_eq!(client.get("/").status(), 200);
+}
+
 /// An origin of HTTP/1.1 where HTTP/2 is expected costs no request that another can answer.
 #[test]
 fn what_does_not_speak_http2_is_not_connected() {
