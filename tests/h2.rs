@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -289,6 +289,36 @@ fn a_request_that_crosses_goaway_is_served() {
     assert!(client.until(|frame| frame.code().is_some_and(|code| code != 0)).is_none(), "an orderly end");
     drop(client);
     assert_eq!(stage.sluice.wait_exit(Duration::from_secs(10)).code(), Some(0));
+}
+
+/// The second GOAWAY waits for the answer to a PING. A client that never gives it does not stay for that.
+#[test]
+fn a_client_that_answers_no_ping_does_not_outstay_goaway() {
+    let mut stage = Stage::new();
+    let mut client = stage.raw();
+    client.send_bytes(&get(1, "/"));
+    assert_eq!(client.until(|frame| frame.kind == kind::HEADERS).unwrap().status(), 200);
+    stage.sluice.begin_drain();
+    client.until(|frame| frame.kind == kind::GOAWAY).unwrap();
+    let (start, mut stream) = (Instant::now(), 3);
+    while client.send_bytes(&get(stream, "/delay/50")) && client.until(|frame| frame.stream == stream).is_some() {
+        assert!(start.elapsed() < Duration::from_secs(15), "still served by stream {stream}");
+        stream += 2;
+    }
+    assert_eq!(stage.sluice.wait_exit(Duration::from_secs(10)).code(), Some(0));
+}
+
+/// HTTP/1.1 takes white space around a value for none, so that it would be another value to routes than to the origin.
+#[test]
+fn white_space_around_a_value_is_no_part_of_it() {
+    let stage = Stage::new();
+    let mut client = stage.raw();
+    let mut fields = plain("/space").to_vec();
+    fields.push(("x-role", b" admin\t"));
+    client.send_head(1, &fields, false);
+    assert_eq!(client.until(|frame| frame.kind == kind::HEADERS).unwrap().status(), 200);
+    assert_eq!(stage.origin.last_seen("/space").head.field("x-role"), Some("admin"));
+    stage.check();
 }
 
 // WebSocket (RFC 8441).

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sluice_harness::h1::Client;
 use sluice_harness::h2::{self, raw};
+use sluice_harness::origin::Then;
 use sluice_harness::sluice::setup;
 use sluice_harness::wait::until;
 use sluice_harness::{Document, Failure, Origin, Sluice, free_address};
@@ -231,5 +232,19 @@ fn idle_connections_do_not_keep_large_heads() {
         .collect();
     let each = (memory() - before) / held.len() as f64;
     assert!(each < 24_000.0, "{each} bytes for each waiting connection");
+    stage.check();
+}
+
+/// No window bounds heads over HTTP/2: interim answers without end would wait in memory for a client that reads nothing.
+#[test]
+fn an_origin_that_floods_with_interim_answers_is_given_up() {
+    let stage = Stage::new("keep_alive: 60s");
+    let hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let last = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    stage.origin.script("/few", [&hints.repeat(32)[..], last].concat(), Then::Keep);
+    stage.origin.script("/flood", [&hints.repeat(33)[..], last].concat(), Then::Keep);
+    let few = stage.client().get("/few");
+    assert_eq!((few.status(), few.interim.len()), (200, 32));
+    assert_eq!(stage.client().get("/flood").status(), 502);
     stage.check();
 }

@@ -361,3 +361,22 @@ fn replies_of_ours_are_in_the_form_that_is_asked_for() {
     assert_eq!(told["error"]["request_id"], answer.field("x-request-id"));
     stage.check();
 }
+
+/// CGI and its heirs make one name of `X-Real-IP` and `X_Real_IP`, so the second would be the client's word in our name.
+#[test]
+fn a_name_that_frameworks_fold_into_ours_is_removed() {
+    let stage = Stage::new("");
+    let names =
+        ["Client_Cert", "X_Real_IP", "x-forwarded_for", "X.Forwarded.Proto", "X_Request_Id", "X_Forwarded_Client_Cert"];
+    let fields: String = names.iter().map(|name| format!("{name}: forged\r\n")).collect();
+    stage.from("127.0.0.1").exchange(&get("/head", &format!("{fields}x_other: kept\r\n")));
+    let head = stage.seen("/head");
+    assert!(head.fields.iter().all(|(_, value)| value != "forged"), "{head:?}");
+    assert_eq!(head.field("x_other"), Some("kept"));
+
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let head = get("/trailers", chunked).replacen("GET", "POST", 1);
+    stage.from("127.0.0.1").exchange(&format!("{head}1\r\na\r\n0\r\n{fields}x_other: kept\r\n\r\n"));
+    assert_eq!(stage.origin.last_seen("/trailers").trailers, [("x_other".to_owned(), "kept".to_owned())]);
+    stage.check();
+}

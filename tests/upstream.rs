@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +15,7 @@ use http::Method;
 use sluice_harness::control::Authority;
 use sluice_harness::h1::Client;
 use sluice_harness::h2;
+use sluice_harness::h2::raw::{ACK, frame, kind};
 use sluice_harness::load::Load;
 use sluice_harness::origin::answer::pattern;
 use sluice_harness::origin::h2::Manner;
@@ -279,6 +283,17 @@ fn an_origin_without_tunnels_is_told_of() {
     assert!(response.status() == 502 && response.text().contains("no_tunnel"), "{}", response.text());
 }
 
+/// What a client writes there must not become the origin's failure.
+#[test]
+fn an_upgrade_that_http2_has_not_is_passed_over() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    let request = "GET /plain HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: TLS/1.0\r\n\r\n";
+    assert_eq!(client.exchange(request).status(), 200);
+    assert_eq!(stage.origin.last_seen("/plain").head.headers().get("upgrade"), None);
+    assert_eq!(client.get("/").status(), 200);
+}
+
 /// An origin of HTTP/1.1 where HTTP/2 is expected costs no request that another can answer.
 #[test]
 fn what_does_not_speak_http2_is_not_connected() {
@@ -465,4 +480,45 @@ fn nginx_is_an_origin_of_http2_by_tls() {
     let report =
         Load::new(web).get("t", "/protocol").expect("HTTP/2.0").connections(16).run_for(Duration::from_secs(1));
     assert_eq!(report.failed(), 0, "{report:?}");
+}
+
+/// What an origin looked at none of is sent anew, but an origin that gives up each new connection is not dialled without end.
+#[test]
+fn an_origin_that_always_says_goaway_is_dialled_as_often_as_tried() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let counted = Arc::clone(&counted);
+            thread::spawn(move || go_away(stream, &counted));
+        }
+    });
+    let (_sluice, web) = start("protocol: http2, retries: { attempts: 3 }", &[address]);
+    assert_eq!(Client::connect(web).get("/").status(), 502);
+    // The first is no attempt.
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+}
+
+/// Speaks HTTP/2 until it is asked for something, and says that it did not look at it.
+fn go_away(mut stream: TcpStream, asked: &AtomicU32) {
+    let mut head = [0; 9];
+    let mut preface = [0; 24];
+    let _ = stream.write_all(&frame(kind::SETTINGS, 0, 0, &[]));
+    let _ = stream.read_exact(&mut preface);
+    while stream.read_exact(&mut head).is_ok() {
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        let _ = stream.read_exact(&mut payload);
+        let answer = match head[3] {
+            kind::PING => frame(kind::PING, ACK, 0, &payload),
+            kind::SETTINGS if head[4] & ACK == 0 => frame(kind::SETTINGS, ACK, 0, &[]),
+            kind::HEADERS => {
+                asked.fetch_add(1, Ordering::SeqCst);
+                frame(kind::GOAWAY, 0, 0, &[0; 8])
+            }
+            _ => continue,
+        };
+        let _ = stream.write_all(&answer);
+    }
 }

@@ -106,7 +106,8 @@ async fn send_body<S: Source, U: Sink>(
                 }
                 (upstream.data(data).await, false)
             }
-            Frame::Trailers(trailers) => {
+            Frame::Trailers(mut trailers) => {
+                filter::prepare_request_trailers(&mut trailers);
                 progress.sent_all();
                 (upstream.end(Some(&trailers)).await, true)
             }
@@ -121,6 +122,10 @@ async fn send_body<S: Source, U: Sink>(
     }
 }
 
+/// Interim answers (1xx) to one attempt. Over HTTP/2 no window bounds heads: what an origin sends without end would wait in
+/// memory for a client that reads nothing.
+const MOST_INTERIM: u32 = 32;
+
 async fn pass_answer<A: Answer, R: Reply>(
     answer: &mut A,
     reply: &mut R,
@@ -128,11 +133,16 @@ async fn pass_answer<A: Answer, R: Reply>(
     verdict: Option<&Verdict<'_>>,
     progress: &Progress,
 ) -> Result<Relayed, Ending> {
+    let mut interim = 0;
     loop {
         while_present(reply, answer.head(head)).await?;
         filter::prepare_response(head);
         if head.status >= 200 || head.status == 101 {
             break;
+        }
+        interim += 1;
+        if interim > MOST_INTERIM {
+            return Err(Ending::BadHead);
         }
         progress.gave(0);
         reply.info(head).await?;

@@ -150,12 +150,21 @@ impl<'a> Tries<'a> {
         let progress = &record.progress;
         let taken = progress.bytes_in.get() > 0 || progress.request_whole.get();
         Attempt {
-            ending: failed.ending,
+            ending: self.counted(failed.ending),
             grpc: failed.grpc,
             attempts: record.attempts - u32::from(self.stale),
             repeatable: Repeatable::of(record.head.method.as_str()),
             sent: failed.sent,
             body: progress.body.state(record.head.framing, taken),
+        }
+    }
+
+    /// Once is bad luck with a connection that its origin gives up. An origin of HTTP/2 can do so to each new connection,
+    /// too, and would be dialled without end: from the second time on it is a failed attempt like any other.
+    const fn counted(&self, ending: Ending) -> Ending {
+        match ending {
+            Ending::StalePooled if self.stale => Ending::ResetBeforeHead,
+            ending => ending,
         }
     }
 

@@ -223,7 +223,7 @@ impl Attempt {
         if policy.causes.contains(&cause) { Ok(()) } else { Err(Stop::NotRetried) }
     }
 
-    /// It is no attempt, so it is bounded by there being no second: the next one dials.
+    /// It is no attempt, so it is bounded by there being no second: whoever asks tells a second one as a reset.
     fn judge_stale(&self) -> Result<Again, Stop> {
         let reason = match (self.sent, self.repeatable) {
             (false, _) => Reason::NotSent,

@@ -4,7 +4,7 @@ mod certificate;
 mod forwarded;
 
 use crate::client::Client;
-use crate::message::{Known, RequestHead, ResponseHead, Stripped, strip_hop_by_hop};
+use crate::message::{Fields, Known, RequestHead, ResponseHead, Stripped, is_disguised_claim, strip_hop_by_hop};
 use crate::request_id::RequestId;
 use crate::said::Said;
 
@@ -17,10 +17,16 @@ pub(crate) fn prepare_request(
     id: &RequestId,
 ) -> Stripped {
     let stripped = strip_hop_by_hop(&mut head.fields, head.upgrade);
+    head.fields.retain(|name, _, known| known != Known::Other || !is_disguised_claim(name));
     forwarded::set(head, client, said);
     certificate::set(head, client);
     head.fields.set_known(Known::XRequestId, id);
     stripped
+}
+
+/// Makes a client's trailers into such that an origin may see.
+pub(crate) fn prepare_request_trailers(trailers: &mut Fields) {
+    trailers.retain(|name, _, known| known != Known::Other || !is_disguised_claim(name));
 }
 
 /// Makes an origin's head into one that a client may see.

@@ -102,7 +102,8 @@ impl Fields {
         if !is_value(value) {
             return Err(Refused::bad("field_value"));
         }
-        self.push(name, value);
+        // HTTP/1.1 takes white space around a value for none, so what HTTP/2 lets through would be two values.
+        self.push(name, value.trim_ascii());
         Ok(())
     }
 
@@ -310,6 +311,33 @@ pub(crate) fn is_disguised(name: &[u8]) -> bool {
         17 => name.contains(&b'_') && folds(b"transfer-encoding"),
         _ => false,
     }
+}
+
+/// Whether a name is one that frameworks behind us fold into one by which we say who the client is: CGI and its heirs (WSGI,
+/// Rack, PHP) make `HTTP_X_REAL_IP` of `X-Real-IP` and of `X_Real_IP`, some also of `X.Real.IP`.
+pub(crate) fn is_disguised_claim(name: &[u8]) -> bool {
+    let folds = |to: &Known| {
+        let to = to.as_str().as_bytes();
+        name.len() == to.len() && name.iter().zip(to).all(|(a, b)| fold(*a).eq_ignore_ascii_case(b))
+    };
+    name.iter().any(|byte| *byte != fold(*byte)) && CLAIMS.iter().any(folds)
+}
+
+/// What we tell about the client, or about the request, that its sender must not.
+const CLAIMS: &[Known] = &[
+    Known::XForwardedFor,
+    Known::XForwardedHost,
+    Known::XForwardedProto,
+    Known::XForwardedPort,
+    Known::XForwardedClientCert,
+    Known::ClientCert,
+    Known::ClientCertChain,
+    Known::XRealIp,
+    Known::XRequestId,
+];
+
+const fn fold(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte } else { b'-' }
 }
 
 /// Whether these bytes may stand as a field value.

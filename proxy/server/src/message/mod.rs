@@ -21,7 +21,7 @@ mod target;
 use bytes::Bytes;
 
 pub use self::fields::{Fields, Iter};
-pub(crate) use self::fields::{Line, is_disguised};
+pub(crate) use self::fields::{Line, is_disguised, is_disguised_claim};
 pub use self::head::{RequestHead, ResponseHead};
 pub(crate) use self::hop::members;
 pub use self::hop::{Stripped, strip_hop_by_hop};

@@ -133,7 +133,8 @@ struct Accept<S: Io> {
     watch: Rc<Watch>,
     client: Rc<Client>,
     idle_since: Instant,
-    leaving: bool,
+    /// Since when it was told to end.
+    leaving: Option<Instant>,
     /// Since when the connection only says its last.
     over_since: Option<Instant>,
     /// Streams that it has opened.
@@ -178,7 +179,7 @@ impl<S: Io> Accept<S> {
         client: Rc<Client>,
     ) -> Self {
         let (idle_since, reading) = (Instant::now(), Reading { meter, pace: Pace::new() });
-        Self { connection, alarm, watch, client, idle_since, leaving: false, over_since: None, served: 0, reading }
+        Self { connection, alarm, watch, client, idle_since, leaving: None, over_since: None, served: 0, reading }
     }
 
     /// The next stream; nothing once the connection is over. A connection that is idle for too long, or whose process
@@ -201,15 +202,13 @@ impl<S: Io> Accept<S> {
                 continue;
             }
             if let Poll::Ready(next) = next {
-                self.idle_since = Instant::now();
-                match next.and_then(Result::ok) {
-                    Some(_) if self.over_since.is_some() => continue,
-                    next => {
-                        seat.busy();
-                        self.count(&limits);
-                        return Poll::Ready(next);
-                    }
+                if matches!(next, Some(Ok(_))) && self.is_closed() {
+                    continue;
                 }
+                self.idle_since = Instant::now();
+                seat.busy();
+                self.count(&limits);
+                return Poll::Ready(next.and_then(Result::ok));
             }
             self.note(seat, open);
             let (idle_ends, reading_ends) = (self.idle_ends(&limits), self.reading.ends(demand(&limits)));
@@ -219,12 +218,18 @@ impl<S: Io> Accept<S> {
                 return Poll::Ready(None);
             }
             if idle_ends.is_some_and(|ends| ends <= Instant::now()) {
-                if self.leaving || self.over_since.is_some() {
+                if self.leaving.is_some() || self.over_since.is_some() {
                     return Poll::Ready(None);
                 }
                 self.leave();
             }
         }
+    }
+
+    /// Whether it takes no more streams. The second GOAWAY, behind which `h2` takes none, waits for the client's answer to a
+    /// PING: a client that does not give it must not stay for that.
+    fn is_closed(&self) -> bool {
+        self.over_since.is_some() || self.leaving.is_some_and(|since| since.elapsed() >= GOODBYE)
     }
 
     /// Whether it waits for a request.
@@ -239,7 +244,7 @@ impl<S: Io> Accept<S> {
 
     /// Until when nothing may come.
     fn idle_ends(&self, limits: &Limits) -> Option<Instant> {
-        let patience = if self.leaving { GOODBYE } else { limits.keep_alive };
+        let patience = if self.leaving.is_some() { GOODBYE } else { limits.keep_alive };
         let (since, patience) = self.over_since.map_or((self.idle_since, patience), |since| (since, LAST_READS));
         after(since, Some(patience))
     }
@@ -271,9 +276,9 @@ impl<S: Io> Accept<S> {
     }
 
     fn leave(&mut self) {
-        if !self.leaving {
-            self.leaving = true;
-            self.idle_since = Instant::now();
+        if self.leaving.is_none() {
+            let now = Instant::now();
+            (self.leaving, self.idle_since) = (Some(now), now);
             self.connection.graceful_shutdown();
         }
     }

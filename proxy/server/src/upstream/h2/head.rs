@@ -25,12 +25,15 @@ pub(super) fn request(head: &RequestHead, peer: &Peer) -> Result<Request<()>, En
     begin(method, map(&head.fields), head, peer)
 }
 
+/// Whether a tunnel is asked for that HTTP/2 has. Any other wish for an upgrade is passed over, as RFC 9110, section 7.8 lets
+/// a server: it is the client's choice, so it must not become the origin's failure.
+pub(super) fn is_tunnel(head: &RequestHead) -> bool {
+    let mut protocols = head.fields.all(Known::Upgrade).flat_map(members);
+    head.upgrade && protocols.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+}
+
 /// A request that asks for a WebSocket (RFC 8441). What belongs to the handshake of HTTP/1.1 stays here.
 pub(super) fn tunnel(head: &RequestHead, peer: &Peer) -> Result<Request<()>, Ending> {
-    let mut protocols = head.fields.all(Known::Upgrade).flat_map(members);
-    if !protocols.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
-        return Err(Ending::NoTunnel);
-    }
     let mut fields = map(&head.fields);
     fields.remove(http::header::SEC_WEBSOCKET_KEY);
     fields.remove(http::header::CONTENT_LENGTH);
@@ -116,7 +119,7 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn of(head: &RequestHead) -> Self {
         let answer = || head.fields.get_named("sec-websocket-key").map(answer);
-        Self { head: head.method == crate::message::Method::Head, tunnel: head.upgrade.then(answer) }
+        Self { head: head.method == crate::message::Method::Head, tunnel: is_tunnel(head).then(answer) }
     }
 }
 

@@ -19,8 +19,9 @@ use crate::upstream::Peer;
 /// Begins a request on a stream of its own.
 pub(crate) fn begin(slot: Slot, peer: &Peer, head: &RequestHead) -> Result<(StreamAnswer, StreamRequest), Ending> {
     let asked = Asked::of(head);
-    let whole = head.framing.is_empty() && !head.upgrade;
-    let request = if !head.upgrade {
+    let tunnel = asked.tunnel.is_some();
+    let whole = head.framing.is_empty() && !tunnel;
+    let request = if !tunnel {
         head::request(head, peer)?
     } else if slot.tunnels() {
         head::tunnel(head, peer)?
@@ -28,7 +29,7 @@ pub(crate) fn begin(slot: Slot, peer: &Peer, head: &RequestHead) -> Result<(Stre
         return Err(Ending::NoTunnel);
     };
     let (response, stream) = slot.send(request, whole)?;
-    let sending = match (whole, head.upgrade) {
+    let sending = match (whole, tunnel) {
         (true, _) => Sending::Ended,
         (false, true) => Sending::Held,
         (false, false) => Sending::Open,
