@@ -132,7 +132,7 @@ fn ten_megabytes_pass_while_the_answer_comes() {
     let mut client = stage.client();
     client.send(format!("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: {TEN_MEGABYTES}\r\n\r\n"));
     let mut sender = client.sender();
-    let upload = std::thread::spawn(move || sender.write_all(&pattern(TEN_MEGABYTES)));
+    let upload = thread::spawn(move || sender.write_all(&pattern(TEN_MEGABYTES)));
     let head = client.try_head().unwrap();
     let (mut body, mut received) = (Body::of_response(&head, "POST").unwrap(), Vec::new());
     client.read_body(&mut body, &mut received).unwrap();
@@ -354,7 +354,7 @@ fn an_endpoint_with_tls_is_verified_and_its_connection_kept() {
     let sent = pattern(TEN_MEGABYTES);
     client.send(format!("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: {TEN_MEGABYTES}\r\n\r\n"));
     let mut sender = client.sender();
-    let upload = std::thread::spawn(move || sender.write_all(&pattern(TEN_MEGABYTES)));
+    let upload = thread::spawn(move || sender.write_all(&pattern(TEN_MEGABYTES)));
     let head = client.try_head().unwrap();
     let (mut body, mut received) = (Body::of_response(&head, "POST").unwrap(), Vec::new());
     client.read_body(&mut body, &mut received).unwrap();
