@@ -246,6 +246,7 @@ mod tests {
     fn a_tunnel_is_answered_as_its_client_asked() {
         let mut head = RequestHead::new();
         head.upgrade = true;
+        head.fields.push_known(Known::Upgrade, "websocket");
         // The example of RFC 6455.
         head.fields.push("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
         let mut answer = ResponseHead::new();
