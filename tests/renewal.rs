@@ -57,6 +57,7 @@ fn certificates_are_renewed_under_load_and_no_request_fails() {
         authority.issue("site", &["test"]);
         sluice.hang_up();
         sluice.wait_metric("sluice_certificate_reloads_total", &[("result", "ok")], f64::from(renewal));
+        load.wait_good(if full { 2_000 } else { 100 });
         tunnel.check();
     }
     sluice.change(document(50));
