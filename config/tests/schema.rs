@@ -90,7 +90,7 @@ impl Row {
     fn default_in_words(&self) -> Option<Stated> {
         let (meaning, words) = self.text.split_once("Default").filter(|_| !self.required)?;
         let words = words.trim_start_matches(':').trim().trim_end_matches('.').replace('|', "\\|");
-        let meaning = meaning.trim().replace('|', "\\|");
+        let meaning = meaning.trim().replace('|', "\\|").replace('\n', " ");
         Some(Stated { path: self.path.clone(), kind: self.kind.clone(), meaning, words })
     }
 }
