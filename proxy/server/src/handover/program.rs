@@ -1,8 +1,10 @@
 //! Which program is started to take over: what is installed now in the place of what runs.
 //!
 //! What was typed says it best. `/usr/local/bin/sluice` may be a link that an upgrade turned to another file, and the
-//! kernel's own answer would lead to the old one. A bare name was looked up in the path, and is again. Only when nothing
-//! is there does the kernel's answer count, without the mark that it puts behind a file that was replaced.
+//! kernel's own answer would lead to the old one. A bare name was looked up in the path, and is again. Where it is found
+//! nowhere the kernel's answer counts, without the mark that it puts behind a file that was replaced. For a path it never
+//! does: whoever moved the old program aside and put none in its place would be told of an upgrade, and the old program
+//! would run on, by a path at which nobody puts a new one.
 
 use std::env;
 use std::ffi::OsStr;
@@ -26,7 +28,7 @@ pub(super) fn program() -> io::Result<PathBuf> {
 fn typed_program(typed: &OsStr, path: &OsStr, is_there: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
     let plain = Path::new(typed);
     if typed.as_bytes().contains(&b'/') {
-        return is_there(plain).then(|| plain.to_owned());
+        return Some(plain.to_owned());
     }
     env::split_paths(path).map(|folder| folder.join(plain)).find(|place| is_there(place))
 }
@@ -51,7 +53,12 @@ mod tests {
         assert_eq!(found("target/sluice", &["target/sluice"]), Some("target/sluice".into()));
         assert_eq!(found("sluice", &["sluice", "/usr/bin/sluice"]), Some("/usr/bin/sluice".into()));
         assert_eq!(found("sluice", &["/opt/bin/sluice", "/usr/bin/sluice"]), Some("/opt/bin/sluice".into()));
-        assert_eq!(found("/gone/sluice", &[]), None);
+        assert_eq!(found("sluice", &["sluice"]), None);
+    }
+
+    #[test]
+    fn a_path_at_which_nothing_is_is_not_answered_by_the_program_that_was_moved_away() {
+        assert_eq!(found("/gone/sluice", &["/gone/sluice.old"]), Some("/gone/sluice".into()));
     }
 
     #[test]

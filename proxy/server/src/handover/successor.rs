@@ -195,12 +195,16 @@ impl Successor {
     /// The program that is installed now, with the arguments and the environment of this process.
     fn start() -> io::Result<Self> {
         let (near, far) = Passage::pair()?;
-        let mut command = Command::new(program()?);
+        let program = program()?;
+        let mut command = Command::new(&program);
         command.args(std::env::args_os().skip(1)).env(VARIABLE, std::process::id().to_string());
         for variable in OURS {
             command.env_remove(variable);
         }
-        let mut child = command.stdin(Stdio::from(far)).stderr(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(Stdio::from(far)).stderr(Stdio::piped()).spawn().map_err(|error| {
+            let message = format!("{}: {error}", program.display());
+            io::Error::new(error.kind(), message)
+        })?;
         let log = Tee::start(child.stderr.take());
         Ok(Self { child, passage: Arc::new(near), log, serves: false })
     }

@@ -35,7 +35,9 @@ impl Teller {
             Ok(socket) => {
                 let telling = status::serve(socket, Arc::clone(&self.state) as _, std::future::pending());
                 self.task.set(Some(AbortOnDropHandle::new(tokio::task::spawn_local(telling))));
-                tracing::info!(status = ?self.socket.local_addr().ok(), "telling health and metrics");
+                let status =
+                    self.socket.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+                tracing::info!(%status, "telling health and metrics");
             }
             Err(error) => tracing::error!(%error, "health and metrics are not told"),
         }

@@ -10,6 +10,7 @@ use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::upstreams::peer::HttpPeer;
 use sluice_config::validated::Protocol;
 use sluice_proxy_core::outcome::Ending;
+use tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
 
 use super::reach::{H2, Reach};
 use super::{Peer, Wire};
@@ -90,9 +91,20 @@ impl Dialer {
     }
 }
 
-/// The innermost cause: what rustls says stands inside of an I/O error.
+/// The innermost cause: what rustls says stands inside of an I/O error. What operators meet most is said in words that
+/// lead to the mistake.
 fn told(error: &io::Error) -> String {
-    error.get_ref().map_or_else(|| error.to_string(), ToString::to_string)
+    let Some(cause) = error.get_ref() else { return error.to_string() };
+    match cause.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "what it answers is no TLS: it speaks in the clear, or this is another port".to_owned()
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its certificate was signed by nobody whom `tls.ca` names (without it, whom the system trusts), or it leaves out the certificates between"
+                .to_owned()
+        }
+        Some(_) | None => cause.to_string(),
+    }
 }
 
 fn classify(error: &pingora_core::Error) -> Unreached {

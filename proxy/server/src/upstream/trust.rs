@@ -140,8 +140,12 @@ impl Material {
         let private =
             PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| Fault::pem(KEY, &key.path, "private key"))?;
         builder.with_client_auth_cert(chain, private).map_err(|error| {
-            let message = format!("{} does not go with {}: {error}", key.path.display(), certificate.path.display());
-            Fault::new(KEY, message, "name the key that this certificate was made for")
+            let (key, certificate) = (key.path.display(), certificate.path.display());
+            if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                let message = format!("{key} is not the key of {certificate}");
+                return Fault::new(KEY, message, "name the key that this certificate was made for");
+            }
+            Fault::new(KEY, format!("{key} does not go with {certificate}: {error}"), "name a key and its certificate")
         })
     }
 }
