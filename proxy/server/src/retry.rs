@@ -162,10 +162,7 @@ impl<'a> Tries<'a> {
     /// Once is bad luck with a connection that its origin gives up. An origin of HTTP/2 can do so to each new connection,
     /// too, and would be dialled without end: from the second time on it is a failed attempt like any other.
     const fn counted(&self, ending: Ending) -> Ending {
-        match ending {
-            Ending::StalePooled if self.stale => Ending::ResetBeforeHead,
-            ending => ending,
-        }
+        if self.stale && matches!(ending, Ending::StalePooled) { Ending::ResetBeforeHead } else { ending }
     }
 
     fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Choice> {
