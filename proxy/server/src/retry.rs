@@ -9,7 +9,7 @@ use sluice_config::validated::{Limits, StickyKey, Timeouts};
 use sluice_proxy_core::health::Standing;
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
-use sluice_proxy_core::retry::{self, Attempt, Repeatable, Stop, To};
+use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
 use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot};
 use sluice_proxy_core::split;
 use sluice_proxy_core::sticky;
@@ -63,10 +63,6 @@ impl Failed {
     fn answered(head: &ResponseHead, is_grpc: bool) -> Self {
         let grpc = if is_grpc { grpc::status(&head.fields).map(|code| u16::from(code.number())) } else { None };
         Self { ending: Ending::Status(head.status), sent: true, grpc, asked: asked(head) }
-    }
-
-    const fn cause(&self) -> &'static str {
-        if self.grpc.is_some() { "grpc_status" } else { self.ending.judge().reason }
     }
 }
 
@@ -142,27 +138,23 @@ impl<'a> Tries<'a> {
         if again.is_charged() && !budget.take(&policy.budget, &self.service.floor, now.into_std()) {
             return Err(Stop::BudgetSpent);
         }
+        let cause = if again.reason == Reason::Declared { "grpc_status" } else { failed.ending.judge().reason };
         let stale = failed.ending == Ending::StalePooled;
-        Ok(Planned { choice: next, wait, cause: failed.cause(), exclude: again.to != To::Any, stale })
+        Ok(Planned { choice: next, wait, cause, exclude: again.to != To::Any, stale })
     }
 
     fn attempt(&self, record: &Record<'_>, failed: &Failed) -> Attempt {
         let progress = &record.progress;
         let taken = progress.bytes_in.get() > 0 || progress.request_whole.get();
         Attempt {
-            ending: self.counted(failed.ending),
+            ending: failed.ending,
             grpc: failed.grpc,
             attempts: record.attempts - u32::from(self.stale),
+            stale: self.stale,
             repeatable: Repeatable::of(record.head.method.as_str()),
             sent: failed.sent,
             body: progress.body.state(record.head.framing, taken),
         }
-    }
-
-    /// Once is bad luck with a connection that its origin gives up. An origin of HTTP/2 can do so to each new connection,
-    /// too, and would be dialled without end: from the second time on it is a failed attempt like any other.
-    const fn counted(&self, ending: Ending) -> Ending {
-        if self.stale && matches!(ending, Ending::StalePooled) { Ending::ResetBeforeHead } else { ending }
     }
 
     fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Choice> {

@@ -81,6 +81,8 @@ pub struct Attempt {
     pub grpc: Option<u16>,
     /// Attempts so far that count, this one included: all but one on a stale connection.
     pub attempts: u32,
+    /// There was one on a stale connection before this one.
+    pub stale: bool,
     /// By the request's method.
     pub repeatable: Repeatable,
     /// Whether a byte of the request may have been sent in this attempt.
@@ -174,8 +176,8 @@ impl Attempt {
                 self.caused(policy, RetryCause::ConnectFailure)?;
                 self.again(policy, Reason::NotSent, To::Other)
             }
-            Ending::StalePooled => self.judge_stale(),
-            Ending::ResetBeforeHead | Ending::StreamRefused => {
+            Ending::StalePooled if !self.stale => self.judge_stale(),
+            Ending::ResetBeforeHead | Ending::StreamRefused | Ending::StalePooled => {
                 self.caused(policy, RetryCause::Reset)?;
                 self.repeat(policy, To::OtherOrSame)
             }
@@ -223,7 +225,8 @@ impl Attempt {
         if policy.causes.contains(&cause) { Ok(()) } else { Err(Stop::NotRetried) }
     }
 
-    /// It is no attempt, so it is bounded by there being no second: whoever asks tells a second one as a reset.
+    /// It is no attempt, so it is bounded by there being no second. An origin of HTTP/2 can give up each new connection, too,
+    /// and would be dialled without end: from the second time on it is a reset like any other.
     fn judge_stale(&self) -> Result<Again, Stop> {
         let reason = match (self.sent, self.repeatable) {
             (false, _) => Reason::NotSent,

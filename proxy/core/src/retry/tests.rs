@@ -45,8 +45,9 @@ fn every_attempt() -> impl Iterator<Item = Attempt> {
             REPEATABLE.into_iter().flat_map(move |repeatable| {
                 [false, true].into_iter().flat_map(move |sent| {
                     BODIES.into_iter().flat_map(move |body| {
-                        let attempt = move |grpc| Attempt { ending, grpc, attempts, repeatable, sent, body };
-                        [None, Some(0), Some(14)].into_iter().map(attempt)
+                        let attempt =
+                            move |(grpc, stale)| Attempt { ending, grpc, attempts, stale, repeatable, sent, body };
+                        [(None, false), (None, true), (Some(0), false), (Some(14), false)].into_iter().map(attempt)
                     })
                 })
             })
@@ -59,7 +60,7 @@ const fn cannot_have_sent(ending: Ending) -> bool {
 }
 
 const fn attempt(ending: Ending, repeatable: Repeatable, body: Body) -> Attempt {
-    Attempt { ending, grpc: None, attempts: 1, repeatable, sent: !cannot_have_sent(ending), body }
+    Attempt { ending, grpc: None, attempts: 1, stale: false, repeatable, sent: !cannot_have_sent(ending), body }
 }
 
 proptest! {
@@ -78,11 +79,12 @@ proptest! {
         }
     }
 
-    /// But for one on a stale connection, which is none.
+    /// But for the first on a stale connection, which is none.
     #[test]
     fn attempts_are_bounded_and_a_consumed_body_ends_them(policy in policies()) {
         for attempt in every_attempt() {
-            let spent = attempt.attempts >= policy.attempts && attempt.ending != Ending::StalePooled;
+            let free = attempt.ending == Ending::StalePooled && !attempt.stale;
+            let spent = attempt.attempts >= policy.attempts && !free;
             if spent || attempt.body == Body::Consumed {
                 prop_assert!(attempt.judge(&policy).is_err(), "{:?}", attempt);
             }
@@ -94,8 +96,8 @@ proptest! {
     fn nothing_is_tried_again_that_the_policy_does_not_name(policy in policies()) {
         for attempt in every_attempt().filter(|attempt| attempt.judge(&policy).is_ok()) {
             let named = match attempt.ending {
-                Ending::StalePooled => true,
-                Ending::ResetBeforeHead | Ending::StreamRefused => policy.causes.contains(&RetryCause::Reset),
+                Ending::StalePooled if !attempt.stale => true,
+                Ending::ResetBeforeHead | Ending::StreamRefused | Ending::StalePooled => policy.causes.contains(&RetryCause::Reset),
                 Ending::PerTryTimeout => policy.causes.contains(&RetryCause::Timeout),
                 Ending::Status(_) => attempt.is_listed(&policy),
                 ending => cannot_have_sent(ending) && policy.causes.contains(&RetryCause::ConnectFailure),
@@ -178,6 +180,7 @@ fn a_dead_connection_is_no_attempt() {
     assert_eq!(stale.judge(&one), Ok(Again { reason: Reason::Stale, to: To::Any, doublings: None }));
     let unsent = Attempt { sent: false, repeatable: Repeatable::Never, ..stale };
     assert_eq!(unsent.judge(&one).map(|again| again.reason), Ok(Reason::NotSent));
+    assert_eq!(Attempt { stale: true, ..stale }.judge(&one), Err(Stop::AttemptsSpent), "a second one is");
     let reset = attempt(Ending::ResetBeforeHead, Repeatable::Safe, Body::None);
     assert_eq!(reset.judge(&one), Err(Stop::AttemptsSpent));
 }
