@@ -208,7 +208,7 @@ fn a_crowd_cannot_take_all_files() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::by(&with_files(folder.path(), 300), "connections: 20000", "connections: auto");
     assert_eq!(stage.sluice.metric("sluice_connections_limit", &[]), 50.0);
-    let crowd: Vec<Client> = (0..500).map(|_| stage.client()).collect();
+    let crowd: Vec<Client> = (0..1_000).map(|_| stage.client()).collect();
     let start = Instant::now();
     let mut client = stage.client();
     assert_eq!(client.get("/").status(), 200, "the silent ones have made room");

@@ -21,7 +21,7 @@ use crate::message::{Framing, Known, RequestHead};
 use crate::relay::{self, Ends, Relayed};
 use crate::reply;
 use crate::retry::{Planned, Tries, Verdict};
-use crate::side::{Reply, Sink, Source};
+use crate::side::{Answer, Reply, Sink, Source};
 use crate::socket;
 use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
 use crate::worker::{Running, Worker};
@@ -104,7 +104,7 @@ async fn proxy<S: Source, R: Reply>(
     route: &RouteEntry,
     record: &mut Record<'_>,
     down: &mut Downstream<'_, S, R>,
-) -> Result<Relayed, Ending> {
+) -> Result<Next, Ending> {
     let service = &running.live.services[route.service];
     let _in_flight = service.series.begin(record.worker.index);
     let mut tries = Tries::new(running, route, record, down.limits);
@@ -116,9 +116,10 @@ async fn proxy<S: Source, R: Reply>(
     loop {
         chosen(service, choice, record);
         let planned = match attempt(&tries, &choice, record, down).await {
-            Attempted::Relayed(relayed) => return Ok(relayed),
-            Attempted::Refused(planned) => planned,
-            Attempted::Failed(ending, sent) => tries.after_failure(record, &choice, ending, sent).ok_or(ending)?,
+            Ok(Answered::Whole) => return Ok(after_answer(record)),
+            Ok(Answered::Tunnelled) => return Ok(Next::Over),
+            Ok(Answered::Refused(planned)) => planned,
+            Err(Failed { ending, sent }) => tries.after_failure(record, &choice, ending, sent).ok_or(ending)?,
         };
         tries.take(&planned, &choice, record);
         choice = planned.choice;
@@ -142,14 +143,27 @@ async fn pause<S: Source, R: Reply>(wait: Duration, down: &mut Downstream<'_, S,
     down.alarm.bound(until, gone).await.unwrap_or(Ok(()))
 }
 
-/// How one attempt ended.
-enum Attempted {
-    /// Well.
-    Relayed(Relayed),
-    /// With an answer that was not passed on, since this attempt follows.
+/// How the origin answered one attempt.
+enum Answered {
+    /// The whole answer was passed on.
+    Whole,
+    /// It switched protocols, and both directions of that have ended.
+    Tunnelled,
+    /// The answer was not passed on, since this attempt follows.
     Refused(Box<Planned>),
-    /// Without an answer, and whether a byte of the request may have been sent.
-    Failed(Ending, bool),
+}
+
+/// An attempt without an answer.
+struct Failed {
+    ending: Ending,
+    /// A byte of the request may have been sent.
+    sent: bool,
+}
+
+impl Failed {
+    const fn unsent(ending: Ending) -> Self {
+        Self { ending, sent: false }
+    }
 }
 
 /// Sends the request to one endpoint and its answer to the client, unless another attempt is better than the answer.
@@ -158,7 +172,7 @@ async fn attempt<S: Source, R: Reply>(
     choice: &Choice,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
-) -> Attempted {
+) -> Result<Answered, Failed> {
     let peer = tries.service.peer(&choice.spot);
     let _flight = peer.endpoint.begin();
     if !tries.stale && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
@@ -167,7 +181,7 @@ async fn attempt<S: Source, R: Reply>(
         tokio::task::yield_now().await;
     }
     match peer.reach.protocol {
-        Protocol::Http1 => over_h1(tries, choice, peer, record, down).await,
+        Protocol::Http1 => over_h1(tries, choice, record, down).await,
         Protocol::Http2 => Box::pin(over_h2(tries, choice, peer, record, down)).await,
     }
 }
@@ -175,46 +189,23 @@ async fn attempt<S: Source, R: Reply>(
 async fn over_h1<S: Source, R: Reply>(
     tries: &Tries<'_>,
     choice: &Choice,
-    peer: &Arc<Peer>,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
-) -> Attempted {
-    let kept = if tries.stale { None } else { record.worker.pool.take(peer) };
-    let connection = match kept {
-        Some(connection) => connection,
-        None => match Box::pin(dial(peer, tries, record, down)).await {
-            Ok(connection) => connection,
-            Err(ending) => return Attempted::Failed(ending, false),
-        },
-    };
+) -> Result<Answered, Failed> {
+    let connection = connect(tries.service.peer(&choice.spot), tries, record, down).await.map_err(Failed::unsent)?;
     let mut answer = OriginReader::new(connection.reader, record.head, connection.reused);
     let mut upstream = OriginWriter::new(connection.writer, record.head);
-    let mut head = record.worker.spare_head();
-    let mut ends =
-        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
-    record.progress.begin_attempt();
-    let verdict = Verdict::new(tries, record, choice);
-    let judge = tries.judges_answers().then_some(&verdict);
-    let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
-    record.worker.return_head(head);
-    match relayed {
-        Ok(Relayed::Whole) => keep(peer, answer, upstream, record),
-        Ok(Relayed::Switched) => {
-            answer.switch_to_raw();
-            upstream.switch_to_raw();
-            if let Err(ending) = Box::pin(tunnel(tries.service, &mut answer, &mut upstream, record, down)).await {
-                return Attempted::Failed(ending, true);
-            }
-        }
-        Ok(Relayed::Refused) => {
-            if relay::is_at_hand(&mut answer) {
-                keep(peer, answer, upstream, record);
-            }
-            return Attempted::Refused(verdict.planned());
-        }
-        Err(ending) => return Attempted::Failed(ending, upstream.sent()),
+    let answered = pass(tries, choice, record, down, (&mut answer, &mut upstream)).await;
+    let sent = upstream.sent();
+    let at_end = match &answered {
+        Ok(Answered::Whole) => true,
+        Ok(Answered::Refused(_)) => relay::is_at_hand(&mut answer),
+        Ok(Answered::Tunnelled) | Err(_) => false,
+    };
+    if at_end {
+        keep(tries.service.peer(&choice.spot), answer, upstream, record);
     }
-    relayed.map_or_else(|ending| Attempted::Failed(ending, true), Attempted::Relayed)
+    answered.map_err(|ending| Failed { ending, sent })
 }
 
 async fn over_h2<S: Source, R: Reply>(
@@ -223,37 +214,53 @@ async fn over_h2<S: Source, R: Reply>(
     peer: &Arc<Peer>,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
-) -> Attempted {
+) -> Result<Answered, Failed> {
     let slot = record.worker.pool.slot(peer, &record.worker.connector, tries.service.timeouts.connect);
-    let begun = match while_connecting(slot, tries, down).await {
-        Ok(slot) => h2::begin(slot, peer, record.head),
-        Err(ending) => Err(ending),
-    };
-    let (mut answer, mut upstream) = match begun {
-        Ok(halves) => halves,
-        Err(ending) => return Attempted::Failed(ending, false),
-    };
+    let slot = while_connecting(slot, tries, down).await.map_err(Failed::unsent)?;
+    let (mut answer, mut upstream) = h2::begin(slot, peer, record.head).map_err(Failed::unsent)?;
+    let answered = pass(tries, choice, record, down, (&mut answer, &mut upstream)).await;
+    answered.map_err(|ending| Failed { ending, sent: !answer.untouched() })
+}
+
+/// Relays between the client and an origin, by whatever protocol.
+async fn pass<S: Source, R: Reply, A: Answer, U: Sink>(
+    tries: &Tries<'_>,
+    choice: &Choice,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+    (answer, upstream): (&mut A, &mut U),
+) -> Result<Answered, Ending> {
     let mut head = record.worker.spare_head();
-    let mut ends =
-        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut answer, upstream: &mut upstream };
     record.progress.begin_attempt();
     let verdict = Verdict::new(tries, record, choice);
     let judge = tries.judges_answers().then_some(&verdict);
+    let mut ends =
+        Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut *answer, upstream: &mut *upstream };
     let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
     record.worker.return_head(head);
-    match relayed {
-        Ok(Relayed::Refused) => Attempted::Refused(verdict.planned()),
-        Ok(Relayed::Switched) => {
-            answer.switch_to_raw();
-            upstream.switch_to_raw();
-            match tunnel(tries.service, &mut answer, &mut upstream, record, down).await {
-                Ok(()) => Attempted::Relayed(Relayed::Switched),
-                Err(ending) => Attempted::Failed(ending, true),
-            }
+    Ok(match relayed? {
+        Relayed::Whole => Answered::Whole,
+        Relayed::Refused => Answered::Refused(verdict.planned()),
+        Relayed::Switched => {
+            Box::pin(tunnel(tries.service, answer, upstream, record, down)).await?;
+            Answered::Tunnelled
         }
-        Ok(Relayed::Whole) => Attempted::Relayed(Relayed::Whole),
-        Err(ending) => Attempted::Failed(ending, !answer.untouched()),
+    })
+}
+
+/// A connection that was kept or, if there is none, a new one.
+async fn connect<S: Source, R: Reply>(
+    peer: &Peer,
+    tries: &Tries<'_>,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Connection, Ending> {
+    if !tries.stale
+        && let Some(kept) = record.worker.pool.take(peer)
+    {
+        return Ok(kept);
     }
+    Box::pin(dial(peer, tries, record, down)).await
 }
 
 /// Connects, unless the client leaves first.
@@ -293,7 +300,7 @@ fn keep(peer: &Arc<Peer>, answer: OriginReader, upstream: OriginWriter, record: 
     }
 }
 
-/// Both sides have switched to raw bytes but the client's reading half.
+/// Passes raw bytes both ways after a switch of protocols.
 async fn tunnel<S: Source, R: Reply, A: Source, U: Sink>(
     service: &ServiceEntry,
     answer: &mut A,
@@ -302,6 +309,8 @@ async fn tunnel<S: Source, R: Reply, A: Source, U: Sink>(
     down: &mut Downstream<'_, S, R>,
 ) -> Result<(), Ending> {
     down.source.switch_to_raw();
+    answer.switch_to_raw();
+    upstream.switch_to_raw();
     let mut ends = Ends { source: &mut *down.source, reply: &mut *down.reply, answer, upstream };
     match relay::tunnel(&mut ends, &record.progress, service.timeouts.tunnel_idle, down.alarm).await {
         // Nobody is at fault for having nothing more to say.
@@ -312,7 +321,7 @@ async fn tunnel<S: Source, R: Reply, A: Source, U: Sink>(
 
 /// Tells the client what it has not been told, and says what becomes of its connection.
 async fn conclude<S: Source, R: Reply>(
-    ended: Result<Relayed, Ending>,
+    ended: Result<Next, Ending>,
     record: &mut Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Next {
@@ -324,8 +333,7 @@ async fn conclude<S: Source, R: Reply>(
     };
     record.end(ending);
     match ended {
-        Ok(Relayed::Switched) => Next::Over,
-        Ok(Relayed::Whole | Relayed::Refused) => after_answer(record),
+        Ok(next) => next,
         Err(_) if answered.is_some() => Next::Cut,
         Err(_) => match own_reply(ending, record) {
             Some(own) => send_own(own, record, down).await,

@@ -33,6 +33,9 @@ pub(crate) trait Sink {
     /// Sends all that waits.
     async fn flush(&mut self) -> Result<(), Ending>;
 
+    /// What goes from now on has no framing: the protocol was switched. A reply hears it by its head.
+    fn switch_to_raw(&mut self) {}
+
     /// Ready when whoever takes this has left, where that cannot be seen by reading from it.
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<Ending> {
         Poll::Pending

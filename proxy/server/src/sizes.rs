@@ -37,6 +37,6 @@ fn futures_are_small() {
         connection::serve(worker, seat, stream, address)
     });
     println!("futures in bytes: exchange {exchange}, HTTP/1.1 connection {serve}, connection {connection}");
-    assert!(exchange <= 3072, "an exchange is {exchange} bytes");
+    assert!(exchange <= 2560, "an exchange is {exchange} bytes");
     assert!(connection <= 4096, "a connection is {connection} bytes");
 }

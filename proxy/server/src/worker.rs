@@ -46,7 +46,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<SmallRng>,
     running: RefCell<Rc<Running>>,
     /// Heads whose buffers are used again.
-    heads: RefCell<Vec<ResponseHead>>,
+    #[expect(clippy::vec_box, reason = "a head is lent to an exchange, whose future would otherwise hold it")]
+    heads: RefCell<Vec<Box<ResponseHead>>>,
     requests: RefCell<Vec<RequestHead>>,
 }
 
@@ -92,12 +93,12 @@ impl Worker {
     }
 
     /// A head to read an answer into.
-    pub(crate) fn spare_head(&self) -> ResponseHead {
+    pub(crate) fn spare_head(&self) -> Box<ResponseHead> {
         self.heads.borrow_mut().pop().unwrap_or_default()
     }
 
     /// Takes a head back.
-    pub(crate) fn return_head(&self, head: ResponseHead) {
+    pub(crate) fn return_head(&self, head: Box<ResponseHead>) {
         let mut heads = self.heads.borrow_mut();
         if heads.len() < SPARE_HEADS && head.fields.capacity() <= SPARE_BYTES {
             heads.push(head);

@@ -123,14 +123,13 @@ impl OriginWriter {
     pub(crate) const fn sent(&self) -> bool {
         self.writer.sent()
     }
-
-    /// What follows has no framing.
-    pub(crate) const fn switch_to_raw(&mut self) {
-        self.framing = Framing::UntilClose;
-    }
 }
 
 impl Sink for OriginWriter {
+    fn switch_to_raw(&mut self) {
+        self.framing = Framing::UntilClose;
+    }
+
     async fn data(&mut self, data: Bytes) -> Result<(), Ending> {
         framed::send(&mut self.writer, self.framing, data).await.map_err(|_| Ending::ResetBeforeHead)
     }

@@ -150,11 +150,6 @@ pub(crate) struct StreamRequest {
 }
 
 impl StreamRequest {
-    /// The tunnel is open.
-    pub(crate) const fn switch_to_raw(&mut self) {
-        self.sending = Sending::Open;
-    }
-
     async fn capacity(&mut self, want: usize) -> Result<usize, Ending> {
         self.stream.reserve_capacity(want);
         poll_fn(|cx| {
@@ -172,6 +167,11 @@ impl StreamRequest {
 }
 
 impl Sink for StreamRequest {
+    /// The tunnel is open.
+    fn switch_to_raw(&mut self) {
+        self.sending = Sending::Open;
+    }
+
     async fn data(&mut self, mut data: Bytes) -> Result<(), Ending> {
         while !data.is_empty() {
             let capacity = self.capacity(data.len()).await?;
