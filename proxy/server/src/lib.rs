@@ -37,6 +37,7 @@ pub mod metrics;
 mod notify;
 mod overload;
 mod patience;
+mod pending;
 pub mod probe;
 mod process;
 mod proxy_protocol;
