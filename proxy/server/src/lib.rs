@@ -27,6 +27,7 @@ mod handover;
 pub mod health;
 mod house;
 mod keep;
+mod keys;
 mod listener;
 pub mod live;
 pub mod log;
