@@ -42,6 +42,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backoff;
+pub mod breaker;
 pub mod client;
 pub mod endpoint;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub mod intake;
 pub mod latency;
 pub mod leave;
 pub mod outcome;
+pub mod outlier;
 pub mod overload;
 pub mod pace;
 pub mod pick;
@@ -61,7 +63,10 @@ pub mod place;
 pub mod recall;
 pub mod retry;
 pub mod route;
+pub mod sample;
 pub mod select;
 pub mod service;
+pub mod slow_start;
 pub mod split;
 pub mod sticky;
+pub mod window;
