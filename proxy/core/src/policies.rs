@@ -1,20 +1,22 @@
-//! What a service asks of its endpoints and pools beyond health checks: everything that can be left out is off.
+//! What a service asks of its endpoints and pools beyond health checks: what the document leaves out is off.
 
 use std::time::Duration;
 
-use crate::{breaker, latency, outlier, slow_start};
+use sluice_config::validated::{Balancer, Breaker, OutlierEjection, Service, SlowStart};
+
+use crate::latency;
 
 /// The policies of one service.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policies {
     /// Who is ejected.
-    pub outlier: Option<outlier::Policy>,
+    pub outlier: Option<OutlierEjection>,
     /// The breaker of each endpoint.
-    pub breaker: Option<breaker::Policy>,
+    pub breaker: Option<Breaker>,
     /// The breaker of each pool, over all attempts that go to it.
-    pub pool_breaker: Option<breaker::Policy>,
+    pub pool_breaker: Option<Breaker>,
     /// How endpoints that are new or back are warmed up.
-    pub slow_start: Option<slow_start::Policy>,
+    pub slow_start: Option<SlowStart>,
     /// Most requests of one endpoint at once.
     pub endpoint_requests: Option<u32>,
     /// Most requests of one pool at once.
@@ -36,6 +38,27 @@ impl Default for Policies {
             pool_requests: None,
             latency_decay: latency::DECAY,
             latency_penalty: latency::PENALTY,
+        }
+    }
+}
+
+impl From<&Service> for Policies {
+    fn from(service: &Service) -> Self {
+        let (latency_decay, latency_penalty) = match service.balancer {
+            Balancer::PeakEwma { decay, failure_penalty } => (decay, failure_penalty),
+            Balancer::RoundRobin | Balancer::LeastRequest { .. } | Balancer::Maglev { .. } | Balancer::Random => {
+                (latency::DECAY, latency::PENALTY)
+            }
+        };
+        Self {
+            outlier: service.outlier_ejection.clone(),
+            breaker: service.breaker.endpoint.clone(),
+            pool_breaker: service.breaker.pool.clone(),
+            slow_start: service.slow_start,
+            endpoint_requests: service.limits.endpoint.requests,
+            pool_requests: service.limits.pool.requests,
+            latency_decay,
+            latency_penalty,
         }
     }
 }
