@@ -22,7 +22,7 @@ use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
 
 use crate::client::Identity;
-use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
+use crate::metrics::{Metrics, PoolSeries, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
 use crate::pending::Pending;
 use crate::probe::Target;
 use crate::upstream::{Peer, Reach};
@@ -83,6 +83,8 @@ pub(crate) struct ServiceEntry {
     peers: Vec<Vec<Arc<Peer>>>,
     /// For each region and version: who waits for it.
     pendings: Vec<Arc<Pending>>,
+    /// For each region and version.
+    pool_series: Vec<Arc<PoolSeries>>,
 }
 
 /// What of a service lives over workers and revisions, besides its endpoints.
@@ -107,8 +109,18 @@ impl ServiceEntry {
     }
 
     /// Who waits for this pool.
-    pub(crate) fn pending(&self, region: usize, version: usize) -> &Arc<Pending> {
-        &self.pendings[region * self.core.versions() + version]
+    pub(crate) fn pending(&self, spot: &Spot) -> &Arc<Pending> {
+        &self.pendings[spot.region * self.core.versions() + spot.version]
+    }
+
+    /// What is counted of this pool.
+    pub(crate) fn pool_series(&self, spot: &Spot) -> &PoolSeries {
+        &self.pool_series[spot.region * self.core.versions() + spot.version]
+    }
+
+    /// Wakes who waits where there is room, whatever made it.
+    pub(crate) fn wake(&self) {
+        self.pendings.iter().filter(|pending| pending.len() > 0).for_each(|pending| pending.wake());
     }
 
     /// Every endpoint of every pool.
@@ -257,6 +269,9 @@ fn compile_service(
     let pending = |id: &PoolId| pendings.get(id).map(Arc::clone).unwrap_or_default();
     ServiceEntry {
         peers: pools().map(pool).collect(),
+        pool_series: pools()
+            .map(|(region, version)| metrics.pool(&core.pool_state(region, version).id().into()))
+            .collect(),
         pendings: pools().map(|(region, version)| pending(core.pool_state(region, version).id())).collect(),
         reach: Arc::clone(reach),
         timeouts: service.timeouts.clone(),
