@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::Noun;
-use crate::bound::Rate;
+use crate::bound::{Rate, Times};
 use crate::duration::write;
 use crate::size::Size;
 use crate::validated::{
-    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
-    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls,
-    Validated, ValueMatch, Version,
+    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, HttpProbe, Listener, Match,
+    OriginTls, PathMatch, Probe, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split,
+    StickyKey, TcpProbe, Tls, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -52,7 +52,7 @@ fn process_limits(limits: &ProcessLimits) -> Thing {
         Bound::Off => "off".to_owned(),
         Bound::At(count) => count.to_string(),
     };
-    let fields = vec![("connections", connections), ("memory", memory)];
+    let fields = vec![("connections", connections), ("memory", memory), ("probes", or_off(limits.probes.map(Times)))];
     Thing { noun: Noun::Limits, name: String::new(), inside: None, fields }
 }
 
@@ -230,14 +230,42 @@ fn split(split: &Split) -> String {
 
 fn health_check(check: &HealthCheck) -> Vec<(&'static str, String)> {
     let mut fields = vec![
-        ("health_check.http.path", check.http.path.clone()),
+        ("health_check.agent", check.agent.to_string()),
         ("health_check.interval", write(check.interval)),
+        ("health_check.interval_in_doubt", write(check.interval_in_doubt)),
+        ("health_check.interval_without_traffic", or_off(check.interval_without_traffic.map(write))),
         ("health_check.timeout", write(check.timeout)),
         ("health_check.failure_threshold", check.failure_threshold.to_string()),
         ("health_check.recovery_threshold", check.recovery_threshold.to_string()),
+        ("health_check.unsteady_threshold", or_off(check.unsteady_threshold)),
     ];
-    fields.extend(check.http.host.iter().map(|host| ("health_check.http.host", host.clone())));
+    fields.extend(check.port.iter().map(|port| ("health_check.port", port.to_string())));
+    fields.extend(match &check.probe {
+        Probe::Http(http) => http_probe(http),
+        Probe::Tcp(tcp) => tcp_probe(tcp),
+        Probe::Grpc(grpc) => vec![("health_check.grpc.service", grpc.service.clone().unwrap_or_default())],
+    });
     fields
+}
+
+fn http_probe(http: &HttpProbe) -> Vec<(&'static str, String)> {
+    let headers: Vec<_> = http.headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    let statuses: Vec<_> = http.statuses.iter().map(ToString::to_string).collect();
+    let mut fields = vec![
+        ("health_check.http.path", http.path.clone()),
+        ("health_check.http.method", http.method.as_str().to_owned()),
+        ("health_check.http.headers", format!("{{{}}}", headers.join(", "))),
+        ("health_check.http.statuses", format!("[{}]", statuses.join(", "))),
+    ];
+    fields.extend(http.host.iter().map(|host| ("health_check.http.host", host.clone())));
+    fields.extend(http.body.iter().map(|body| ("health_check.http.body", format!("{body:?}"))));
+    fields
+}
+
+/// The first field is there even when nothing is written, so that the form itself is a difference.
+fn tcp_probe(tcp: &TcpProbe) -> Vec<(&'static str, String)> {
+    let text = |text: &Option<String>| text.as_ref().map_or_else(|| "nothing".to_owned(), |text| format!("{text:?}"));
+    vec![("health_check.tcp.send", text(&tcp.send)), ("health_check.tcp.expect", text(&tcp.expect))]
 }
 
 fn versions(service: &Service, version: &Version, regions: &[Region], things: &mut Vec<Thing>) {

@@ -9,6 +9,7 @@
 
 mod cover;
 mod files;
+mod health_check;
 mod judge;
 mod limits;
 mod listeners;

@@ -61,11 +61,30 @@ impl Pulse {
     }
 }
 
+/// The whole of an endpoint's weight, in thousandths.
+const FULL: u16 = 1_000;
+
+/// What an endpoint says of itself in the answers to its health checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Advice {
+    /// The part of its weight that it wants, in thousandths; more than 1000 counts as that.
+    pub level: u16,
+    /// It wants nothing new.
+    pub draining: bool,
+}
+
+impl Default for Advice {
+    fn default() -> Self {
+        Self { level: FULL, draining: false }
+    }
+}
+
 /// The state of one endpoint, shared by the revisions that name it.
 #[derive(Debug)]
 pub struct Endpoint {
     id: EndpointId,
     in_flight: AtomicU32,
+    traffic: AtomicU64,
     standing: AtomicU8,
     watch: Mutex<Watch>,
     pulse: Arc<Pulse>,
@@ -75,6 +94,7 @@ pub struct Endpoint {
 struct Watch {
     checked: bool,
     health: Health,
+    advice: Advice,
 }
 
 impl Endpoint {
@@ -95,8 +115,9 @@ impl Endpoint {
         Self {
             id,
             in_flight: AtomicU32::new(0),
+            traffic: AtomicU64::new(0),
             standing: AtomicU8::new(standing as u8),
-            watch: Mutex::new(Watch { checked, health: Health::new(standing) }),
+            watch: Mutex::new(Watch { checked, health: Health::new(standing), advice: Advice::default() }),
             pulse,
         }
     }
@@ -123,10 +144,17 @@ impl Endpoint {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Requests that it was ever given.
+    #[must_use]
+    pub fn traffic(&self) -> u64 {
+        self.traffic.load(Ordering::Relaxed)
+    }
+
     /// Counts a request as in flight until the guard is dropped.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> Flight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.traffic.fetch_add(1, Ordering::Relaxed);
         Flight { endpoint: Arc::clone(self) }
     }
 
@@ -140,6 +168,22 @@ impl Endpoint {
         let transition = watch.health.step(verdict, policy)?;
         self.publish(transition.to);
         Some(transition)
+    }
+
+    /// Takes what the endpoint says of itself.
+    pub fn advise(&self, advice: Advice) {
+        self.watch().advice = Advice { level: advice.level.min(FULL), ..advice };
+    }
+
+    /// What the endpoint last said of itself.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        self.watch().advice
+    }
+
+    /// The health check asks something else from now on: what its probes have found is forgotten, the standing is not.
+    pub fn ask_anew(&self) {
+        self.watch().health.ask_anew();
     }
 
     /// Says whether the service has a health check now; answers with the change of standing, if that made one.
