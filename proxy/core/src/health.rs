@@ -72,6 +72,15 @@ pub enum Verdict {
     Bad(Cause),
 }
 
+impl From<Result<(), Cause>> for Verdict {
+    fn from(found: Result<(), Cause>) -> Self {
+        match found {
+            Ok(()) => Self::Good,
+            Err(cause) => Self::Bad(cause),
+        }
+    }
+}
+
 /// Why a probe was bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -131,6 +140,20 @@ pub struct Policy {
     pub recovery_threshold: u32,
     /// Bad probes among the last [`WINDOW`] that take an endpoint out; absent: no number of them does.
     pub unsteady_threshold: Option<u32>,
+}
+
+impl Default for Policy {
+    /// That of a health check which says no more than what is asked.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(5),
+            interval_in_doubt: Duration::from_secs(2),
+            interval_without_traffic: None,
+            failure_threshold: 3,
+            recovery_threshold: 2,
+            unsteady_threshold: Some(6),
+        }
+    }
 }
 
 impl From<&HealthCheck> for Policy {

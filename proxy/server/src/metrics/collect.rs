@@ -57,6 +57,9 @@ impl Collector {
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
+            if series.probe_seconds() > 0.0 {
+                out.seconds(&family::PROBE_SECONDS, &[service, version, region], series.probe_seconds());
+            }
             for (to, count) in series.transitions() {
                 out.counter(&family::HEALTH_TRANSITIONS, &[service, version, region, to], count);
             }
@@ -194,6 +197,7 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     for (result, count) in shared.upstream.connects() {
         out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
     }
+    out.counter(&family::PROBES_DELAYED, &[], shared.probes_delayed.load(Relaxed));
     out.gauge(&family::DRAINING, &[], if shared.draining.load(Relaxed) { 1.0 } else { 0.0 });
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);
