@@ -1,15 +1,24 @@
 //! A document as a flat list of named things with fields.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use super::Noun;
 use crate::bound::{Rate, Times};
 use crate::duration::write;
+use crate::schema;
+use crate::schema::balancer::{Balancer, Panic, Session, SlowStart, Zones};
+use crate::schema::breaker::Breakers;
+use crate::schema::outlier_ejection::OutlierEjection;
+use crate::schema::service_limits::ServiceLimits;
 use crate::size::Size;
 use crate::validated::{
-    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, HttpProbe, Listener, Match,
-    OriginTls, PathMatch, Probe, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split,
-    StickyKey, TcpProbe, Tls, Validated, ValueMatch, Version,
+    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
+    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls,
+    Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -19,7 +28,7 @@ pub(super) struct Thing {
     pub(super) name: String,
     /// What it is a part of.
     pub(super) inside: Option<(Noun, String)>,
-    pub(super) fields: Vec<(&'static str, String)>,
+    pub(super) fields: Vec<(Cow<'static, str>, String)>,
 }
 
 /// Everything in the document, in its order.
@@ -36,9 +45,44 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
     let drain = &document.drain;
     let fields =
         vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
-    things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
+    things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields: named(fields) });
     things.push(process_limits(&document.limits));
     things
+}
+
+fn named(fields: impl IntoIterator<Item = (&'static str, String)>) -> Vec<(Cow<'static, str>, String)> {
+    fields.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+/// What a service says about its pools, by the names of the document.
+fn balance(service: &Service) -> Vec<(Cow<'static, str>, String)> {
+    let mut fields = Vec::new();
+    flatten("balancer", &Balancer::from(&service.balancer), &mut fields);
+    flatten("slow_start", &service.slow_start.as_ref().map(SlowStart::from), &mut fields);
+    flatten("zones", &service.zones.as_ref().map(Zones::from), &mut fields);
+    flatten("session", &service.session.as_ref().map(Session::from), &mut fields);
+    flatten("panic", &service.panic.as_ref().map(Panic::from), &mut fields);
+    flatten("outlier_ejection", &service.outlier_ejection.as_ref().map(OutlierEjection::from), &mut fields);
+    flatten("breaker", &Breakers::from(&service.breaker), &mut fields);
+    flatten("limits", &ServiceLimits::from(&service.limits), &mut fields);
+    fields.push(("fallback".into(), service.fallback.as_str().to_owned()));
+    fields
+}
+
+/// The leaves of a part of the document, each by its way there.
+fn flatten(name: &str, part: &impl Serialize, fields: &mut Vec<(Cow<'static, str>, String)>) {
+    flatten_value(name, &serde_json::to_value(part).expect("the schema has text keys only"), fields);
+}
+
+fn flatten_value(name: &str, value: &Json, fields: &mut Vec<(Cow<'static, str>, String)>) {
+    match value {
+        Json::Object(inner) => {
+            inner.iter().for_each(|(key, value)| flatten_value(&format!("{name}.{key}"), value, fields))
+        }
+        Json::Null => {}
+        Json::String(text) => fields.push((name.to_owned().into(), text.clone())),
+        Json::Array(_) | Json::Bool(_) | Json::Number(_) => fields.push((name.to_owned().into(), value.to_string())),
+    }
 }
 
 fn process_limits(limits: &ProcessLimits) -> Thing {
@@ -53,7 +97,7 @@ fn process_limits(limits: &ProcessLimits) -> Thing {
         Bound::At(count) => count.to_string(),
     };
     let fields = vec![("connections", connections), ("memory", memory), ("probes", or_off(limits.probes.map(Times)))];
-    Thing { noun: Noun::Limits, name: String::new(), inside: None, fields }
+    Thing { noun: Noun::Limits, name: String::new(), inside: None, fields: named(fields) }
 }
 
 fn or_off<T: ToString>(value: Option<T>) -> String {
@@ -85,7 +129,7 @@ fn listener(listener: &Listener) -> Thing {
         ("limits.min_rate_grace", write(limits.min_rate_grace)),
     ];
     fields.extend(listener.tls.iter().flat_map(tls));
-    Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
+    Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields: named(fields) }
 }
 
 fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
@@ -146,7 +190,7 @@ fn region(region: &Region) -> Thing {
     let served: Vec<_> = served.iter().filter(|(_, serves)| *serves).map(|(one, _)| capability(*one)).collect();
     let fields =
         vec![("role", role.to_owned()), ("weight", region.weight.to_string()), ("capabilities", list(&served))];
-    Thing { noun: Noun::Region, name: region.name.to_string(), inside: None, fields }
+    Thing { noun: Noun::Region, name: region.name.to_string(), inside: None, fields: named(fields) }
 }
 
 const fn capability(capability: Capability) -> &'static str {
@@ -180,7 +224,9 @@ fn service_alone(service: &Service) -> Thing {
     }
     fields.extend(service.tls.iter().flat_map(origin_tls));
     fields.extend(retries(&service.retries));
+    let mut fields = named(fields);
     fields.extend(service.health_check.iter().flat_map(health_check));
+    fields.extend(balance(service));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
 }
 
@@ -228,44 +274,11 @@ fn split(split: &Split) -> String {
     }
 }
 
-fn health_check(check: &HealthCheck) -> Vec<(&'static str, String)> {
-    let mut fields = vec![
-        ("health_check.agent", check.agent.to_string()),
-        ("health_check.interval", write(check.interval)),
-        ("health_check.interval_in_doubt", write(check.interval_in_doubt)),
-        ("health_check.interval_without_traffic", or_off(check.interval_without_traffic.map(write))),
-        ("health_check.timeout", write(check.timeout)),
-        ("health_check.failure_threshold", check.failure_threshold.to_string()),
-        ("health_check.recovery_threshold", check.recovery_threshold.to_string()),
-        ("health_check.unsteady_threshold", or_off(check.unsteady_threshold)),
-    ];
-    fields.extend(check.port.iter().map(|port| ("health_check.port", port.to_string())));
-    fields.extend(match &check.probe {
-        Probe::Http(http) => http_probe(http),
-        Probe::Tcp(tcp) => tcp_probe(tcp),
-        Probe::Grpc(grpc) => vec![("health_check.grpc.service", grpc.service.clone().unwrap_or_default())],
-    });
+/// By the names of the document, and in which way endpoints are asked: nothing more need be written about that.
+fn health_check(check: &HealthCheck) -> Vec<(Cow<'static, str>, String)> {
+    let mut fields = vec![("health_check".into(), check.probe.as_str().to_owned())];
+    flatten("health_check", &schema::health_check::HealthCheck::from(check), &mut fields);
     fields
-}
-
-fn http_probe(http: &HttpProbe) -> Vec<(&'static str, String)> {
-    let headers: Vec<_> = http.headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
-    let statuses: Vec<_> = http.statuses.iter().map(ToString::to_string).collect();
-    let mut fields = vec![
-        ("health_check.http.path", http.path.clone()),
-        ("health_check.http.method", http.method.as_str().to_owned()),
-        ("health_check.http.headers", format!("{{{}}}", headers.join(", "))),
-        ("health_check.http.statuses", format!("[{}]", statuses.join(", "))),
-    ];
-    fields.extend(http.host.iter().map(|host| ("health_check.http.host", host.clone())));
-    fields.extend(http.body.iter().map(|body| ("health_check.http.body", format!("{body:?}"))));
-    fields
-}
-
-/// The first field is there even when nothing is written, so that the form itself is a difference.
-fn tcp_probe(tcp: &TcpProbe) -> Vec<(&'static str, String)> {
-    let text = |text: &Option<String>| text.as_ref().map_or_else(|| "nothing".to_owned(), |text| format!("{text:?}"));
-    vec![("health_check.tcp.send", text(&tcp.send)), ("health_check.tcp.expect", text(&tcp.expect))]
 }
 
 fn versions(service: &Service, version: &Version, regions: &[Region], things: &mut Vec<Thing>) {
@@ -274,7 +287,7 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
         noun: Noun::Version,
         name: name.clone(),
         inside: Some((Noun::Service, service.name.to_string())),
-        fields: vec![("weight", version.weight.to_string())],
+        fields: named([("weight", version.weight.to_string())]),
     });
     for pool in &version.pools {
         let region = &regions[pool.region].name;
@@ -282,7 +295,7 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
             noun: Noun::Endpoint,
             name: format!("{} of {name} in {region}", endpoint.address),
             inside: Some((Noun::Version, name.clone())),
-            fields: vec![("weight", endpoint.weight.to_string())],
+            fields: named([("weight", endpoint.weight.to_string())]),
         }));
     }
 }
@@ -293,7 +306,8 @@ fn route(route: &Route, services: &[Service]) -> Thing {
     fields.push(("service", service.name.to_string()));
     fields.extend(route.version.map(|version| ("version", service.versions[version].name.to_string())));
     fields.extend(route.capability.map(|asked| ("capability", capability(asked).to_owned())));
-    Thing { noun: Noun::Route, name: route.name.clone(), inside: None, fields }
+    fields.push(("priority", route.priority.as_str().to_owned()));
+    Thing { noun: Noun::Route, name: route.name.clone(), inside: None, fields: named(fields) }
 }
 
 fn matches(matches: &Match) -> Vec<(&'static str, String)> {

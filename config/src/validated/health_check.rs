@@ -43,6 +43,18 @@ pub enum Probe {
     Grpc(GrpcProbe),
 }
 
+impl Probe {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Tcp(_) => "tcp",
+            Self::Grpc(_) => "grpc",
+        }
+    }
+}
+
 /// A probe by a request of HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HttpProbe {

@@ -105,6 +105,11 @@ pub struct PoolSeries {
     probes: Tally,
     probe_micros: AtomicU64,
     transitions: Tally,
+    ejections: Tally,
+    endpoint_breakers: Tally,
+    pool_breakers: Tally,
+    moved: Tally,
+    waited: Tally,
 }
 
 impl PoolSeries {
@@ -115,7 +120,37 @@ impl PoolSeries {
             probes: Tally::default(),
             probe_micros: AtomicU64::new(0),
             transitions: Tally::default(),
+            ejections: Tally::default(),
+            endpoint_breakers: Tally::default(),
+            pool_breakers: Tally::default(),
+            moved: Tally::default(),
+            waited: Tally::default(),
         }
+    }
+
+    /// Counts a request that this pool could not take, by where it went.
+    pub fn gave_away(&self, to: &'static str) {
+        self.moved.add(to);
+    }
+
+    /// Counts a request that had to wait for room, by how that ended.
+    pub fn waited(&self, end: &'static str) {
+        self.waited.add(end);
+    }
+
+    /// Counts an ejection of an endpoint by its reason.
+    pub fn ejected(&self, reason: &'static str) {
+        self.ejections.add(reason);
+    }
+
+    /// Counts a change of an endpoint's breaker by what it became.
+    pub fn endpoint_breaker(&self, to: &'static str) {
+        self.endpoint_breakers.add(to);
+    }
+
+    /// Counts a change of the pool's breaker by what it became.
+    pub fn pool_breaker(&self, to: &'static str) {
+        self.pool_breakers.add(to);
     }
 
     /// Counts a probe by what it found, and how long that took.
@@ -150,6 +185,23 @@ impl PoolSeries {
     /// The time of all probes, in seconds.
     pub(super) fn probe_seconds(&self) -> f64 {
         self.probe_micros.load(Relaxed) as f64 / 1e6
+    }
+
+    pub(super) fn moved_away(&self) -> Vec<(&'static str, u64)> {
+        self.moved.read()
+    }
+
+    pub(super) fn waits(&self) -> Vec<(&'static str, u64)> {
+        self.waited.read()
+    }
+
+    pub(super) fn ejections(&self) -> Vec<(&'static str, u64)> {
+        self.ejections.read()
+    }
+
+    /// Of endpoints, and of the pool.
+    pub(super) fn breakers(&self) -> [(&'static str, Vec<(&'static str, u64)>); 2] {
+        [("endpoint", self.endpoint_breakers.read()), ("pool", self.pool_breakers.read())]
     }
 
     pub(super) fn transitions(&self) -> Vec<(&'static str, u64)> {

@@ -176,7 +176,6 @@ impl Target {
 async fn watch<P: Probe>(target: Target, probe: Arc<P>, gate: Arc<Gate>, series: Arc<PoolSeries>) {
     let policy = Policy::from(target.check.as_ref());
     let target = Arc::new(target);
-    let mut seen = target.endpoint.traffic();
     let mut next = health::first_probe(Instant::now().into_std(), &policy, &mut rand::rng());
     loop {
         tokio::time::sleep_until(next.into()).await;
@@ -185,9 +184,8 @@ async fn watch<P: Probe>(target: Target, probe: Arc<P>, gate: Arc<Gate>, series:
         let finding = ask(&probe, &target).await;
         series.probed(finding.verdict, begun.elapsed());
         settle(&target.endpoint, finding, &policy, &series);
-        let before = std::mem::replace(&mut seen, target.endpoint.traffic());
-        let standing = target.endpoint.standing();
-        let found = Found { verdict: finding.verdict, standing, traffic: seen != before };
+        let (standing, traffic) = (target.endpoint.standing(), target.endpoint.take_traffic());
+        let found = Found { verdict: finding.verdict, standing, traffic };
         next = health::next_probe(begun.into_std(), &found, &policy, &mut rand::rng());
     }
 }

@@ -307,15 +307,15 @@ async fn a_word_holds_until_it_is_said_again_or_nobody_asks_for_it() {
     let mut seen = Vec::new();
     for _ in 0..6 {
         probes.recv().await.unwrap();
-        seen.push(one.advice());
+        seen.push(one.view(Instant::now().into_std()).advice);
     }
     let advice = |level, draining| Advice { level, draining };
     let drain = advice(1000, true);
     assert_eq!(seen, [Advice::default(), advice(250, false), advice(250, false), drain, drain, advice(10, false)]);
     prober.retarget(vec![agent(true)], None);
-    assert_eq!(one.advice(), advice(10, false));
+    assert_eq!(one.view(Instant::now().into_std()).advice, advice(10, false));
     prober.retarget(vec![agent(false)], None);
-    assert_eq!(one.advice(), Advice::default());
+    assert_eq!(one.view(Instant::now().into_std()).advice, Advice::default());
 }
 
 /// Two bad probes by one question and one by another are not three in a row; under another threshold they are.
