@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::address::Address;
-use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, SizeThatFits};
+use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, SizeThatFits, Times, TimesOrOff};
 use crate::duration::{Span, SpanOrZero, Timeout};
 use crate::schema::breaker::Breakers;
 use crate::schema::document::Document;
 use crate::schema::drain::Drain;
 use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
-use crate::schema::health_check::{HealthCheck, HttpProbe};
+use crate::schema::health_check::HealthCheck;
 use crate::schema::listener::{Limits, Listener};
 use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
 use crate::schema::paths::Paths;
@@ -70,6 +70,10 @@ const fn process_limits(limits: &validated::ProcessLimits) -> ProcessLimits {
             Bound::Off => SizeThatFits::Off,
             Bound::At(bytes) => SizeThatFits::Size(Size::bytes(bytes)),
         },
+        probes: TimesOrOff(match limits.probes {
+            Some(count) => Some(Times(count)),
+            None => None,
+        }),
     }
 }
 
@@ -149,7 +153,7 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
         protocol: service.protocol,
         tls: service.tls.as_ref().map(origin_tls),
         connections: connections(service),
-        health_check: service.health_check.as_ref().map(health_check),
+        health_check: service.health_check.as_ref().map(HealthCheck::from),
         timeouts: Timeouts {
             connect: Span(timeouts.connect),
             per_try: Timeout(timeouts.per_try),
@@ -194,16 +198,6 @@ fn split(split: &validated::Split) -> Split {
             validated::StickyKey::Cookie(name) => StickyKey::Cookie(name.clone()),
             validated::StickyKey::ClientAddress => StickyKey::ClientAddress,
         }),
-    }
-}
-
-fn health_check(check: &validated::HealthCheck) -> HealthCheck {
-    HealthCheck {
-        http: HttpProbe { path: check.http.path.clone(), host: check.http.host.clone() },
-        interval: Span(check.interval),
-        timeout: Span(check.timeout),
-        failure_threshold: check.failure_threshold,
-        recovery_threshold: check.recovery_threshold,
     }
 }
 
@@ -318,7 +312,13 @@ fn scalar(text: &str) -> String {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
     let is_word = WORDS.contains(&text.to_ascii_lowercase().as_str());
     let has_unit = crate::duration::parse(text).is_ok()
-        || [text.parse::<Size>().is_ok(), text.parse::<Rate>().is_ok(), text.parse::<Share>().is_ok()].contains(&true);
+        || [
+            text.parse::<Size>().is_ok(),
+            text.parse::<Rate>().is_ok(),
+            text.parse::<Share>().is_ok(),
+            text.parse::<Times>().is_ok(),
+        ]
+        .contains(&true);
     if (starts_plain && is_plain && !is_word) || has_unit { text.to_owned() } else { Json::from(text).to_string() }
 }
 

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::Noun;
-use crate::bound::Rate;
+use crate::bound::{Rate, Times};
 use crate::duration::write;
+use crate::schema;
 use crate::schema::balancer::{Balancer, Panic, Session, SlowStart, Zones};
 use crate::schema::breaker::Breakers;
 use crate::schema::outlier_ejection::OutlierEjection;
@@ -95,7 +96,7 @@ fn process_limits(limits: &ProcessLimits) -> Thing {
         Bound::Off => "off".to_owned(),
         Bound::At(count) => count.to_string(),
     };
-    let fields = vec![("connections", connections), ("memory", memory)];
+    let fields = vec![("connections", connections), ("memory", memory), ("probes", or_off(limits.probes.map(Times)))];
     Thing { noun: Noun::Limits, name: String::new(), inside: None, fields: named(fields) }
 }
 
@@ -223,8 +224,8 @@ fn service_alone(service: &Service) -> Thing {
     }
     fields.extend(service.tls.iter().flat_map(origin_tls));
     fields.extend(retries(&service.retries));
-    fields.extend(service.health_check.iter().flat_map(health_check));
     let mut fields = named(fields);
+    fields.extend(service.health_check.iter().flat_map(health_check));
     fields.extend(balance(service));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
 }
@@ -273,15 +274,10 @@ fn split(split: &Split) -> String {
     }
 }
 
-fn health_check(check: &HealthCheck) -> Vec<(&'static str, String)> {
-    let mut fields = vec![
-        ("health_check.http.path", check.http.path.clone()),
-        ("health_check.interval", write(check.interval)),
-        ("health_check.timeout", write(check.timeout)),
-        ("health_check.failure_threshold", check.failure_threshold.to_string()),
-        ("health_check.recovery_threshold", check.recovery_threshold.to_string()),
-    ];
-    fields.extend(check.http.host.iter().map(|host| ("health_check.http.host", host.clone())));
+/// By the names of the document, and in which way endpoints are asked: nothing more need be written about that.
+fn health_check(check: &HealthCheck) -> Vec<(Cow<'static, str>, String)> {
+    let mut fields = vec![("health_check".into(), check.probe.as_str().to_owned())];
+    flatten("health_check", &schema::health_check::HealthCheck::from(check), &mut fields);
     fields
 }
 

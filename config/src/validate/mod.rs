@@ -10,6 +10,7 @@
 mod balance;
 mod cover;
 mod files;
+mod health_check;
 mod judge;
 mod limits;
 mod listeners;

@@ -199,11 +199,11 @@ impl Live {
     pub(crate) fn targets(&self) -> Vec<Target> {
         let checks =
             self.document.services.iter().filter_map(|service| Some((&service.name, service.health_check.as_ref()?)));
-        let checks: BTreeMap<_, _> = checks.collect();
+        let checks: BTreeMap<_, _> = checks.map(|(service, check)| (service, Arc::new(check.clone()))).collect();
         let target = |peer: &Arc<Peer>| {
-            let check = checks.get(&peer.endpoint.id().service)?;
+            let check = Arc::clone(checks.get(&peer.endpoint.id().service)?);
             let (endpoint, reach) = (Arc::clone(&peer.endpoint), Arc::clone(&peer.reach));
-            Some(Target { endpoint, check: (*check).clone(), reach })
+            Some(Target { endpoint, check, reach })
         };
         self.peers.values().filter_map(target).collect()
     }

@@ -227,7 +227,7 @@ impl Stage {
         }
         self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
-        prober.retarget(fit.live.targets());
+        prober.retarget(fit.live.targets(), fit.live.document.limits.probes);
         self.open(&fit.live.document, fit.openings, &fit.ring).await;
         self.hold(&fit.live.document, fit.ring);
         self.close(&fit.live.document).await;
