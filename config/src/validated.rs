@@ -3,6 +3,7 @@
 //! Only [`validate`](crate::validate) makes a [`Validated`]. None of its structures can be read from text, so nothing that
 //! was not proven can stand here. Indices are into the lists of the same [`Validated`].
 
+mod forces;
 mod listener;
 mod retries;
 
@@ -16,6 +17,7 @@ use crate::name::{RegionName, ServiceName, VersionName};
 pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
 
+pub use forces::Forces;
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, DotSegments, EncodedSlashes, HostMismatch, Limits, Listener, Paths, Tls,
     TlsVersion,
@@ -207,6 +209,17 @@ pub struct Pool {
     pub region: usize,
     /// At least one.
     pub endpoints: Vec<Endpoint>,
+    /// What operators hold. Nothing in a document alone: overrides are laid live.
+    #[serde(skip_serializing_if = "Forces::is_empty")]
+    pub forces: Forces,
+}
+
+impl Pool {
+    /// Whether an endpoint of this address is or may come to be in it. An override may name no other.
+    #[must_use]
+    pub fn may_have(&self, address: SocketAddr) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.address == address)
+    }
 }
 
 /// One address.
