@@ -54,7 +54,7 @@ fn what_is_unique_need_not_be_named_and_is_stored() {
     for (wish, stored) in [
         (endpoint(None, None, "10.0.0.2:80", Force::Out), "force 10.0.0.2:80 of shop/v1 in east out"),
         (endpoint(None, Some("west"), "10.0.0.1:80", Force::In), "force 10.0.0.1:80 of shop/v1 in west in"),
-        (breaker("cart", None, None, None, Circuit::Open), "force breaker of cart/v1 open"),
+        (breaker("cart", None, None, None, Circuit::Open), "force breaker of cart/default open"),
         (breaker("shop", Some("v1"), None, None, Circuit::Open), "force breaker of shop/v1 open"),
         (
             breaker("shop", None, None, Some("10.0.0.3:80"), Circuit::Closed),
