@@ -20,6 +20,7 @@ mod bound;
 pub mod diff;
 pub mod duration;
 mod effective;
+pub mod endpoints;
 pub mod export;
 mod format;
 pub mod health;

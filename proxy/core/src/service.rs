@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sluice_config::name::{ServiceName, VersionName};
 use sluice_config::validated::{self, Capability, Region, Role, StickyKey};
 
-use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
+use crate::endpoint::{Barrier, Endpoint, EndpointId, Offer, Pulse, Registry};
 use crate::health::Standing;
 use crate::place::Placement;
 use crate::split::{Shares, Ticket};
@@ -181,6 +181,18 @@ impl Service {
         candidates
     }
 
+    /// For each endpoint whether something of its own speaks against it now, whatever a request asks for. For people.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Candidate<'_>> {
+        let pools = self.pools.iter().enumerate();
+        let candidates = pools.flat_map(|(at, members)| {
+            let (region, version) = (at / self.versions(), at % self.versions());
+            let best = self.best(region, version);
+            members.iter().map(move |member| Candidate::new(region, version, member, best, None))
+        });
+        candidates.collect()
+    }
+
     /// The standby that answers, if no active region can.
     fn standby_turn(&self, capability: Capability, available: impl Fn(usize) -> bool) -> Option<usize> {
         let mut placement = Placement::new(self.regions.len());
@@ -200,8 +212,9 @@ impl Service {
     }
 
     fn best(&self, region: usize, version: usize) -> Standing {
-        let eligible = self.pool(region, version).iter().filter(|member| member.weight > 0);
-        eligible.map(|member| member.endpoint.standing()).min().unwrap_or(Standing::Out)
+        let offers = self.pool(region, version).iter().filter(|member| member.weight > 0);
+        let offers = offers.map(|member| member.endpoint.offer()).filter(|offer| offer.barrier.is_none());
+        offers.map(|offer| offer.standing).min().unwrap_or(Standing::Out)
     }
 }
 
@@ -216,8 +229,8 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Arc<Endpoint>,
     /// Share of its pool's requests.
     pub weight: u32,
-    /// As it was read.
-    pub standing: Standing,
+    /// As it was read. What may be given to it now.
+    pub offer: Offer,
     /// Why it is not chosen; none if it may be.
     pub obstacle: Option<Obstacle>,
 }
@@ -239,6 +252,27 @@ pub enum Obstacle {
     Unprobed,
     /// Probed and bad.
     Out,
+    /// An operator holds it out.
+    Forced,
+    /// It was worse than the others of its pool.
+    Ejected,
+    /// Its breaker is open.
+    Breaker,
+    /// It has said that it wants nothing new.
+    Draining,
+    /// It answers as many requests as it may at once.
+    Full,
+}
+
+impl From<Barrier> for Obstacle {
+    fn from(barrier: Barrier) -> Self {
+        match barrier {
+            Barrier::Forced => Self::Forced,
+            Barrier::Ejected => Self::Ejected,
+            Barrier::Breaker => Self::Breaker,
+            Barrier::Draining => Self::Draining,
+        }
+    }
 }
 
 impl Obstacle {
@@ -253,20 +287,26 @@ impl Obstacle {
             Self::Weight => "weight",
             Self::Unprobed => "unprobed",
             Self::Out => "out",
+            Self::Forced => "forced",
+            Self::Ejected => "ejected",
+            Self::Breaker => "breaker",
+            Self::Draining => "draining",
+            Self::Full => "full",
         }
     }
 }
 
 impl<'a> Candidate<'a> {
     fn new(region: usize, version: usize, member: &'a Member, best: Standing, outer: Option<Obstacle>) -> Self {
-        let standing = member.endpoint.standing();
-        let own = match standing {
-            _ if member.weight == 0 => Some(Obstacle::Weight),
+        let offer = member.endpoint.offer();
+        let own = match offer.standing {
+            _ if offer.barrier.is_some() => offer.barrier.map(Obstacle::from),
+            _ if member.weight == 0 || offer.level == 0 => Some(Obstacle::Weight),
             Standing::Out => Some(Obstacle::Out),
             Standing::Unprobed if best == Standing::Verified => Some(Obstacle::Unprobed),
-            Standing::Unprobed | Standing::Verified => None,
+            Standing::Unprobed | Standing::Verified => (!member.endpoint.has_room()).then_some(Obstacle::Full),
         };
-        Self { region, version, endpoint: &member.endpoint, weight: member.weight, standing, obstacle: outer.or(own) }
+        Self { region, version, endpoint: &member.endpoint, weight: member.weight, offer, obstacle: outer.or(own) }
     }
 }
 

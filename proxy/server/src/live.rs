@@ -10,8 +10,8 @@ use std::time::Instant;
 use sluice_config::name::{ListenerName, ServiceName};
 use sluice_config::validated::{self, Balancer, Capability, Region, Retries, Session, Timeouts};
 use sluice_config::value::RevisionId;
-use sluice_config::{UnusableFile, Validated};
-use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
+use sluice_config::{UnusableFile, Validated, overlay};
+use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Force, Registry};
 use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
@@ -163,6 +163,31 @@ impl Live {
             Some(Target { endpoint, check: (*check).clone(), reach })
         };
         self.peers.values().filter_map(target).collect()
+    }
+
+    /// Holds what operators hold, and lets go what they do not hold any more. Not a part of compiling: states are shared with
+    /// what runs, and a revision that is given up must leave nothing behind.
+    pub(crate) fn enforce(&self) {
+        let versions =
+            self.document.services.iter().flat_map(|service| service.versions.iter().map(move |one| (service, one)));
+        let pools =
+            versions.flat_map(|(service, version)| version.pools.iter().map(move |pool| (service, version, pool)));
+        let held: BTreeMap<_, _> = pools
+            .filter(|(_, _, pool)| !pool.forces.is_empty())
+            .map(|(service, version, pool)| {
+                let region = &self.document.regions[pool.region].name;
+                ((&service.name, &version.name, region), &pool.forces)
+            })
+            .collect();
+        for endpoint in self.registry.iter() {
+            let EndpointId { service, version, region, address } = endpoint.id();
+            let forces = held.get(&(service, version, region));
+            let force = forces.and_then(|forces| forces.endpoints.get(address));
+            endpoint.force(force.map(|force| match force {
+                overlay::Force::In => Force::In,
+                overlay::Force::Out => Force::Out,
+            }));
+        }
     }
 
     /// How each service is reached.

@@ -225,6 +225,8 @@ impl Stage {
         if let Some(before) = &before {
             before.retire(&fit.live);
         }
+        // Before any worker runs it: an endpoint that is held out gets not even the first request.
+        fit.live.enforce();
         self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());
