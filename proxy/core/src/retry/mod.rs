@@ -176,6 +176,8 @@ impl Attempt {
                 self.caused(policy, RetryCause::ConnectFailure)?;
                 self.again(policy, Reason::NotSent, To::Other)
             }
+            // Nothing of the endpoint is at fault, so no cause is asked for.
+            Ending::ConnectionLimit => self.again(policy, Reason::NotSent, To::Other),
             Ending::StalePooled if !self.stale => self.judge_stale(),
             Ending::ResetBeforeHead | Ending::StreamRefused | Ending::StalePooled => {
                 self.caused(policy, RetryCause::Reset)?;
@@ -205,6 +207,8 @@ impl Attempt {
             | Ending::Overload
             | Ending::NoRoute
             | Ending::NoEndpoint
+            | Ending::BreakerOpen
+            | Ending::NoRoom
             | Ending::Draining
             | Ending::Internal => Err(Stop::NotRetried),
         }

@@ -57,6 +57,20 @@ impl Collector {
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
+            for (reason, count) in series.ejections() {
+                out.counter(&family::EJECTIONS, &[service, version, region, reason], count);
+            }
+            for (of, changes) in series.breakers() {
+                for (to, count) in changes {
+                    out.counter(&family::BREAKER_TRANSITIONS, &[service, version, region, of, to], count);
+                }
+            }
+            for (to, count) in series.moved_away() {
+                out.counter(&family::REQUESTS_MOVED, &[service, version, region, to], count);
+            }
+            for (result, count) in series.waits() {
+                out.counter(&family::POOL_WAITED, &[service, version, region, result], count);
+            }
             for (to, count) in series.transitions() {
                 out.counter(&family::HEALTH_TRANSITIONS, &[service, version, region, to], count);
             }
