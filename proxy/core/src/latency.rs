@@ -33,10 +33,6 @@ impl Epoch {
         let since = now.saturating_duration_since(*self.0.get_or_init(|| now));
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
-
-    pub(crate) fn instant(&self, nanos: u64) -> Option<Instant> {
-        self.0.get()?.checked_add(Duration::from_nanos(nanos))
-    }
 }
 
 /// The average of one endpoint.

@@ -7,7 +7,8 @@
 //! A request meets the modules in this order: [`client`] says whose it is, [`route`] finds the service, [`sticky`] what identifies the user,
 //! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
 //! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
-//! [`endpoint`], [`health`] and [`latency`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
+//! [`endpoint`] and [`pool`] hold what outlives a revision: [`health`], [`latency`], [`outlier`], [`breaker`], [`slow_start`], by a service's
+//! [`policies`]; [`sample`] says what an attempt tells of its endpoint, [`window`] counts it, [`change`] names what follows. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
 //! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
 //! short).
@@ -43,6 +44,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod change;
 pub mod client;
 pub mod endpoint;
 #[cfg(test)]
@@ -60,6 +62,8 @@ pub mod overload;
 pub mod pace;
 pub mod pick;
 pub mod place;
+pub mod policies;
+pub mod pool;
 pub mod queue;
 pub mod recall;
 pub mod retry;

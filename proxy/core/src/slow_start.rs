@@ -12,25 +12,12 @@
 
 use std::time::{Duration, Instant};
 
+use sluice_config::validated::SlowStart;
+
 use crate::endpoint::FULL;
 
 /// In how many steps a level rises.
 const STEPS: u32 = 20;
-
-/// How an endpoint is warmed up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// Until it gets its whole weight.
-    pub window: Duration,
-    /// What it gets at first, in thousandths.
-    pub floor: u16,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { window: Duration::from_secs(30), floor: 100 }
-    }
-}
 
 /// How far one endpoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +33,7 @@ pub enum Ramp {
 
 impl Ramp {
     /// The level that time makes it: begins what is due, ends what is over. True if it has just ended.
-    pub fn step(&mut self, policy: Option<&Policy>, now: Instant) -> bool {
+    pub fn step(&mut self, policy: Option<&SlowStart>, now: Instant) -> bool {
         let was = *self;
         *self = match (was, policy) {
             (Self::Over, _) | (_, None) => Self::Over,
@@ -59,17 +46,17 @@ impl Ramp {
 
     /// The part of its weight that counts now, in thousandths.
     #[must_use]
-    pub fn level(&self, policy: Option<&Policy>, now: Instant) -> u16 {
+    pub fn level(&self, policy: Option<&SlowStart>, now: Instant) -> u16 {
         match (*self, policy) {
             (Self::Over, _) | (_, None) => FULL,
-            (Self::Due, Some(policy)) => policy.floor.min(FULL),
+            (Self::Due, Some(policy)) => floor(policy),
             (Self::Since(since), Some(policy)) => risen(policy, now.saturating_duration_since(since)),
         }
     }
 
     /// When its level changes next.
     #[must_use]
-    pub fn due(&self, policy: Option<&Policy>, now: Instant) -> Option<Instant> {
+    pub fn due(&self, policy: Option<&SlowStart>, now: Instant) -> Option<Instant> {
         let policy = policy?;
         match *self {
             Self::Over => None,
@@ -83,10 +70,15 @@ impl Ramp {
     }
 }
 
-fn risen(policy: &Policy, since: Duration) -> u16 {
+/// The level that it begins with, in thousandths.
+pub(crate) fn floor(policy: &SlowStart) -> u16 {
+    (policy.floor.ppm() / 1000) as u16
+}
+
+fn risen(policy: &SlowStart, since: Duration) -> u16 {
     let window = policy.window.as_nanos().max(1);
     let step = (since.as_nanos() * u128::from(STEPS) / window).min(u128::from(STEPS)) as u32;
-    let floor = u32::from(policy.floor.min(FULL));
+    let floor = u32::from(floor(policy));
     (floor + (u32::from(FULL) - floor) * step / STEPS) as u16
 }
 
@@ -94,12 +86,18 @@ fn risen(policy: &Policy, since: Duration) -> u16 {
 mod tests {
     use proptest::prelude::*;
 
+    use sluice_config::share::Share;
+
     use super::*;
     use crate::fixture::start;
 
+    fn policy() -> SlowStart {
+        SlowStart { window: Duration::from_secs(30), floor: Share::from_ppm(100_000).unwrap() }
+    }
+
     #[test]
     fn a_level_rises_from_the_floor_to_all_of_it() {
-        let (policy, now) = (Policy::default(), start());
+        let (policy, now) = (policy(), start());
         let mut ramp = Ramp::Due;
         assert_eq!(ramp.level(Some(&policy), now), 100);
         assert!(!ramp.step(Some(&policy), now));
@@ -122,7 +120,7 @@ mod tests {
         /// the end in `risen` or with another step in `due`.
         #[test]
         fn a_level_never_falls(millis in 1_u64..600_000, floor in 0_u16..=FULL, times in prop::collection::vec(0_u64..60_000, 1..50)) {
-            let policy = Policy { window: Duration::from_millis(millis), floor };
+            let policy = SlowStart { window: Duration::from_millis(millis), floor: Share::from_ppm(u32::from(floor) * 1000).unwrap() };
             let (begin, mut now, mut before) = (start(), start(), 0);
             let (mut ramp, mut due) = (Ramp::Since(begin), begin);
             for after in times {

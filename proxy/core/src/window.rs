@@ -152,7 +152,7 @@ mod tests {
             let (window, begin, span) = (Window::default(), start(), Duration::from_millis(millis));
             let width = span.as_nanos() as u64 / 10;
             // The first call counts the buckets from there.
-            window.counts(span, begin);
+            prop_assert_eq!(window.counts(span, begin), Counts::default());
             let (mut now, mut list) = (begin, Vec::new());
             for (after, failed, slow) in events {
                 now += Duration::from_millis(after);

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use rand::Rng;
+use sluice_config::validated::Breaker;
 
-use super::{Event, Force, Policy, Reason, State, Transition, View};
+use super::{Event, Force, Reason, State, Transition, View};
 
 /// The state of one breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Breaker {
+pub struct Circuit {
     phase: Phase,
     /// How often it opened since it was last closed for long.
     opened: u32,
@@ -42,7 +43,7 @@ impl Default for Phase {
     }
 }
 
-impl Breaker {
+impl Circuit {
     /// As it is for requests.
     #[must_use]
     pub const fn state(&self) -> State {
@@ -86,7 +87,7 @@ impl Breaker {
     }
 
     /// Takes an event; answers with the change of state, if it made one. While an operator's word holds, nothing does.
-    pub fn step(&mut self, event: Event, policy: &Policy, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
+    pub fn step(&mut self, event: Event, policy: &Breaker, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
         if self.forced.is_some() {
             return None;
         }
@@ -147,7 +148,7 @@ impl Breaker {
         since.is_some_and(|since| now.saturating_duration_since(since) < self.wait)
     }
 
-    fn open(&mut self, reason: Reason, policy: &Policy, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
+    fn open(&mut self, reason: Reason, policy: &Breaker, now: Instant, rng: &mut impl Rng) -> Option<Transition> {
         self.wait = open_time(policy, self.opened, rng);
         self.opened = self.opened.saturating_add(1);
         self.enter(Phase::Open { until: now + self.wait }, reason)
@@ -170,7 +171,7 @@ impl Breaker {
 }
 
 /// Doubled with each time that it opened before, jittered by up to a fifth, never above the limit.
-fn open_time(policy: &Policy, opened: u32, rng: &mut impl Rng) -> Duration {
+fn open_time(policy: &Breaker, opened: u32, rng: &mut impl Rng) -> Duration {
     let grown =
         policy.open_time.saturating_mul(1_u32.checked_shl(opened).unwrap_or(u32::MAX)).min(policy.max_open_time);
     let jitter = 0.8 + 0.4 * f64::from(rng.next_u32()) / f64::from(u32::MAX);

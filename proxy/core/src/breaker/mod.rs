@@ -22,70 +22,26 @@ mod machine;
 mod room;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use rand::Rng;
 use sluice_config::share::Share;
+use sluice_config::validated::Breaker;
 
-pub use self::machine::Breaker;
+pub use self::machine::Circuit;
 pub(crate) use self::room::{Pass, Room};
 use crate::sample::Sample;
 use crate::window::{Counts, Window};
 
-/// When a breaker opens and how it closes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// Failures in a row that open it.
-    pub consecutive: Option<u32>,
-    /// Part of the window's requests that must fail to open it.
-    pub ratio: Option<Share>,
-    /// Fewer requests in the window than this open it by no ratio.
-    pub min_requests: u32,
-    /// What the ratios look back on.
-    pub window: Duration,
-    /// Which calls are slow, and how many open it.
-    pub slow: Option<Slow>,
-    /// For how long it is open the first time.
-    pub open_time: Duration,
-    /// For how long at most.
-    pub max_open_time: Duration,
-    /// Successful trials that close it.
-    pub close_after: u32,
+/// Whether a call is one that should not take so long.
+fn is_slow(policy: &Breaker, sample: &Sample) -> bool {
+    policy.slow.is_some_and(|slow| sample.took > slow.after)
 }
 
-/// How many slow calls open a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slow {
-    /// A call that takes longer to its answer's head is slow.
-    pub after: Duration,
-    /// Part of the window's requests that must be slow.
-    pub ratio: Share,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            consecutive: Some(5),
-            ratio: Share::from_ppm(500_000),
-            min_requests: 20,
-            window: Duration::from_secs(10),
-            slow: None,
-            open_time: Duration::from_secs(5),
-            max_open_time: Duration::from_secs(60),
-            close_after: 10,
-        }
-    }
-}
-
-impl Policy {
-    pub(crate) fn is_slow(&self, sample: &Sample) -> bool {
-        self.slow.is_some_and(|slow| sample.took > slow.after)
-    }
-
-    /// What a trial with this ending says. A slow one is a failure where slow calls open the breaker: it would open at
-    /// once again.
-    pub(crate) fn verdict(&self, sample: &Sample) -> Event {
-        if sample.class.is_failure() || self.is_slow(sample) { Event::Failure } else { Event::Success }
-    }
+/// What a trial with this ending says. A slow one is a failure where slow calls open the breaker: it would open at once
+/// again.
+fn verdict(policy: &Breaker, sample: &Sample) -> Event {
+    if sample.class.is_failure() || is_slow(policy, sample) { Event::Failure } else { Event::Success }
 }
 
 /// Whether traffic flows.
@@ -226,33 +182,82 @@ pub struct View {
 
 /// Whether what was counted opens a closed breaker, asked after a failure or a slow call.
 #[must_use]
-pub fn judge(policy: &Policy, streak: u32, counts: Counts) -> Option<Cause> {
+pub fn judge(policy: &Breaker, streak: u32, counts: Counts) -> Option<Cause> {
     let Counts { total, failed, slow } = counts;
-    if policy.consecutive.is_some_and(|most| streak >= most) {
+    if policy.consecutive_failures.is_some_and(|most| streak >= most) {
         return Some(Cause::Consecutive(streak));
     }
     let reaches = |part: u32, ratio: Share| {
         let enough = total > 0 && total >= policy.min_requests;
         enough && u64::from(part) * u64::from(Share::WHOLE.ppm()) >= u64::from(total) * u64::from(ratio.ppm())
     };
-    if policy.ratio.is_some_and(|ratio| reaches(failed, ratio)) {
+    if policy.failure_ratio.is_some_and(|ratio| reaches(failed, ratio)) {
         return Some(Cause::Ratio(failed, total));
     }
     policy.slow.filter(|rule| slow > 0 && reaches(slow, rule.ratio)).map(|_| Cause::Slow(slow, total))
 }
 
+/// What requests meet before any lock: room for one more, and what is counted for the circuit behind the lock.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) room: Room,
+    tally: Tally,
+}
+
+impl Gate {
+    /// Counts one attempt; answers with what the circuit must be told, if anything.
+    pub(crate) fn note(
+        &self,
+        state: State,
+        pass: Pass,
+        sample: &Sample,
+        policy: &Breaker,
+        now: Instant,
+    ) -> Option<Event> {
+        match state {
+            State::Closed => self.tally.note(sample, policy, now).map(Event::Tripped),
+            State::HalfOpen => self.room.is_current(pass).then(|| verdict(policy, sample)),
+            State::Open => None,
+        }
+    }
+
+    /// What time says, to a circuit that has a policy or none.
+    pub(crate) fn tick(
+        &self,
+        circuit: &mut Circuit,
+        policy: Option<&Breaker>,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Option<Transition> {
+        match policy {
+            Some(policy) => circuit.step(Event::Time { full: self.room.is_full_of_trials() }, policy, now, rng),
+            None => circuit.remove(),
+        }
+    }
+
+    /// Makes room as the circuit says. While `open_to_all`, as many as want to.
+    pub(crate) fn admit(&self, circuit: &Circuit, open_to_all: bool) {
+        self.room.admit(circuit.admits().filter(|_| !open_to_all));
+    }
+
+    /// Forgets what was counted: failures of before count no more once the breaker has closed, nor with another window.
+    pub(crate) fn forget(&self) {
+        self.tally.clear();
+    }
+}
+
 /// What a closed breaker counts, by all workers without a lock.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+struct Tally {
     streak: AtomicU32,
     window: Window,
 }
 
 impl Tally {
     /// Counts one attempt; answers with what opens the breaker, if that does.
-    pub(crate) fn note(&self, sample: &Sample, policy: &Policy, now: Instant) -> Option<Cause> {
-        let (failed, slow) = (sample.class.is_failure(), policy.is_slow(sample));
-        let windowed = policy.ratio.is_some() || policy.slow.is_some();
+    fn note(&self, sample: &Sample, policy: &Breaker, now: Instant) -> Option<Cause> {
+        let (failed, slow) = (sample.class.is_failure(), is_slow(policy, sample));
+        let windowed = policy.failure_ratio.is_some() || policy.slow.is_some();
         if windowed {
             self.window.note(failed, slow, policy.window, now);
         }
@@ -264,7 +269,7 @@ impl Tally {
         judge(policy, streak, counts)
     }
 
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         self.streak.store(0, Relaxed);
         self.window.clear();
     }

@@ -1,8 +1,10 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sluice_config::validated::SlowCalls;
 
 use super::*;
 use crate::fixture::start;
@@ -25,22 +27,22 @@ fn rng() -> StdRng {
 
 #[test]
 fn a_streak_or_a_ratio_with_its_volume_opens_it() {
-    let slow = Some(Slow { after: SECOND, ratio: half() });
-    let policy = Policy { slow, ..Policy::default() };
+    let slow = Some(SlowCalls { after: SECOND, ratio: half() });
+    let policy = Breaker { slow, ..Breaker::default() };
     assert_eq!(judge(&policy, 4, counts(4, 0, 19)), None);
     assert_eq!(judge(&policy, 5, counts(5, 0, 5)), Some(Cause::Consecutive(5)));
     assert_eq!(judge(&policy, 1, counts(19, 0, 19)), None, "too few to tell");
     assert_eq!(judge(&policy, 1, counts(10, 0, 20)), Some(Cause::Ratio(10, 20)));
     assert_eq!(judge(&policy, 1, counts(9, 0, 20)), None);
     assert_eq!(judge(&policy, 0, counts(0, 10, 20)), Some(Cause::Slow(10, 20)));
-    let none = Policy { consecutive: None, ratio: None, slow: None, ..policy };
+    let none = Breaker { consecutive_failures: None, failure_ratio: None, slow: None, ..policy };
     assert_eq!(judge(&none, 1000, counts(1000, 1000, 1000)), None, "each can be off");
 }
 
 #[test]
 fn a_tally_counts_streaks_and_slow_calls() {
-    let slow = Some(Slow { after: SECOND, ratio: half() });
-    let policy = Policy { slow, min_requests: 4, ..Policy::default() };
+    let slow = Some(SlowCalls { after: SECOND, ratio: half() });
+    let policy = Breaker { slow, min_requests: 4, ..Breaker::default() };
     let (tally, now) = (Tally::default(), start());
     let sample = |class, took| Sample { class, took, busy: None };
     let (good, bad) = (sample(Class::Success, SECOND / 2), sample(Class::GatewayFailure, SECOND / 2));
@@ -64,8 +66,8 @@ fn a_tally_counts_streaks_and_slow_calls() {
 
 #[test]
 fn it_tells_its_way_and_why() {
-    let (policy, mut now, mut rng) = (Policy { close_after: 3, ..Policy::default() }, start(), rng());
-    let mut breaker = Breaker::default();
+    let (policy, mut now, mut rng) = (Breaker { close_after: 3, ..Breaker::default() }, start(), rng());
+    let mut breaker = Circuit::default();
     let mut told = Vec::new();
     let events = [
         Event::Tripped(Cause::Consecutive(5)),
@@ -95,8 +97,8 @@ fn it_tells_its_way_and_why() {
 
 #[test]
 fn open_times_double_up_to_their_limit_and_start_over_after_a_long_peace() {
-    let (policy, mut now, mut rng) = (Policy::default(), start(), rng());
-    let mut breaker = Breaker::default();
+    let (policy, mut now, mut rng) = (Breaker::default(), start(), rng());
+    let mut breaker = Circuit::default();
     breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
     for due in [5, 10, 20, 40, 60, 60] {
         let wait = breaker.due().unwrap() - now;
@@ -124,8 +126,8 @@ fn open_times_double_up_to_their_limit_and_start_over_after_a_long_peace() {
 
 #[test]
 fn silence_gives_one_more_place_at_a_time() {
-    let (policy, mut now, mut rng) = (Policy::default(), start(), rng());
-    let mut breaker = Breaker::default();
+    let (policy, mut now, mut rng) = (Breaker::default(), start(), rng());
+    let mut breaker = Circuit::default();
     breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
     now = breaker.due().unwrap();
     breaker.step(TICK, &policy, now, &mut rng);
@@ -143,9 +145,9 @@ fn silence_gives_one_more_place_at_a_time() {
 
 #[test]
 fn an_operators_word_holds_until_it_is_taken_back() {
-    let (policy, now, mut rng) = (Policy::default(), start(), rng());
+    let (policy, now, mut rng) = (Breaker::default(), start(), rng());
     let trip = Event::Tripped(Cause::Consecutive(5));
-    let mut breaker = Breaker::default();
+    let mut breaker = Circuit::default();
     assert!(breaker.force(Some(Force::Closed), now).is_none());
     assert_eq!(breaker.step(trip, &policy, now, &mut rng), None);
     assert_eq!(breaker.force(Some(Force::Open), now).unwrap().reason, Reason::Forced);
@@ -171,8 +173,8 @@ proptest! {
     fn it_always_closes_again(
         past in prop::collection::vec((0_u8..6, 0_u64..90_000), 0..80), close_after in 1_u32..20, seed: u64,
     ) {
-        let policy = Policy { close_after, ..Policy::default() };
-        let (mut breaker, mut now, mut rng) = (Breaker::default(), start(), StdRng::seed_from_u64(seed));
+        let policy = Breaker { close_after, ..Breaker::default() };
+        let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
         for (kind, millis) in past {
             now += Duration::from_millis(millis);
             let event = match kind {
@@ -207,8 +209,8 @@ proptest! {
     /// what is told is what is. Fails if successes admit two, or if it opens without a cause.
     #[test]
     fn trials_are_admitted_by_successes(steps in prop::collection::vec((0_u8..8, 0_u32..3), 1..400), seed: u64) {
-        let policy = Policy { close_after: 50, ..Policy::default() };
-        let (mut breaker, mut now, mut rng) = (Breaker::default(), start(), StdRng::seed_from_u64(seed));
+        let policy = Breaker { close_after: 50, ..Breaker::default() };
+        let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
         let mut running: VecDeque<Trial> = VecDeque::new();
         let (mut successes, mut silent) = (0, 0);
         for (at, (kind, ends)) in steps.into_iter().enumerate() {
@@ -258,8 +260,8 @@ proptest! {
     #[test]
     fn open_times_are_bounded(base in 1_u64..30_000, longest in 1_u64..600_000, reopened in 0_u32..80, seed: u64) {
         let longest = Duration::from_millis(longest.max(base));
-        let policy = Policy { open_time: Duration::from_millis(base), max_open_time: longest, ..Policy::default() };
-        let (mut breaker, mut now, mut rng) = (Breaker::default(), start(), StdRng::seed_from_u64(seed));
+        let policy = Breaker { open_time: Duration::from_millis(base), max_open_time: longest, ..Breaker::default() };
+        let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
         breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
         for at in 0..=reopened {
             let wait = breaker.due().unwrap() - now;

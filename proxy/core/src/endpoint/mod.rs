@@ -16,8 +16,11 @@
 //! Invariants: the offer follows from what the lock guards; the in-flight count equals the number of live
 //! [`Flight`]s; the pulse is advanced after the offer was stored.
 
+mod govern;
 mod offer;
 mod registry;
+mod view;
+mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,8 +33,15 @@ use sluice_config::name::{RegionName, ServiceName, VersionName};
 use self::offer::Word;
 pub use self::offer::{Advice, Barrier, FULL, Force, Offer};
 pub use self::registry::Registry;
+pub use self::view::View;
+use self::watch::Watch;
+use crate::breaker::{self, Gate, Pass, State};
+use crate::change::Change;
 use crate::health::{Health, Policy, Reason, Standing, Transition, Verdict};
 use crate::latency::{self, Latency};
+use crate::outlier;
+use crate::pool::{PoolId, PoolState};
+use crate::slow_start::Ramp;
 
 /// Which endpoint. The order is by service, version, region, address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +73,7 @@ impl Pulse {
         self.0.load(Ordering::Acquire)
     }
 
-    fn advance(&self) {
+    pub(crate) fn advance(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }
 }
@@ -72,59 +82,41 @@ impl Pulse {
 #[derive(Debug)]
 pub struct Endpoint {
     id: EndpointId,
-    in_flight: AtomicU32,
-    /// Most requests at once; `u32::MAX`: no cap.
-    cap: AtomicU32,
+    pool: Arc<PoolState>,
     word: AtomicU32,
+    gate: Gate,
+    attempts: outlier::Tally,
     latency: Latency,
+    /// Milliseconds.
+    latency_decay: AtomicU32,
     watch: Mutex<Watch>,
     pulse: Arc<Pulse>,
 }
 
-#[derive(Debug)]
-struct Watch {
-    checked: bool,
-    health: Health,
-    force: Option<Force>,
-    advice: Advice,
-}
-
-impl Watch {
-    fn offer(&self) -> Offer {
-        let standing = self.health.standing();
-        match self.force {
-            Some(Force::In) => Offer { standing: Standing::Verified, barrier: None, level: FULL },
-            Some(Force::Out) => Offer { standing, barrier: Some(Barrier::Forced), level: self.advice.level },
-            None => {
-                let barrier = self.advice.draining.then_some(Barrier::Draining);
-                Offer { standing, barrier, level: self.advice.level }
-            }
-        }
-    }
-}
-
 impl Endpoint {
-    /// A new endpoint of a service with a health check: `Unprobed`.
+    /// A new endpoint of a service with a health check: `Unprobed`. In a pool of its own.
     #[must_use]
     pub fn checked(id: EndpointId, pulse: Arc<Pulse>) -> Self {
-        Self::new(id, pulse, true)
+        let pool = Arc::new(PoolState::new(PoolId::from(&id), Arc::clone(&pulse)));
+        Self::new(id, pool, pulse, Watch::new(true, false))
     }
 
-    /// A new endpoint of a service without a health check: always `Verified`.
+    /// A new endpoint of a service without a health check: always `Verified`. In a pool of its own.
     #[must_use]
     pub fn unchecked(id: EndpointId, pulse: Arc<Pulse>) -> Self {
-        Self::new(id, pulse, false)
+        let pool = Arc::new(PoolState::new(PoolId::from(&id), Arc::clone(&pulse)));
+        Self::new(id, pool, pulse, Watch::new(false, false))
     }
 
-    fn new(id: EndpointId, pulse: Arc<Pulse>, checked: bool) -> Self {
-        let standing = if checked { Standing::Unprobed } else { Standing::Verified };
-        let watch = Watch { checked, health: Health::new(standing), force: None, advice: Advice::default() };
+    fn new(id: EndpointId, pool: Arc<PoolState>, pulse: Arc<Pulse>, watch: Watch) -> Self {
         Self {
             id,
-            in_flight: AtomicU32::new(0),
-            cap: AtomicU32::new(u32::MAX),
-            word: AtomicU32::new(Word::new(watch.offer(), standing, false).0),
+            pool,
+            word: AtomicU32::new(Word::new(watch.facts(false)).0),
+            gate: Gate::default(),
+            attempts: outlier::Tally::default(),
             latency: Latency::default(),
+            latency_decay: AtomicU32::new(millis(latency::DECAY)),
             watch: Mutex::new(watch),
             pulse,
         }
@@ -134,6 +126,12 @@ impl Endpoint {
     #[must_use]
     pub const fn id(&self) -> &EndpointId {
         &self.id
+    }
+
+    /// Of which pool.
+    #[must_use]
+    pub const fn pool(&self) -> &Arc<PoolState> {
+        &self.pool
     }
 
     /// What it may be given. One atomic load.
@@ -148,10 +146,22 @@ impl Endpoint {
         self.word().health()
     }
 
+    /// The state of its breaker. One atomic load.
+    #[must_use]
+    pub fn breaker(&self) -> State {
+        self.word().breaker()
+    }
+
+    /// Whether it is ejected, whatever else keeps it out. One atomic load.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.word().is_ejected()
+    }
+
     /// Requests that it is answering now, over all workers and revisions.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.gate.room.in_flight()
     }
 
     /// Whether [`Self::has_room`] can be false. One atomic load; a change advances the pulse.
@@ -160,44 +170,50 @@ impl Endpoint {
         self.word().is_capped()
     }
 
-    /// Whether one more request may be sent to it now. Another worker may take the room first: only [`Self::begin`] knows.
+    /// Whether one more request may be sent to it now, as far as it is not for its pool to say. Another worker may take the room
+    /// first: only [`Self::begin`] knows.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.in_flight() < self.cap.load(Ordering::Relaxed)
+        self.gate.room.has_room()
     }
 
-    /// Counts a request as in flight until the guard is dropped; none if there is no room.
+    /// Counts a request as in flight until the guard is dropped; none if it or its pool has no room.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> Option<Flight> {
-        let cap = self.cap.load(Ordering::Relaxed);
-        if cap == u32::MAX {
-            self.in_flight.fetch_add(1, Ordering::Relaxed);
-        } else {
-            let more = |count: u32| (count < cap).then_some(count + 1);
-            self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        }
-        Some(Flight { endpoint: Arc::clone(self) })
+        let of_pool = self.pool.enter()?;
+        let Some(own) = self.gate.room.enter() else {
+            self.pool.leave(of_pool);
+            return None;
+        };
+        Some(Flight { endpoint: Arc::clone(self), own, of_pool })
     }
 
     /// How long it takes to answer: a peak-sensitive moving average, at least the time for which it wants to be left
     /// alone. None before its first answer.
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<Duration> {
-        self.latency.read(latency::DECAY, now)
+        self.latency.read(Duration::from_millis(self.latency_decay.load(Ordering::Relaxed).into()), now)
     }
 
-    /// Sets the most requests at once.
+    /// Sets the most requests at once. A tick of its service sets what the document says.
     pub fn set_cap(&self, cap: Option<u32>) {
-        let watch = self.watch();
-        self.cap.store(cap.unwrap_or(u32::MAX), Ordering::Relaxed);
-        self.publish(&watch);
+        let mut watch = self.watch();
+        self.gate.room.set_limit(cap);
+        self.publish(&mut watch);
     }
 
     /// Takes an operator's word, or takes it back.
     pub fn force(&self, force: Option<Force>) {
         let mut watch = self.watch();
         watch.force = force;
-        self.publish(&watch);
+        self.publish(&mut watch);
+    }
+
+    /// Takes an operator's word about its breaker, or takes it back.
+    pub fn force_breaker(&self, force: Option<breaker::Force>, now: Instant) -> Option<Change> {
+        let mut watch = self.watch();
+        let told = watch.circuit.force(force, now);
+        self.settle(&mut watch, told)
     }
 
     /// The operator's word.
@@ -210,19 +226,20 @@ impl Endpoint {
     pub fn advise(&self, advice: Advice) {
         let mut watch = self.watch();
         watch.advice = Advice { level: advice.level.min(FULL), ..advice };
-        self.publish(&watch);
+        self.publish(&mut watch);
     }
 
     /// Takes one probe's verdict; answers with the change of standing, if it made one. A verdict that arrives after the
-    /// health check was removed changes nothing.
+    /// health check was removed changes nothing. That it ends an ejection or begins a slow start is told by the next tick.
     pub fn step(&self, verdict: Verdict, policy: &Policy) -> Option<Transition> {
         let mut watch = self.watch();
         if !watch.checked {
             return None;
         }
-        let transition = watch.health.step(verdict, policy)?;
-        self.publish(&watch);
-        Some(transition)
+        let transition = watch.health.step(verdict, policy);
+        watch.count_probe(verdict == Verdict::Good, policy.recovery_threshold);
+        self.publish(&mut watch);
+        transition
     }
 
     /// Says whether the service has a health check now; answers with the change of standing, if that made one.
@@ -234,8 +251,28 @@ impl Endpoint {
             return None;
         }
         watch.health = Health::new(Standing::Verified);
-        self.publish(&watch);
+        self.publish(&mut watch);
         Some(Transition { from, to: Standing::Verified, reason: Reason::Unchecked })
+    }
+
+    /// For people: takes a lock.
+    #[must_use]
+    pub fn view(&self, now: Instant) -> View {
+        let watch = self.watch();
+        View {
+            offer: self.offer(),
+            standing: watch.health.standing(),
+            force: watch.force,
+            advice: watch.advice,
+            breaker: watch.circuit.view(),
+            ejected: watch.ejections.running(),
+            ejections: watch.ejections.times(),
+            warming: watch.ramp != Ramp::Over,
+            in_flight: self.in_flight(),
+            limit: self.gate.room.limit(),
+            latency: self.latency(now),
+            busy: self.latency.busy(now),
+        }
     }
 
     fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -247,19 +284,27 @@ impl Endpoint {
         Word(self.word.load(Ordering::Acquire))
     }
 
-    fn publish(&self, watch: &Watch) {
-        let capped = self.cap.load(Ordering::Relaxed) != u32::MAX;
-        let word = Word::new(watch.offer(), watch.health.standing(), capped);
+    fn publish(&self, watch: &mut Watch) {
+        watch.notice_readiness();
+        self.gate.admit(&watch.circuit, watch.force == Some(Force::In));
+        let word = Word::new(watch.facts(self.gate.room.is_capped()));
         if self.word.swap(word.0, Ordering::Release) != word.0 {
             self.pulse.advance();
+            self.pool.wake();
         }
     }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// One request in flight to an endpoint; dropping it ends the count.
 #[derive(Debug)]
 pub struct Flight {
     endpoint: Arc<Endpoint>,
+    own: Pass,
+    of_pool: Pass,
 }
 
 impl Flight {
@@ -268,11 +313,18 @@ impl Flight {
     pub const fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
+
+    /// Whether a half-open breaker admitted it, of the endpoint or of the pool.
+    #[must_use]
+    pub const fn is_trial(&self) -> bool {
+        self.own.is_trial() || self.of_pool.is_trial()
+    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.gate.room.leave(self.own);
+        self.endpoint.pool.leave(self.of_pool);
     }
 }
 

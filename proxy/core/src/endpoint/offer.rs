@@ -1,5 +1,6 @@
 //! What an endpoint may be given now, as one number that a worker reads without a lock.
 
+use crate::breaker::State;
 use crate::health::Standing;
 
 /// A level that holds nothing back.
@@ -86,20 +87,41 @@ impl Default for Advice {
     }
 }
 
-/// An offer, the health checks' own standing and whether requests are counted against a cap, in one number.
+/// An offer and what else is asked about an endpoint for each request, in one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u32);
 
+/// What a word says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) offer: Offer,
+    /// Its health checks' own word.
+    pub(super) health: Standing,
+    /// Its breaker's own.
+    pub(super) breaker: State,
+    /// Requests are counted against a cap.
+    pub(super) capped: bool,
+    /// It is in slow start.
+    pub(super) warming: bool,
+    /// It is ejected, whatever else keeps it out.
+    pub(super) ejected: bool,
+}
+
 const CAPPED: u32 = 1 << 7;
+const WARMING: u32 = 1 << 10;
+const EJECTED: u32 = 1 << 11;
 
 impl Word {
-    pub(super) const fn new(offer: Offer, health: Standing, capped: bool) -> Self {
+    pub(super) fn new(facts: Facts) -> Self {
+        let Facts { offer, health, breaker, capped, warming, ejected } = facts;
         let barrier = match offer.barrier {
             None => 0,
             Some(barrier) => barrier as u32,
         };
-        let capped = if capped { CAPPED } else { 0 };
-        Self(offer.standing as u32 | (health as u32) << 2 | barrier << 4 | capped | (offer.level as u32) << 16)
+        let flag = |holds: bool, bit: u32| if holds { bit } else { 0 };
+        let flags = flag(capped, CAPPED) | flag(warming, WARMING) | flag(ejected, EJECTED);
+        let states = offer.standing as u32 | (health as u32) << 2 | barrier << 4 | (breaker as u32) << 8;
+        Self(states | flags | (offer.level as u32) << 16)
     }
 
     pub(super) const fn offer(self) -> Offer {
@@ -117,8 +139,24 @@ impl Word {
         standing(self.0 >> 2)
     }
 
+    pub(super) const fn breaker(self) -> State {
+        match self.0 >> 8 & 0b11 {
+            0 => State::Closed,
+            1 => State::Open,
+            _ => State::HalfOpen,
+        }
+    }
+
     pub(super) const fn is_capped(self) -> bool {
         self.0 & CAPPED != 0
+    }
+
+    pub(super) const fn is_warming(self) -> bool {
+        self.0 & WARMING != 0
+    }
+
+    pub(super) const fn is_ejected(self) -> bool {
+        self.0 & EJECTED != 0
     }
 }
 
@@ -139,11 +177,20 @@ mod tests {
     proptest! {
         /// Nothing is lost in the number: without any one of its fields a reader would see another offer.
         #[test]
-        fn a_word_keeps_an_offer(standing in 0_u32..3, health in 0_u32..3, barrier in 0_u8..5, level in 0_u16..=FULL, capped: bool) {
+        fn a_word_keeps_what_it_was_made_of(
+            standing in 0_u32..3, health in 0_u32..3, barrier in 0_usize..5, breaker in 0_usize..3, level in 0_u16..=FULL,
+            capped: bool, warming: bool, ejected: bool,
+        ) {
             let barriers = [None, Some(Barrier::Forced), Some(Barrier::Ejected), Some(Barrier::Breaker), Some(Barrier::Draining)];
-            let offer = Offer { standing: super::standing(standing), barrier: barriers[usize::from(barrier)], level };
-            let word = Word::new(offer, super::standing(health), capped);
-            prop_assert_eq!((word.offer(), word.health(), word.is_capped()), (offer, super::standing(health), capped));
+            let breaker = [State::Closed, State::Open, State::HalfOpen][breaker];
+            let offer = Offer { standing: super::standing(standing), barrier: barriers[barrier], level };
+            let facts = Facts { offer, health: super::standing(health), breaker, capped, warming, ejected };
+            let word = Word::new(facts);
+            let read = Facts {
+                offer: word.offer(), health: word.health(), breaker: word.breaker(), capped: word.is_capped(), warming: word.is_warming(),
+                ejected: word.is_ejected(),
+            };
+            prop_assert_eq!(read, facts);
         }
     }
 }

@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use sluice_config::name::ServiceName;
 
+use super::watch::Watch;
 use super::{Endpoint, EndpointId, Pulse};
+use crate::pool::{PoolId, PoolState};
 
 /// All endpoints of one revision, by identity.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
     pulses: BTreeMap<ServiceName, Arc<Pulse>>,
+    pools: BTreeMap<PoolId, Arc<PoolState>>,
+    /// A revision has run: endpoints that come now are added to what serves.
+    serves: bool,
 }
 
 impl Registry {
@@ -21,15 +26,19 @@ impl Registry {
     /// will run. O(n log n).
     #[must_use]
     pub fn carry(&self, wanted: impl IntoIterator<Item = (EndpointId, bool)>) -> Self {
-        let mut next = Self::default();
+        let mut next = Self { serves: true, ..Self::default() };
         for (id, checked) in wanted {
             let pulse = next.pulse_from(self, &id.service);
             let endpoint = match self.endpoints.get(&id) {
                 Some(known) => {
+                    next.pool_from(self, &id, &pulse);
                     known.set_checked(checked);
                     Arc::clone(known)
                 }
-                None => Arc::new(Endpoint::new(id.clone(), pulse, checked)),
+                None => {
+                    let pool = next.pool_from(self, &id, &pulse);
+                    Arc::new(Endpoint::new(id.clone(), pool, pulse, Watch::new(checked, self.serves)))
+                }
             };
             next.endpoints.insert(id, endpoint);
         }
@@ -51,6 +60,25 @@ impl Registry {
     /// All endpoints, in the order of their identities.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.endpoints.values()
+    }
+
+    /// The state of this pool.
+    #[must_use]
+    pub fn find_pool(&self, id: &PoolId) -> Option<&Arc<PoolState>> {
+        self.pools.get(id)
+    }
+
+    /// All pools that have endpoints, in the order of their identities.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<PoolState>> {
+        self.pools.values()
+    }
+
+    fn pool_from(&mut self, old: &Self, endpoint: &EndpointId, pulse: &Arc<Pulse>) -> Arc<PoolState> {
+        let id = PoolId::from(endpoint);
+        let known = self.pools.get(&id).or_else(|| old.pools.get(&id)).map(Arc::clone);
+        let pool = known.unwrap_or_else(|| Arc::new(PoolState::new(id.clone(), Arc::clone(pulse))));
+        self.pools.insert(id, Arc::clone(&pool));
+        pool
     }
 
     fn pulse_from(&mut self, old: &Self, service: &ServiceName) -> Arc<Pulse> {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cause, Policy};
+use sluice_config::validated::OutlierEjection;
+
+use super::Cause;
 
 /// The ejections of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,7 +64,7 @@ impl Ejections {
     }
 
     /// Ejects; answers with the ejection, or none if one is running.
-    pub fn eject(&mut self, cause: Cause, policy: &Policy, now: Instant) -> Option<Ejected> {
+    pub fn eject(&mut self, cause: Cause, policy: &OutlierEjection, now: Instant) -> Option<Ejected> {
         if self.ejected.is_some() {
             return None;
         }
@@ -75,26 +77,26 @@ impl Ejections {
     }
 
     /// Takes the time; answers with why an ejection ended, if one did.
-    pub fn step(&mut self, policy: Option<&Policy>, now: Instant) -> Option<Return> {
+    pub fn step(&mut self, policy: Option<&OutlierEjection>, now: Instant) -> Option<Return> {
         let Some(policy) = policy else {
-            self.times = 0;
-            return self.end(Return::Removed, now);
+            (self.times, self.well_since) = (0, None);
+            return self.end().map(|_| Return::Removed);
         };
-        match self.ejected {
-            Some(ejected) if now >= ejected.until => self.end(Return::Waited, now),
-            Some(_) => None,
-            None => {
-                self.forgive(policy, now);
-                None
-            }
+        if self.ejected.is_some_and(|ejected| now >= ejected.until) {
+            self.end();
+            self.well_since = Some(now);
+            return Some(Return::Waited);
         }
+        if self.ejected.is_none() && self.times > 0 {
+            self.well_since.get_or_insert(now);
+            self.forgive(policy, now);
+        }
+        None
     }
 
-    /// Ends the running ejection, if there is one.
-    pub fn end(&mut self, why: Return, now: Instant) -> Option<Return> {
-        self.ejected.take()?;
-        self.well_since = Some(now);
-        Some(why)
+    /// Ends the running ejection, if there is one. What is forgiven is counted from the next step.
+    pub fn end(&mut self) -> Option<Ejected> {
+        self.ejected.take()
     }
 
     /// When it wants to be told the time.
@@ -104,7 +106,7 @@ impl Ejections {
     }
 
     /// One ejection for each base time without one.
-    fn forgive(&mut self, policy: &Policy, now: Instant) {
+    fn forgive(&mut self, policy: &OutlierEjection, now: Instant) {
         let Some(since) = self.well_since else { return };
         let base = policy.base_time.max(Duration::from_millis(1));
         let passed = now.saturating_duration_since(since).as_nanos() / base.as_nanos();

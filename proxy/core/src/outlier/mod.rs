@@ -11,9 +11,8 @@
 //! fault is not theirs, and some answers are better than none. What is suppressed is counted with its reason. Each ejection
 //! of the same endpoint lasts longer, up to a limit, and each base time without one is forgiven.
 //!
-//! Two floors that Envoy does not have: a success rate must be [`MARGIN`] below the pool's mean, and a latency
-//! [`NOISE`] above the median; without them a pool that is nearly perfect ejects an endpoint for one failure in a
-//! thousand.
+//! A floor that Envoy does not have: a success rate must be [`MARGIN`] below the pool's mean; without it a pool that is
+//! nearly perfect ejects an endpoint for one failure in a thousand.
 //!
 //! Invariants: nobody is ejected but for a cause; whom the caps protect is named; the worst come first; times grow with each
 //! ejection and never exceed the limit.
@@ -24,6 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sluice_config::share::Share;
+use sluice_config::validated::{FailurePercentage, LatencyOutlier, OutlierEjection, SuccessRate};
 
 pub use self::ejections::{Ejected, Ejections, Return};
 use crate::breaker::run;
@@ -32,119 +32,18 @@ use crate::sample::{Class, Sample};
 /// How far below the pool's mean a success rate must be at least.
 pub const MARGIN: f64 = 0.05;
 
-/// How far above the pool's median a latency must be at least.
-pub const NOISE: Duration = Duration::from_millis(2);
-
-/// Who is ejected, and for how long.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
-    /// Failures in a row.
-    pub consecutive: Option<u32>,
-    /// Gateway failures in a row.
-    pub gateway: Option<u32>,
-    /// Success rates far below the pool's.
-    pub success_rate: Option<SuccessRate>,
-    /// A part of failures that is bad by itself.
-    pub failure_percentage: Option<FailurePercentage>,
-    /// Answers slower than the pool's.
-    pub latency: Option<Slowness>,
-    /// Between two looks at the whole pool.
-    pub interval: Duration,
-    /// For how long the first ejection of an endpoint lasts.
-    pub base_time: Duration,
-    /// For how long one lasts at most.
-    pub max_time: Duration,
-    /// The part of a pool that may be ejected at once; one endpoint always may.
-    pub max_share: Share,
-    /// How many of a pool may be ejected at once.
-    pub max_count: Option<u32>,
-    /// Whether as many good probes as bring an endpoint back that is out end an ejection too.
-    pub return_on_good_probe: bool,
+/// Whether anybody looks at the whole pool.
+#[must_use]
+pub const fn sweeps(policy: &OutlierEjection) -> bool {
+    policy.success_rate.is_some() || policy.failure_percentage.is_some() || policy.latency.is_some()
 }
 
-/// Finds success rates that are far below the pool's.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SuccessRate {
-    /// Fewer endpoints with enough requests cannot be compared.
-    pub min_hosts: usize,
-    /// Fewer requests in an interval say nothing.
-    pub min_requests: u32,
-    /// How many standard deviations below the mean are too many.
-    pub stdev_factor: f64,
-}
-
-/// Finds parts of failures that are bad by themselves.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FailurePercentage {
-    /// That part.
-    pub threshold: Share,
-    /// With fewer endpoints with enough requests nobody is ejected.
-    pub min_hosts: usize,
-    /// Fewer requests in an interval say nothing.
-    pub min_requests: u32,
-}
-
-/// Finds endpoints that answer more slowly than the pool.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Slowness {
-    /// How many times the median is too slow.
-    pub factor: f64,
-    /// Fewer endpoints with enough requests have no median.
-    pub min_hosts: usize,
-    /// Fewer answers in an interval say nothing.
-    pub min_requests: u32,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            consecutive: Some(5),
-            gateway: Some(5),
-            success_rate: Some(SuccessRate::default()),
-            failure_percentage: Some(FailurePercentage::default()),
-            latency: Some(Slowness::default()),
-            interval: Duration::from_secs(10),
-            base_time: Duration::from_secs(30),
-            max_time: Duration::from_secs(300),
-            max_share: Share::from_ppm(300_000).unwrap_or(Share::WHOLE),
-            max_count: None,
-            return_on_good_probe: true,
-        }
-    }
-}
-
-impl Default for SuccessRate {
-    fn default() -> Self {
-        Self { min_hosts: 5, min_requests: 100, stdev_factor: 1.9 }
-    }
-}
-
-impl Default for FailurePercentage {
-    fn default() -> Self {
-        Self { threshold: Share::from_ppm(850_000).unwrap_or(Share::WHOLE), min_hosts: 3, min_requests: 50 }
-    }
-}
-
-impl Default for Slowness {
-    fn default() -> Self {
-        Self { factor: 3.0, min_hosts: 3, min_requests: 20 }
-    }
-}
-
-impl Policy {
-    /// Whether anybody looks at the whole pool.
-    #[must_use]
-    pub const fn sweeps(&self) -> bool {
-        self.success_rate.is_some() || self.failure_percentage.is_some() || self.latency.is_some()
-    }
-
-    /// How many of so many endpoints may be ejected at once.
-    #[must_use]
-    pub fn most(&self, members: usize) -> usize {
-        let part = members as u128 * u128::from(self.max_share.ppm()) / u128::from(Share::WHOLE.ppm());
-        let most = usize::try_from(part).unwrap_or(members).max(1);
-        self.max_count.map_or(most, |count| most.min(count as usize))
-    }
+/// How many of so many endpoints may be ejected at once.
+#[must_use]
+pub fn most(policy: &OutlierEjection, members: usize) -> usize {
+    let part = members as u128 * u128::from(policy.max_ejected.ppm()) / u128::from(Share::WHOLE.ppm());
+    let most = usize::try_from(part).unwrap_or(members).max(1);
+    policy.max_ejected_endpoints.map_or(most, |count| most.min(count as usize))
 }
 
 /// Why an endpoint is ejected.
@@ -189,19 +88,22 @@ pub enum Suppressed {
     Share,
     /// So many of the pool are ejected already.
     Count,
+    /// An operator keeps it in.
+    Forced,
 }
 
 impl Suppressed {
     /// All.
-    pub const ALL: [Self; 3] = [Self::Last, Self::Share, Self::Count];
+    pub const ALL: [Self; 4] = [Self::Last, Self::Share, Self::Count, Self::Forced];
 
     /// A stable name for metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Last => "last_eligible",
-            Self::Share => "max_share",
-            Self::Count => "max_count",
+            Self::Share => "max_ejected",
+            Self::Count => "max_ejected_endpoints",
+            Self::Forced => "forced",
         }
     }
 }
@@ -221,12 +123,12 @@ pub struct Crowd {
 ///
 /// # Errors
 /// What protects it.
-pub fn admit(policy: &Policy, crowd: Crowd) -> Result<(), Suppressed> {
+pub fn admit(policy: &OutlierEjection, crowd: Crowd) -> Result<(), Suppressed> {
     if crowd.others == 0 {
         return Err(Suppressed::Last);
     }
-    if crowd.ejected >= policy.most(crowd.members) {
-        let by_count = policy.max_count.is_some_and(|count| crowd.ejected >= count as usize);
+    if crowd.ejected >= most(policy, crowd.members) {
+        let by_count = policy.max_ejected_endpoints.is_some_and(|count| crowd.ejected >= count as usize);
         return Err(if by_count { Suppressed::Count } else { Suppressed::Share });
     }
     Ok(())
@@ -251,7 +153,7 @@ impl Stats {
 
 /// Who of a pool should be ejected, the worst first, each once.
 #[must_use]
-pub fn sweep(stats: &[Stats], policy: &Policy) -> Vec<(usize, Cause)> {
+pub fn sweep(stats: &[Stats], policy: &OutlierEjection) -> Vec<(usize, Cause)> {
     let mut found: Vec<(usize, Cause)> = Vec::new();
     let by_rate = policy.success_rate.map(|rule| below_the_rest(stats, &rule)).unwrap_or_default();
     let by_part = policy.failure_percentage.map(|rule| bad_by_themselves(stats, &rule)).unwrap_or_default();
@@ -265,17 +167,17 @@ pub fn sweep(stats: &[Stats], policy: &Policy) -> Vec<(usize, Cause)> {
 }
 
 /// Of those with enough requests, in the order of the list.
-fn enough(stats: &[Stats], min_hosts: usize, min_requests: u32) -> Vec<usize> {
+fn enough(stats: &[Stats], min_endpoints: u32, min_requests: u32) -> Vec<usize> {
     let busy: Vec<_> = (0..stats.len()).filter(|at| stats[*at].requests >= min_requests.max(1)).collect();
-    if busy.len() < min_hosts { Vec::new() } else { busy }
+    if busy.len() < min_endpoints as usize { Vec::new() } else { busy }
 }
 
 fn below_the_rest(stats: &[Stats], rule: &SuccessRate) -> Vec<usize> {
-    let busy = enough(stats, rule.min_hosts, rule.min_requests);
+    let busy = enough(stats, rule.min_endpoints, rule.min_requests);
     let count = busy.len().max(1) as f64;
     let mean = busy.iter().map(|at| stats[*at].rate()).sum::<f64>() / count;
     let spread = busy.iter().map(|at| (stats[*at].rate() - mean).powi(2)).sum::<f64>() / count;
-    let least = mean - (rule.stdev_factor * spread.sqrt()).max(MARGIN);
+    let least = mean - (rule.deviations.factor() * spread.sqrt()).max(MARGIN);
     let mut found: Vec<_> = busy.into_iter().filter(|at| stats[*at].rate() < least).collect();
     found.sort_by(|a, b| stats[*a].rate().total_cmp(&stats[*b].rate()));
     found
@@ -283,22 +185,22 @@ fn below_the_rest(stats: &[Stats], rule: &SuccessRate) -> Vec<usize> {
 
 fn bad_by_themselves(stats: &[Stats], rule: &FailurePercentage) -> Vec<usize> {
     let most = f64::from(rule.threshold.ppm()) / f64::from(Share::WHOLE.ppm());
-    let busy = enough(stats, rule.min_hosts, rule.min_requests);
+    let busy = enough(stats, rule.min_endpoints, rule.min_requests);
     let mut found: Vec<_> = busy.into_iter().filter(|at| 1.0 - stats[*at].rate() >= most).collect();
     found.sort_by(|a, b| stats[*a].rate().total_cmp(&stats[*b].rate()));
     found
 }
 
-fn slower_than_the_rest(stats: &[Stats], rule: &Slowness) -> Vec<usize> {
+fn slower_than_the_rest(stats: &[Stats], rule: &LatencyOutlier) -> Vec<usize> {
     let answers = |at: &usize| stats[*at].requests - stats[*at].failures.min(stats[*at].requests);
     let mut busy: Vec<_> = (0..stats.len()).filter(|at| answers(at) >= rule.min_requests.max(1)).collect();
-    if busy.len() < rule.min_hosts.max(1) {
+    if busy.len() < rule.min_endpoints.max(1) as usize {
         return Vec::new();
     }
     busy.sort_by_key(|at| std::cmp::Reverse(stats[*at].typical));
     // Of an even number the slower of the two in the middle.
     let median = stats[busy[(busy.len() - 1) / 2]].typical;
-    let most = median.mul_f64(rule.factor.max(1.0)).max(median + NOISE);
+    let most = median.mul_f64(rule.factor.factor()).max(median + rule.min_difference);
     busy.into_iter().take_while(|at| stats[*at].typical > most).collect()
 }
 
@@ -319,18 +221,18 @@ const PARTS: f32 = 1024.0;
 impl Tally {
     /// Counts one attempt; answers with why the endpoint should be ejected at once. Told again with each multiple of a
     /// threshold, since it may have been suppressed.
-    pub(crate) fn note(&self, sample: &Sample, policy: &Policy) -> Option<Cause> {
-        if policy.sweeps() {
+    pub(crate) fn note(&self, sample: &Sample, policy: &OutlierEjection) -> Option<Cause> {
+        if sweeps(policy) {
             self.count(sample, policy.latency.is_some());
         }
         let streak = run(&self.streak, sample.class.is_failure());
         let gateway = run(&self.gateway, sample.class == Class::GatewayFailure);
         let reached =
             |streak: u32, most: Option<u32>| most.is_some_and(|most| streak > 0 && streak.is_multiple_of(most.max(1)));
-        if reached(streak, policy.consecutive) {
+        if reached(streak, policy.consecutive_failures) {
             return Some(Cause::Consecutive);
         }
-        reached(gateway, policy.gateway).then_some(Cause::Gateway)
+        reached(gateway, policy.consecutive_gateway_failures).then_some(Cause::Gateway)
     }
 
     fn count(&self, sample: &Sample, timed: bool) {

@@ -10,8 +10,19 @@ fn stats(requests: u32, failures: u32, typical: Duration) -> Stats {
     Stats { requests, failures, typical }
 }
 
-fn only(set: fn(&mut Policy)) -> Policy {
-    let mut policy = Policy { success_rate: None, failure_percentage: None, latency: None, ..Policy::default() };
+/// Every detector with its defaults.
+fn all_on() -> OutlierEjection {
+    OutlierEjection {
+        consecutive_gateway_failures: Some(5),
+        success_rate: Some(SuccessRate::default()),
+        failure_percentage: Some(FailurePercentage::default()),
+        latency: Some(LatencyOutlier::default()),
+        ..OutlierEjection::default()
+    }
+}
+
+fn only(set: fn(&mut OutlierEjection)) -> OutlierEjection {
+    let mut policy = OutlierEjection { success_rate: None, failure_percentage: None, latency: None, ..all_on() };
     set(&mut policy);
     policy
 }
@@ -32,37 +43,37 @@ fn a_part_of_failures_is_bad_by_itself_and_the_worst_come_first() {
     let policy = only(|policy| policy.failure_percentage = Some(FailurePercentage::default()));
     let pool = [stats(50, 43, MS), stats(50, 50, MS), stats(49, 49, MS), stats(50, 0, MS)];
     assert_eq!(sweep(&pool, &policy), [(1, Cause::FailurePercentage), (0, Cause::FailurePercentage)]);
-    assert_eq!(sweep(&pool[..2], &policy), [], "fewer than three");
+    assert_eq!(sweep(&pool[..1], &policy), [], "fewer than two");
 }
 
 #[test]
 fn slowness_is_measured_against_the_median() {
-    let policy = only(|policy| policy.latency = Some(Slowness::default()));
+    let policy = only(|policy| policy.latency = Some(LatencyOutlier::default()));
     let pool = |times: [u32; 3]| sweep(&times.map(|time| stats(20, 0, MS * time)), &policy);
-    assert_eq!(pool([10, 31, 10]), [(1, Cause::Latency)]);
-    assert_eq!(pool([10, 30, 10]), []);
-    assert_eq!(pool([0, 1, 0]), [], "differences within the noise");
-    assert_eq!(sweep(&[stats(20, 1, MS), stats(20, 0, MS), stats(20, 0, 90 * MS)], &policy), [], "two have no median");
+    assert_eq!(pool([100, 301, 100]), [(1, Cause::Latency)]);
+    assert_eq!(pool([100, 300, 100]), []);
+    assert_eq!(pool([1, 99, 1]), [], "differences within the noise");
+    assert_eq!(sweep(&[stats(20, 1, MS), stats(20, 0, MS), stats(20, 0, 900 * MS)], &policy), [], "two have no median");
 }
 
 #[test]
 fn a_tally_tells_streaks_and_typical_times() {
-    let (policy, tally) = (Policy::default(), Tally::default());
+    let (policy, tally) = (all_on(), Tally::default());
     let sample = |class, took| Sample { class, took, busy: None };
     let (failure, gateway) = (sample(Class::Failure, MS), sample(Class::GatewayFailure, MS));
     let told: Vec<_> = (0..10).map(|_| tally.note(&failure, &policy)).collect();
     assert_eq!(told.iter().flatten().count(), 2, "at five and, had it been suppressed, at ten");
     assert_eq!(tally.note(&sample(Class::Success, MS), &policy), None);
-    let gateways = Policy { consecutive: None, ..policy };
+    let gateways = OutlierEjection { consecutive_failures: None, ..policy };
     (0..4).for_each(|_| assert_eq!(tally.note(&gateway, &gateways), None));
     assert_eq!(tally.note(&failure, &gateways), None, "another failure ends the streak");
     (0..4).for_each(|_| assert_eq!(tally.note(&gateway, &gateways), None));
     assert_eq!(tally.note(&gateway, &gateways), Some(Cause::Gateway));
     tally.take();
     (0..19).for_each(|_| {
-        tally.note(&sample(Class::Success, 5 * MS), &Policy::default());
+        tally.note(&sample(Class::Success, 5 * MS), &all_on());
     });
-    tally.note(&sample(Class::Success, 5 * SECOND), &Policy::default());
+    tally.note(&sample(Class::Success, 5 * SECOND), &all_on());
     let Stats { requests, failures, typical } = tally.take();
     assert_eq!((requests, failures), (20, 0));
     assert!(typical > 6 * MS && typical < 8 * MS, "one stall in twenty hardly counts: {typical:?}");
@@ -71,7 +82,7 @@ fn a_tally_tells_streaks_and_typical_times() {
 
 #[test]
 fn an_ejection_tells_its_cause_and_its_end() {
-    let (policy, now) = (Policy::default(), start());
+    let (policy, now) = (all_on(), start());
     let mut ejections = Ejections::default();
     let ejected = ejections.eject(Cause::Latency, &policy, now).unwrap();
     assert_eq!((ejected.cause, ejected.until), (Cause::Latency, now + 30 * SECOND));
@@ -85,10 +96,10 @@ fn an_ejection_tells_its_cause_and_its_end() {
 
 #[test]
 fn caps_make_sense_in_small_pools_and_large() {
-    let policy = Policy { max_share: Share::from_ppm(100_000).unwrap(), ..Policy::default() };
-    assert_eq!([1, 2, 9, 10, 19, 20, 1000].map(|members| policy.most(members)), [1, 1, 1, 1, 1, 2, 100]);
-    let counted = Policy { max_count: Some(3), ..policy.clone() };
-    assert_eq!([1, 20, 1000].map(|members| counted.most(members)), [1, 2, 3]);
+    let policy = OutlierEjection { max_ejected: Share::from_ppm(100_000).unwrap(), ..all_on() };
+    assert_eq!([1, 2, 9, 10, 19, 20, 1000].map(|members| most(&policy, members)), [1, 1, 1, 1, 1, 2, 100]);
+    let counted = OutlierEjection { max_ejected_endpoints: Some(3), ..policy.clone() };
+    assert_eq!([1, 20, 1000].map(|members| most(&counted, members)), [1, 2, 3]);
     let crowd = |members, ejected, others| Crowd { members, ejected, others };
     assert_eq!(admit(&policy, crowd(1, 0, 0)), Err(Suppressed::Last));
     assert_eq!(admit(&policy, crowd(2, 0, 1)), Ok(()));
@@ -102,7 +113,7 @@ proptest! {
     /// at, and without the look at the others.
     #[test]
     fn caps_hold(members in 1_usize..=1000, ppm in 0_u32..=1_000_000, count in prop::option::of(1_u32..20), out in 0_usize..1000) {
-        let policy = Policy { max_share: Share::from_ppm(ppm).unwrap(), max_count: count, ..Policy::default() };
+        let policy = OutlierEjection { max_ejected: Share::from_ppm(ppm).unwrap(), max_ejected_endpoints: count, ..all_on() };
         let mut eligible = members - out.min(members);
         let mut ejected = 0;
         for _ in 0..members {
@@ -125,7 +136,7 @@ proptest! {
     /// without the growth, without the limit, and if an ejection's own time is forgiven.
     #[test]
     fn ejections_grow_and_are_forgiven(waits in prop::collection::vec(0_u64..200, 1..60), base in 1_u64..60, longest in 60_u64..300) {
-        let policy = Policy { base_time: SECOND * base as u32, max_time: SECOND * longest as u32, ..Policy::default() };
+        let policy = OutlierEjection { base_time: SECOND * base as u32, max_time: SECOND * longest as u32, ..all_on() };
         let (mut ejections, mut now) = (Ejections::default(), start());
         let (mut times, mut well) = (0_u64, 0_u64);
         for wait in waits {
@@ -154,8 +165,8 @@ proptest! {
         let stats: Vec<_> = pool.iter().map(|(requests, failures, micros)| {
             stats(*requests, (*failures).min(*requests), Duration::from_micros(*micros))
         }).collect();
-        let all = Policy::default();
-        let policy = Policy {
+        let all = all_on();
+        let policy = OutlierEjection {
             success_rate: all.success_rate.filter(|_| on[0]),
             failure_percentage: all.failure_percentage.filter(|_| on[1]),
             latency: all.latency.filter(|_| on[2]),
