@@ -33,6 +33,9 @@ pub struct Pool {
     pub region: RegionName,
     /// Requests under way, over all of its endpoints.
     pub in_flight: u32,
+    /// The most of them at once. Absent: as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
     /// How many endpoints their health checks do not keep out.
     pub healthy: usize,
     /// How many may be chosen now.
@@ -58,7 +61,7 @@ pub struct Endpoint {
     pub level: u16,
     /// What its health checks say.
     pub health: Health,
-    /// Since when and until when it is ejected. Absent: it is not.
+    /// Until when it is ejected. Absent: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ejection: Option<Ejection>,
     /// Its breaker. Absent: it has none, and none is forced.
@@ -66,6 +69,9 @@ pub struct Endpoint {
     pub breaker: Option<Breaker>,
     /// Requests that it is answering.
     pub in_flight: u32,
+    /// The most of them at once, as configured. Absent: as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
     /// How long its answers take, in microseconds: an average that a slow one moves at once. Absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_us: Option<u64>,

@@ -198,8 +198,7 @@ impl Service {
             let (region, version) = (at / self.versions(), at % self.versions());
             let unreached = || (!reached(version)).then_some(Obstacle::NotReached);
             let obstacle = self.obstacle(region, capability, turn).or_else(unreached);
-            let best = self.best(region, version);
-            candidates.extend(members.iter().map(|member| Candidate::new(region, version, member, best, obstacle)));
+            candidates.extend(self.stand(region, version, members, obstacle));
         }
         candidates
     }
@@ -210,10 +209,26 @@ impl Service {
         let pools = self.pools.iter().enumerate();
         let candidates = pools.flat_map(|(at, members)| {
             let (region, version) = (at / self.versions(), at % self.versions());
-            let best = self.best(region, version);
-            members.iter().map(move |member| Candidate::new(region, version, member, best, None))
+            self.stand(region, version, members, None)
         });
         candidates.collect()
+    }
+
+    /// The endpoints of a pool as they stand, where this speaks against all of them.
+    fn stand<'a>(
+        &'a self,
+        region: usize,
+        version: usize,
+        members: &'a [Member],
+        outer: Option<Obstacle>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        let (best, state) = (self.best(region, version), self.pool_state(region, version));
+        let of_pool = if state.offer().barrier.is_some() {
+            Some(Obstacle::PoolBreaker)
+        } else {
+            (!state.has_room()).then_some(Obstacle::PoolFull)
+        };
+        members.iter().map(move |member| Candidate::new(region, version, member, best, (outer, of_pool)))
     }
 
     /// The standby that answers, if no active region can.
@@ -235,6 +250,9 @@ impl Service {
     }
 
     fn best(&self, region: usize, version: usize) -> Standing {
+        if self.pool_state(region, version).offer().barrier.is_some() {
+            return Standing::Out;
+        }
         let offers = self.pool(region, version).iter().filter(|member| member.weight > 0);
         let offers = offers.map(|member| member.endpoint.offer()).filter(|offer| offer.barrier.is_none());
         offers.map(|offer| offer.standing).min().unwrap_or(Standing::Out)
@@ -285,6 +303,10 @@ pub enum Obstacle {
     Draining,
     /// It answers as many requests as it may at once.
     Full,
+    /// The breaker of its pool is open.
+    PoolBreaker,
+    /// Its pool answers as many requests as it may at once.
+    PoolFull,
 }
 
 impl From<Barrier> for Obstacle {
@@ -315,12 +337,21 @@ impl Obstacle {
             Self::Breaker => "breaker",
             Self::Draining => "draining",
             Self::Full => "full",
+            Self::PoolBreaker => "pool_breaker",
+            Self::PoolFull => "pool_full",
         }
     }
 }
 
 impl<'a> Candidate<'a> {
-    fn new(region: usize, version: usize, member: &'a Member, best: Standing, outer: Option<Obstacle>) -> Self {
+    /// What speaks against its region or version is told first, then what does against itself, then what does against its pool.
+    fn new(
+        region: usize,
+        version: usize,
+        member: &'a Member,
+        best: Standing,
+        (outer, of_pool): (Option<Obstacle>, Option<Obstacle>),
+    ) -> Self {
         let offer = member.endpoint.offer();
         let own = match offer.standing {
             _ if offer.barrier.is_some() => offer.barrier.map(Obstacle::from),
@@ -329,7 +360,8 @@ impl<'a> Candidate<'a> {
             Standing::Unprobed if best == Standing::Verified => Some(Obstacle::Unprobed),
             Standing::Unprobed | Standing::Verified => (!member.endpoint.has_room()).then_some(Obstacle::Full),
         };
-        Self { region, version, endpoint: &member.endpoint, weight: member.weight, offer, obstacle: outer.or(own) }
+        let obstacle = outer.or(own).or(of_pool);
+        Self { region, version, endpoint: &member.endpoint, weight: member.weight, offer, obstacle }
     }
 }
 

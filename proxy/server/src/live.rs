@@ -11,7 +11,10 @@ use sluice_config::name::{ListenerName, ServiceName};
 use sluice_config::validated::{self, Balancer, Capability, Region, Retries, Session, Timeouts};
 use sluice_config::value::RevisionId;
 use sluice_config::{UnusableFile, Validated, overlay};
+use sluice_proxy_core::breaker;
+use sluice_proxy_core::change::Change;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Force, Registry};
+use sluice_proxy_core::pool::PoolId;
 use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
@@ -165,29 +168,41 @@ impl Live {
         self.peers.values().filter_map(target).collect()
     }
 
-    /// Holds what operators hold, and lets go what they do not hold any more. Not a part of compiling: states are shared with
-    /// what runs, and a revision that is given up must leave nothing behind.
-    pub(crate) fn enforce(&self) {
-        let versions =
-            self.document.services.iter().flat_map(|service| service.versions.iter().map(move |one| (service, one)));
-        let pools =
-            versions.flat_map(|(service, version)| version.pools.iter().map(move |pool| (service, version, pool)));
-        let held: BTreeMap<_, _> = pools
-            .filter(|(_, _, pool)| !pool.forces.is_empty())
-            .map(|(service, version, pool)| {
-                let region = &self.document.regions[pool.region].name;
-                ((&service.name, &version.name, region), &pool.forces)
-            })
-            .collect();
+    /// Holds what operators hold, and lets go what they do not hold any more; answers with what that changed of breakers. Not a
+    /// part of compiling: states are shared with what runs, and a revision that is given up must leave nothing behind.
+    pub(crate) fn enforce(&self, now: Instant) -> Vec<Change> {
+        let held = self.held();
+        let mut changes = Vec::new();
         for endpoint in self.registry.iter() {
-            let EndpointId { service, version, region, address } = endpoint.id();
-            let forces = held.get(&(service, version, region));
-            let force = forces.and_then(|forces| forces.endpoints.get(address));
-            endpoint.force(force.map(|force| match force {
+            let id = endpoint.id();
+            let forces = held.get(&PoolId::from(id));
+            endpoint.force(forces.and_then(|forces| forces.endpoints.get(&id.address)).map(|force| match force {
                 overlay::Force::In => Force::In,
                 overlay::Force::Out => Force::Out,
             }));
+            let of_breaker = forces.and_then(|forces| forces.breakers.get(&id.address)).map(circuit);
+            changes.extend(endpoint.force_breaker(of_breaker, now));
         }
+        for pool in self.registry.pools() {
+            let force = held.get(pool.id()).and_then(|forces| forces.breaker.as_ref()).map(circuit);
+            changes.extend(pool.force_breaker(force, now));
+        }
+        changes
+    }
+
+    /// What operators hold, by pool.
+    fn held(&self) -> BTreeMap<PoolId, &Forces> {
+        let mut held = BTreeMap::new();
+        for service in &self.document.services {
+            for version in &service.versions {
+                for pool in version.pools.iter().filter(|pool| !pool.forces.is_empty()) {
+                    let region = self.document.regions[pool.region].name.clone();
+                    let id = PoolId { service: service.name.clone(), version: version.name.clone(), region };
+                    held.insert(id, &pool.forces);
+                }
+            }
+        }
+        held
     }
 
     /// How each service is reached.
@@ -205,6 +220,13 @@ impl Live {
         let stays = |id, peer| next.peers.get(id).is_some_and(|next| Arc::ptr_eq(next, peer));
         let gone = self.peers.iter().filter(|(id, peer)| !stays(*id, *peer));
         gone.for_each(|(_, peer)| peer.retire());
+    }
+}
+
+const fn circuit(force: &Circuit) -> breaker::Force {
+    match force {
+        Circuit::Open => breaker::Force::Open,
+        Circuit::Closed => breaker::Force::Closed,
     }
 }
 

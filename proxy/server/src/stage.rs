@@ -6,13 +6,14 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::wire::Revision;
 use sluice_config::{Environment, Problems, UnusableFile, collide};
+use sluice_proxy_core::change::Change;
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
@@ -226,7 +227,10 @@ impl Stage {
             before.retire(&fit.live);
         }
         // Before any worker runs it: an endpoint that is held out gets not even the first request.
-        fit.live.enforce();
+        for Change { subject, turn } in fit.live.enforce(Instant::now()) {
+            let (what, from, to, reason) = (turn.as_str(), turn.from(), turn.to(), turn.reason());
+            tracing::warn!(%subject, what, from, to, reason, "an operator's hand");
+        }
         self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
         prober.retarget(fit.live.targets());

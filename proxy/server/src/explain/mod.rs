@@ -360,7 +360,9 @@ impl Case<'_> {
             | Obstacle::Ejected
             | Obstacle::Breaker
             | Obstacle::Draining
-            | Obstacle::Full => "it has no endpoint that may be chosen",
+            | Obstacle::Full
+            | Obstacle::PoolBreaker
+            | Obstacle::PoolFull => "it has no endpoint that may be chosen",
         }
     }
 
@@ -379,6 +381,8 @@ impl Case<'_> {
             Obstacle::Breaker => "its breaker is open",
             Obstacle::Draining => "it drains: it wants nothing new",
             Obstacle::Full => "it answers as many requests as it may at once",
+            Obstacle::PoolBreaker => "the breaker of its pool is open",
+            Obstacle::PoolFull => "its pool answers as many requests as it may at once",
         }
     }
 }
