@@ -59,6 +59,7 @@ mod source;
 mod stage;
 pub mod status;
 mod tls;
+mod upkeep;
 mod upstream;
 mod worker;
 

@@ -42,6 +42,7 @@ use crate::probe::Prober;
 use crate::source::{Away, Feed, Follower, Identity, Parts, Rest};
 use crate::stage::Stage;
 use crate::tls::Keyring;
+use crate::upkeep;
 use crate::upstream::Dialer;
 use crate::worker::Equipment;
 
@@ -219,6 +220,7 @@ async fn background(
         () = crew.lost() => RunError::Worker,
         Err(why) = follower.run() => RunError::Revision(why),
         never = tick(metrics, watch, overload) => match never {},
+        never = upkeep::run(Arc::clone(&watch.current), metrics.clone()) => match never {},
         never = notify::watchdog(workers) => match never {},
     }
 }

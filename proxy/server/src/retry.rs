@@ -3,13 +3,16 @@
 //! another attempt that is certain to begin.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use sluice_config::validated::{Limits, Timeouts};
-use sluice_proxy_core::health::Standing;
+use sluice_proxy_core::endpoint::Flight;
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
+use sluice_proxy_core::sample::Sample;
 use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot};
 use sluice_proxy_core::split;
 use tokio::time::Instant;
@@ -17,9 +20,10 @@ use tokio::time::Instant;
 use crate::context::Record;
 use crate::grpc;
 use crate::keys::Keys;
-use crate::live::{RouteEntry, ServiceEntry};
+use crate::live::{Lasting, RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::patience::Deadlines;
+use crate::upkeep;
 use crate::worker::Running;
 
 /// The choices for one request, and what its attempts leave for the next.
@@ -34,6 +38,27 @@ pub(crate) struct Tries<'a> {
     keys: Option<Box<Keys>>,
     excluded: Vec<Spot>,
     is_grpc: bool,
+    /// Held while an attempt is one that follows another, where these are bounded.
+    _slot: Option<RetrySlot>,
+    /// For how long the endpoint of this attempt wants to be left alone.
+    busy: Cell<Option<Duration>>,
+}
+
+/// An endpoint for one attempt, and a place there.
+#[derive(Debug)]
+pub(crate) struct Aim {
+    pub(crate) choice: Choice,
+    flight: Flight,
+}
+
+/// One of the attempts at once that follow others; dropping it ends the count.
+#[derive(Debug)]
+struct RetrySlot(Arc<Lasting>);
+
+impl Drop for RetrySlot {
+    fn drop(&mut self) {
+        self.0.retrying.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An attempt that was not good enough.
@@ -50,9 +75,12 @@ struct Failed {
 /// The attempt that follows.
 #[derive(Debug)]
 pub(crate) struct Planned {
-    pub(crate) choice: Choice,
+    aim: Aim,
     /// Before it.
     pub(crate) wait: Duration,
+    /// What the attempt before ended with.
+    pub(crate) ending: Ending,
+    slot: Option<RetrySlot>,
     /// What ended the one before.
     cause: &'static str,
     exclude: bool,
@@ -82,12 +110,23 @@ impl<'a> Tries<'a> {
         let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
         record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
         let keys = Keys::of(service, record);
-        Self { service, deadlines, stale: false, running, route, keys, excluded: Vec::new(), is_grpc }
+        Self {
+            service,
+            deadlines,
+            stale: false,
+            running,
+            route,
+            keys,
+            excluded: Vec::new(),
+            is_grpc,
+            _slot: None,
+            busy: Cell::new(None),
+        }
     }
 
     /// Where the first attempt goes.
-    pub(crate) fn first(&self, record: &Record<'_>) -> Result<Choice, Ending> {
-        self.choose(record, None, &[]).map_err(|_| Ending::NoEndpoint)
+    pub(crate) fn first(&self, record: &Record<'_>) -> Result<Aim, Ending> {
+        self.aim(record, None, Vec::new()).map_err(|_| Ending::NoEndpoint)
     }
 
     /// Whether answers are looked at before they are passed on.
@@ -133,14 +172,15 @@ impl<'a> Tries<'a> {
         let now = Instant::now();
         let left = self.deadlines.total.map(|deadline| deadline.saturating_duration_since(now));
         let wait = retry::wait(policy, &again, failed.asked, left, &mut *record.worker.rng.borrow_mut())?;
-        let next = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
+        let slot = self.slot()?;
+        let aim = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
         let mut budget = self.running.budgets[self.route.service].borrow_mut();
-        if again.is_charged() && !budget.take(&policy.budget, &self.service.floor, now.into_std()) {
+        if again.is_charged() && !budget.take(&policy.budget, &self.service.lasting.floor, now.into_std()) {
             return Err(Stop::BudgetSpent);
         }
         let cause = if again.reason == Reason::Declared { "grpc_status" } else { failed.ending.judge().reason };
         let stale = failed.ending == Ending::StalePooled;
-        Ok(Planned { choice: next, wait, cause, exclude: again.to != To::Any, stale })
+        Ok(Planned { aim, wait, cause, exclude: again.to != To::Any, stale, ending: failed.ending, slot })
     }
 
     fn attempt(&self, record: &Record<'_>, failed: &Failed) -> Attempt {
@@ -157,10 +197,19 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Choice> {
+    /// A place among the attempts at once that follow others.
+    fn slot(&self) -> Result<Option<RetrySlot>, Stop> {
+        let Some(most) = self.service.limits.retries else { return Ok(None) };
+        let more = |count: u32| (count < most).then_some(count + 1);
+        let counted = self.service.lasting.retrying.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        counted.map_err(|_| Stop::AtOnce)?;
+        Ok(Some(RetrySlot(Arc::clone(&self.service.lasting))))
+    }
+
+    fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Aim> {
         let mut tried = self.excluded.clone();
         tried.extend((to != To::Any).then_some(choice.spot));
-        match (self.choose(record, Some(*choice), &tried), to) {
+        match (self.aim(record, Some(*choice), tried), to) {
             (Ok(other), _) => Some(other),
             (Err(_), To::OtherOrSame) => self.same(choice),
             (Err(_), To::Any | To::Other) => None,
@@ -168,10 +217,22 @@ impl<'a> Tries<'a> {
     }
 
     /// The endpoint of this attempt once more, unless its probes have taken it out meanwhile.
-    fn same(&self, choice: &Choice) -> Option<Choice> {
+    fn same(&self, choice: &Choice) -> Option<Aim> {
         let version = if self.route.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
-        let is_in = self.service.peer(&choice.spot).endpoint.standing() < Standing::Out;
-        is_in.then_some(Choice { region: place::Reason::Kept, version, ..*choice })
+        let endpoint = &self.service.peer(&choice.spot).endpoint;
+        let flight = if endpoint.offer().is_eligible() { endpoint.begin()? } else { return None };
+        Some(Aim { choice: Choice { region: place::Reason::Kept, version, ..*choice }, flight })
+    }
+
+    /// Chooses until there is a place: between the choice and the place another worker may have taken it.
+    fn aim(&self, record: &Record<'_>, previous: Option<Choice>, mut tried: Vec<Spot>) -> Result<Aim, Refusal> {
+        loop {
+            let choice = self.choose(record, previous, &tried)?;
+            match self.service.peer(&choice.spot).endpoint.begin() {
+                Some(flight) => return Ok(Aim { choice, flight }),
+                None => tried.push(choice.spot),
+            }
+        }
     }
 
     fn choose(&self, record: &Record<'_>, previous: Option<Choice>, tried: &[Spot]) -> Result<Choice, Refusal> {
@@ -186,14 +247,26 @@ impl<'a> Tries<'a> {
         selector.choose(&self.service.core, &ask, &mut *record.worker.rng.borrow_mut())
     }
 
-    /// The planned attempt will be made, after that at `choice`.
-    pub(crate) fn take(&mut self, planned: &Planned, choice: &Choice, record: &mut Record<'_>) {
+    /// Counts how an attempt has gone, for the endpoint and its pool. Without an ending nothing is known.
+    pub(crate) fn note(&self, aim: &Aim, ending: Option<Ending>, record: &Record<'_>) {
+        let Some(ending) = ending else { return };
+        let (took, now) = record.progress.answered_after();
+        let Some(sample) = Sample::of(ending, took, self.busy.take()) else { return };
+        let (worker, spot) = (record.worker, &aim.choice.spot);
+        let changes = self.service.core.note(&aim.flight, spot, &sample, now.into_std(), &mut *worker.rng.borrow_mut());
+        changes.iter().for_each(|change| upkeep::tell(change, &worker.metrics));
+    }
+
+    /// The planned attempt will be made, after that at `choice`. Answers with where.
+    pub(crate) fn take(&mut self, planned: Planned, choice: &Choice, record: &mut Record<'_>) -> Aim {
         self.service.series.retried(planned.cause);
         record.retried(planned.cause);
         self.stale |= planned.stale;
         if planned.exclude {
             self.excluded.push(choice.spot);
         }
+        self._slot = planned.slot;
+        planned.aim
     }
 }
 
@@ -212,6 +285,9 @@ impl<'a> Verdict<'a> {
 
     /// Whether the answer with this final head is not to be passed on, since another attempt follows.
     pub(crate) fn refuses(&self, head: &ResponseHead) -> bool {
+        if matches!(head.status, 429 | 503) {
+            self.tries.busy.set(asked(head));
+        }
         if !self.tries.judges_answers() {
             return false;
         }

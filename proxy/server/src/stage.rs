@@ -366,5 +366,6 @@ fn told(live: &Live) -> metrics::Running {
         applied: SystemTime::now(),
         shares: shares.collect(),
         endpoints: live.registry.iter().cloned().collect(),
+        pools: live.pools(),
     }
 }
