@@ -69,7 +69,7 @@ fn classify(ending: Ending) -> Option<Class> {
 /// Of an ending that is the origin's fault.
 const fn of_fault(ending: Ending) -> Option<Class> {
     match ending {
-        Ending::NoEndpoint | Ending::StalePooled | Ending::NoTunnel => None,
+        Ending::NoEndpoint | Ending::BreakerOpen | Ending::StalePooled | Ending::NoTunnel => None,
         Ending::Status(502..=504)
         | Ending::Grpc(Code::Unavailable)
         | Ending::ConnectRefused
@@ -98,6 +98,8 @@ const fn of_fault(ending: Ending) -> Option<Class> {
         | Ending::NoRoute
         | Ending::Draining
         | Ending::Overload
+        | Ending::NoRoom
+        | Ending::ConnectionLimit
         | Ending::Internal => Some(Class::Failure),
     }
 }

@@ -36,12 +36,19 @@ pub(crate) struct Tries<'a> {
     running: &'a Running,
     route: &'a RouteEntry,
     keys: Option<Box<Keys>>,
-    excluded: Vec<Spot>,
+    /// Apart, since most requests have none.
+    behind: Option<Box<Behind>>,
     is_grpc: bool,
-    /// Held while an attempt is one that follows another, where these are bounded.
-    _slot: Option<RetrySlot>,
-    /// For how long the endpoint of this attempt wants to be left alone.
-    busy: Cell<Option<Duration>>,
+    /// For how many seconds the endpoint of this attempt wants to be left alone.
+    busy: Cell<u32>,
+}
+
+/// What attempts have left for those that follow them.
+#[derive(Debug, Default)]
+struct Behind {
+    excluded: Vec<Spot>,
+    /// Of the attempt that runs, where these are bounded.
+    slot: Option<RetrySlot>,
 }
 
 /// An endpoint for one attempt, and a place there.
@@ -110,18 +117,7 @@ impl<'a> Tries<'a> {
         let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
         record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
         let keys = Keys::of(service, record);
-        Self {
-            service,
-            deadlines,
-            stale: false,
-            running,
-            route,
-            keys,
-            excluded: Vec::new(),
-            is_grpc,
-            _slot: None,
-            busy: Cell::new(None),
-        }
+        Self { service, deadlines, stale: false, running, route, keys, behind: None, is_grpc, busy: Cell::new(0) }
     }
 
     /// Where the first attempt goes.
@@ -207,7 +203,7 @@ impl<'a> Tries<'a> {
     }
 
     fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Aim> {
-        let mut tried = self.excluded.clone();
+        let mut tried = self.behind.as_ref().map(|behind| behind.excluded.clone()).unwrap_or_default();
         tried.extend((to != To::Any).then_some(choice.spot));
         match (self.aim(record, Some(*choice), tried), to) {
             (Ok(other), _) => Some(other),
@@ -251,7 +247,9 @@ impl<'a> Tries<'a> {
     pub(crate) fn note(&self, aim: &Aim, ending: Option<Ending>, record: &Record<'_>) {
         let Some(ending) = ending else { return };
         let (took, now) = record.progress.answered_after();
-        let Some(sample) = Sample::of(ending, took, self.busy.take()) else { return };
+        let busy = Some(self.busy.take()).filter(|seconds| *seconds > 0);
+        let busy = busy.map(|seconds| Duration::from_secs(seconds.into()));
+        let Some(sample) = Sample::of(ending, took, busy) else { return };
         let (worker, spot) = (record.worker, &aim.choice.spot);
         let changes = self.service.core.note(&aim.flight, spot, &sample, now.into_std(), &mut *worker.rng.borrow_mut());
         changes.iter().for_each(|change| upkeep::tell(change, &worker.metrics));
@@ -262,10 +260,11 @@ impl<'a> Tries<'a> {
         self.service.series.retried(planned.cause);
         record.retried(planned.cause);
         self.stale |= planned.stale;
+        let behind = self.behind.get_or_insert_default();
         if planned.exclude {
-            self.excluded.push(choice.spot);
+            behind.excluded.push(choice.spot);
         }
-        self._slot = planned.slot;
+        behind.slot = planned.slot;
         planned.aim
     }
 }
@@ -286,7 +285,8 @@ impl<'a> Verdict<'a> {
     /// Whether the answer with this final head is not to be passed on, since another attempt follows.
     pub(crate) fn refuses(&self, head: &ResponseHead) -> bool {
         if matches!(head.status, 429 | 503) {
-            self.tries.busy.set(asked(head));
+            let seconds = asked(head).unwrap_or_default().as_secs();
+            self.tries.busy.set(u32::try_from(seconds).unwrap_or(u32::MAX));
         }
         if !self.tries.judges_answers() {
             return false;

@@ -13,7 +13,6 @@ use sluice_config::name::ListenerName;
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::wire::Revision;
 use sluice_config::{Environment, Problems, UnusableFile, collide};
-use sluice_proxy_core::change::Change;
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +24,7 @@ use crate::metrics::{self, Metrics};
 use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::tls::{Keyring, Ring, Terms};
+use crate::upkeep;
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
@@ -227,9 +227,8 @@ impl Stage {
             before.retire(&fit.live);
         }
         // Before any worker runs it: an endpoint that is held out gets not even the first request.
-        for Change { subject, turn } in fit.live.enforce(Instant::now()) {
-            let (what, from, to, reason) = (turn.as_str(), turn.from(), turn.to(), turn.reason());
-            tracing::warn!(%subject, what, from, to, reason, "an operator's hand");
+        for change in fit.live.enforce(Instant::now()) {
+            upkeep::tell(&change, &self.metrics);
         }
         self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
