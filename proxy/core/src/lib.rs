@@ -42,6 +42,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backoff;
+pub mod balance;
 pub mod client;
 pub mod endpoint;
 #[cfg(test)]
