@@ -58,6 +58,7 @@ pub mod overload;
 pub mod pace;
 pub mod pick;
 pub mod place;
+pub mod queue;
 pub mod recall;
 pub mod retry;
 pub mod route;

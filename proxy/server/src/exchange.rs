@@ -233,10 +233,9 @@ async fn pass<S: Source, R: Reply, A: Answer, U: Sink>(
     let mut head = record.worker.spare_head();
     record.progress.begin_attempt();
     let verdict = Verdict::new(tries, record, choice);
-    let judge = tries.judges_answers().then_some(&verdict);
     let mut ends =
         Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut *answer, upstream: &mut *upstream };
-    let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
+    let relayed = relay::relay(&mut ends, &mut head, &verdict, &record.progress, &tries.deadlines, down.alarm).await;
     record.worker.return_head(head);
     Ok(match relayed? {
         Relayed::Whole => Answered::Whole,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sluice_config::name::{ListenerName, ServiceName};
-use sluice_config::validated::{self, Capability, Region, Retries, Timeouts};
+use sluice_config::validated::{self, Balancer, Capability, Region, Retries, Session, Timeouts};
 use sluice_config::value::RevisionId;
 use sluice_config::{UnusableFile, Validated};
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
@@ -65,6 +65,8 @@ pub(crate) struct ServiceEntry {
     pub(crate) core: Service,
     reach: Arc<Reach>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) balancer: Balancer,
+    pub(crate) session: Option<Session>,
     pub(crate) retries: Retries,
     /// What may always be sent again, over all workers and over revisions.
     pub(crate) floor: Arc<Floor>,
@@ -213,6 +215,8 @@ fn compile_service(
         peers: pools.map(pool).collect(),
         reach: Arc::clone(reach),
         timeouts: service.timeouts.clone(),
+        balancer: service.balancer.clone(),
+        session: service.session.clone(),
         retries: service.retries.clone(),
         floor,
         series: metrics.service(&service.name),

@@ -5,18 +5,18 @@
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
-use sluice_config::validated::{Limits, StickyKey, Timeouts};
+use sluice_config::validated::{Limits, Timeouts};
 use sluice_proxy_core::health::Standing;
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
 use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot};
 use sluice_proxy_core::split;
-use sluice_proxy_core::sticky;
 use tokio::time::Instant;
 
 use crate::context::Record;
 use crate::grpc;
+use crate::keys::Keys;
 use crate::live::{RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::patience::Deadlines;
@@ -31,7 +31,7 @@ pub(crate) struct Tries<'a> {
     pub(crate) stale: bool,
     running: &'a Running,
     route: &'a RouteEntry,
-    sticky_key: Option<Vec<u8>>,
+    keys: Option<Box<Keys>>,
     excluded: Vec<Spot>,
     is_grpc: bool,
 }
@@ -81,8 +81,8 @@ impl<'a> Tries<'a> {
         let unhurried = is_call && record.head.version == Version::H2;
         let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
         record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
-        let sticky_key = sticky_key(service, record);
-        Self { service, deadlines, stale: false, running, route, sticky_key, excluded: Vec::new(), is_grpc }
+        let keys = Keys::of(service, record);
+        Self { service, deadlines, stale: false, running, route, keys, excluded: Vec::new(), is_grpc }
     }
 
     /// Where the first attempt goes.
@@ -91,7 +91,7 @@ impl<'a> Tries<'a> {
     }
 
     /// Whether answers are looked at before they are passed on.
-    pub(crate) const fn judges_answers(&self) -> bool {
+    const fn judges_answers(&self) -> bool {
         !self.service.retries.statuses.is_empty() || self.is_grpc
     }
 
@@ -177,7 +177,7 @@ impl<'a> Tries<'a> {
     fn choose(&self, record: &Record<'_>, previous: Option<Choice>, tried: &[Spot]) -> Result<Choice, Refusal> {
         let ask = Ask {
             capability: self.route.capability.unwrap_or_else(|| place::capability_of(record.head.method.as_str())),
-            sticky_key: self.sticky_key.as_deref(),
+            sticky_key: self.keys.as_ref().and_then(|keys| keys.split.as_deref()),
             version: self.route.version,
             previous,
             tried,
@@ -212,10 +212,20 @@ impl<'a> Verdict<'a> {
 
     /// Whether the answer with this final head is not to be passed on, since another attempt follows.
     pub(crate) fn refuses(&self, head: &ResponseHead) -> bool {
+        if !self.tries.judges_answers() {
+            return false;
+        }
         let planned = self.tries.after_answer(self.record, self.choice, head);
         let refused = planned.is_some();
         self.planned.set(planned);
         refused
+    }
+
+    /// Adds to a head that is passed on what the choice has left for the client.
+    pub(crate) fn mark(&self, head: &mut ResponseHead) {
+        if let Some(keys) = &self.tries.keys {
+            keys.mark(head);
+        }
     }
 
     /// What follows the answer that was refused.
@@ -232,19 +242,6 @@ fn asked(head: &ResponseHead) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// What a sticky split holds on to.
-fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
-    let fields = &record.head.fields;
-    match service.core.sticky()? {
-        StickyKey::Header(name) => fields.get_named(name).map(<[u8]>::to_vec),
-        StickyKey::Cookie(name) => sticky::cookie(fields.all(Known::Cookie), name).map(<[u8]>::to_vec),
-        StickyKey::ClientAddress => {
-            let (bytes, length) = sticky::address(record.address());
-            Some(bytes[..length].to_vec())
-        }
-    }
 }
 
 #[cfg(test)]
