@@ -7,7 +7,7 @@
 //! A request meets the modules in this order: [`client`] says whose it is, [`route`] finds the service, [`sticky`] what identifies the user,
 //! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
 //! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
-//! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
+//! [`endpoint`], [`health`] and [`latency`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
 //! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
 //! short).
@@ -35,7 +35,7 @@
 //! let mut selector = Selector::new(&shop, &mut rng);
 //! let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
 //! let choice = selector.choose(&shop, &ask, &mut rng).expect("an endpoint without a health check is verified");
-//! let _flight = choice.endpoint(&shop).begin();
+//! let _flight = choice.endpoint(&shop).begin().expect("no cap is set");
 //! assert_eq!(choice.endpoint(&shop).in_flight(), 1);
 //! ```
 
@@ -43,6 +43,7 @@
 
 pub mod backoff;
 pub mod balance;
+pub mod breaker;
 pub mod client;
 pub mod endpoint;
 #[cfg(test)]
@@ -52,8 +53,10 @@ pub mod grpc;
 pub mod health;
 pub mod histogram;
 pub mod intake;
+pub mod latency;
 pub mod leave;
 pub mod outcome;
+pub mod outlier;
 pub mod overload;
 pub mod pace;
 pub mod pick;
@@ -62,7 +65,10 @@ pub mod queue;
 pub mod recall;
 pub mod retry;
 pub mod route;
+pub mod sample;
 pub mod select;
 pub mod service;
+pub mod slow_start;
 pub mod split;
 pub mod sticky;
+pub mod window;
