@@ -118,13 +118,22 @@ pub struct Maglev {
     total: u64,
     /// How many keys of 2^32 each endpoint keeps.
     kept: Vec<u64>,
+    /// Those that no key is to be led to, though they have seats.
+    foreign: Vec<bool>,
 }
 
 impl Maglev {
     /// Over this table.
     #[must_use]
     pub fn new(table: Arc<Table>, bound: Option<Percentage>) -> Self {
-        Self { table, bound, weights: Vec::new(), total: 0, kept: Vec::new() }
+        let foreign = vec![false; table.weights.len()];
+        Self { table, bound, weights: Vec::new(), total: 0, kept: Vec::new(), foreign }
+    }
+
+    /// Leads no key to the endpoints of which this says so: their keys belong to the others, and are not passed over.
+    pub(super) fn leave_out(&mut self, foreign: impl Iterator<Item = bool>) {
+        self.foreign.clear();
+        self.foreign.extend(foreign);
     }
 
     /// Takes the weights from now on. The endpoint with the most of its weight keeps all of its keys.
@@ -171,11 +180,13 @@ impl Maglev {
         if self.total == 0 {
             return None;
         }
+        let mut home = true;
         for probe in 0..PROBES {
             let at = self.table.owner(mix(hash, probe));
             if self.keeps(at, hash) && may(at) {
-                return Some((at, probe == 0));
+                return Some((at, home));
             }
+            home &= self.foreign[at];
         }
         self.search(hash, may).map(|at| (at, false))
     }

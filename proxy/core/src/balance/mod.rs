@@ -115,6 +115,13 @@ impl Balancer {
         self
     }
 
+    /// Says which endpoints it never picks, whatever they could take: their weight will always be 0.
+    pub fn leave_out(&mut self, foreign: impl Iterator<Item = bool>) {
+        if let Self::Maglev(maglev) = self {
+            maglev.leave_out(foreign);
+        }
+    }
+
     /// Takes the weights from now on. O(n); O(n log n) in the endpoints that became eligible.
     pub fn fit(&mut self, weights: &[u32], rng: &mut impl Rng) {
         match self {
