@@ -415,7 +415,7 @@ impl Walk<'_> {
             return Err(Lack::Tried);
         }
         let index = self.service.pool_index(region, version);
-        let picked = self.selector.pools[index].pick(&self.service.pools[index], (region, version), self.ask, rng);
+        let picked = self.selector.pools[index].pick(self.service, (region, version), self.ask, rng);
         match picked {
             Ok((endpoint, why)) => {
                 let spot = Spot { region, version, endpoint };
