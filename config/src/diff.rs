@@ -47,10 +47,12 @@ pub enum Noun {
     Drain,
     /// What the whole process may use up.
     Limits,
+    /// Who is asked for the names of endpoints.
+    Resolver,
 }
 
 impl Noun {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Listener,
         Self::Region,
         Self::Service,
@@ -59,6 +61,7 @@ impl Noun {
         Self::Route,
         Self::Drain,
         Self::Limits,
+        Self::Resolver,
     ];
 }
 
@@ -73,6 +76,7 @@ impl fmt::Display for Noun {
             Self::Route => "route",
             Self::Drain => "drain",
             Self::Limits => "limits",
+            Self::Resolver => "resolver",
         })
     }
 }
@@ -108,7 +112,7 @@ impl fmt::Display for Change {
             What::Reordered => write!(f, "order of {noun}s changed"),
             What::Changed { field, from, to } => match noun {
                 Noun::Version | Noun::Endpoint => write!(f, "{field} of {name} {from} -> {to}"),
-                Noun::Drain | Noun::Limits => write!(f, "{noun} {field} {from} -> {to}"),
+                Noun::Drain | Noun::Limits | Noun::Resolver => write!(f, "{noun} {field} {from} -> {to}"),
                 Noun::Listener | Noun::Region | Noun::Service | Noun::Route => {
                     write!(f, "{field} of {noun} {name} {from} -> {to}")
                 }
@@ -128,7 +132,7 @@ pub fn diff(old: &Validated, new: &Validated) -> Vec<Change> {
 #[must_use]
 pub fn beginning(new: &Validated) -> Vec<Change> {
     let mut changes = compare(&[], &things(new));
-    changes.retain(|change| !matches!(change.noun, Noun::Drain | Noun::Limits));
+    changes.retain(|change| !matches!(change.noun, Noun::Drain | Noun::Limits | Noun::Resolver));
     changes
 }
 

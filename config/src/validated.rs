@@ -3,6 +3,7 @@
 //! Only [`validate`](crate::validate) makes a [`Validated`]. None of its structures can be read from text, so nothing that
 //! was not proven can stand here. Indices are into the lists of the same [`Validated`].
 
+mod discovery;
 mod listener;
 mod retries;
 
@@ -12,10 +13,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::name::{RegionName, ServiceName, VersionName};
+use crate::name::{RegionName, ServiceName, VersionName, ZoneName};
 pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
 
+pub use discovery::{Discovery, Family, Query, Resolver, Source};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, DotSegments, EncodedSlashes, HostMismatch, Limits, Listener, Paths, Tls,
     TlsVersion,
@@ -38,6 +40,8 @@ pub struct Validated {
     pub drain: Drain,
     /// What the whole process may use up.
     pub limits: ProcessLimits,
+    /// Who is asked for the names of endpoints.
+    pub resolver: Resolver,
     /// Over the whole effective document.
     pub digest: Digest,
 }
@@ -117,6 +121,8 @@ pub struct Service {
     pub connections: Connections,
     /// Absent: every endpoint counts as verified.
     pub health_check: Option<HealthCheck>,
+    /// How often names of endpoints are asked for again.
+    pub discovery: Discovery,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// What is tried again.
@@ -205,8 +211,10 @@ pub struct Version {
 pub struct Pool {
     /// Index into the regions.
     pub region: usize,
-    /// At least one.
+    /// Those that are written down. At least one, unless there are sources.
     pub endpoints: Vec<Endpoint>,
+    /// Where further ones are found.
+    pub sources: Vec<Source>,
 }
 
 /// One address.
@@ -216,6 +224,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Share of the pool's requests. Default 1.
     pub weight: Weight,
+    /// Where in its region it is.
+    pub zone: Option<ZoneName>,
 }
 
 /// How endpoints are probed.

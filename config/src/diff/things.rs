@@ -5,12 +5,14 @@ use std::time::Duration;
 use super::Noun;
 use crate::bound::Rate;
 use crate::duration::write;
+use crate::name::ZoneName;
 use crate::size::Size;
 use crate::validated::{
     Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
-    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls,
-    Validated, ValueMatch, Version,
+    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Resolver, Retries, Role, Route, Service, Split,
+    StickyKey, Tls, Validated, ValueMatch, Version,
 };
+use crate::value::Weight;
 
 /// Something with a name.
 pub(super) struct Thing {
@@ -38,6 +40,7 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
         vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
     things.push(process_limits(&document.limits));
+    things.push(resolver(&document.resolver));
     things
 }
 
@@ -54,6 +57,12 @@ fn process_limits(limits: &ProcessLimits) -> Thing {
     };
     let fields = vec![("connections", connections), ("memory", memory)];
     Thing { noun: Noun::Limits, name: String::new(), inside: None, fields }
+}
+
+fn resolver(resolver: &Resolver) -> Thing {
+    let servers: Vec<_> = resolver.servers.iter().map(ToString::to_string).collect();
+    let fields = vec![("servers", format!("[{}]", servers.join(", "))), ("timeout", write(resolver.timeout))];
+    Thing { noun: Noun::Resolver, name: String::new(), inside: None, fields }
 }
 
 fn or_off<T: ToString>(value: Option<T>) -> String {
@@ -169,6 +178,8 @@ fn service_alone(service: &Service) -> Thing {
         ("protocol", protocol(service.protocol).to_owned()),
         ("connections.idle", service.connections.idle.to_string()),
         ("connections.idle_timeout", write(service.connections.idle_timeout)),
+        ("discovery.ttl_min", write(service.discovery.ttl_min)),
+        ("discovery.ttl_max", write(service.discovery.ttl_max)),
         ("timeouts.connect", write(timeouts.connect)),
         ("timeouts.per_try", optional(timeouts.per_try)),
         ("timeouts.idle", optional(timeouts.idle)),
@@ -254,9 +265,20 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
             noun: Noun::Endpoint,
             name: format!("{} of {name} in {region}", endpoint.address),
             inside: Some((Noun::Version, name.clone())),
-            fields: vec![("weight", endpoint.weight.to_string())],
+            fields: weight_and_zone(endpoint.weight, endpoint.zone.as_ref()),
+        }));
+        things.extend(pool.sources.iter().map(|source| Thing {
+            noun: Noun::Endpoint,
+            name: format!("{} of {name} in {region}", source.query),
+            inside: Some((Noun::Version, name.clone())),
+            fields: weight_and_zone(source.weight, source.zone.as_ref()),
         }));
     }
+}
+
+fn weight_and_zone(weight: Weight, zone: Option<&ZoneName>) -> Vec<(&'static str, String)> {
+    let zone = zone.map(|zone| ("zone", zone.to_string()));
+    [("weight", weight.to_string())].into_iter().chain(zone).collect()
 }
 
 fn route(route: &Route, services: &[Service]) -> Thing {

@@ -8,9 +8,11 @@
 //! Linear in the size of the document, except for the handful of listeners, which are compared pair by pair.
 
 mod cover;
+mod discovery;
 mod files;
 mod judge;
 mod limits;
+mod list;
 mod listeners;
 mod overlay;
 mod own;
@@ -23,9 +25,10 @@ mod routes;
 mod services;
 
 pub use files::{UnusableFile, refuse_files};
+pub use list::endpoint_list;
 pub use listeners::collide;
 pub use overlay::{Dangling, lay};
-pub use own::refuse_endpoints;
+pub use own::{is_own, refuse_endpoints};
 pub use regex::path_regex;
 
 use std::borrow::Cow;
@@ -153,8 +156,10 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let drain = &document.drain;
     let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     let limits = process::resolve(judge, &document.limits);
+    let resolver = discovery::resolver(judge, &document.resolver);
     overlay::check(judge, &services, overlay);
-    let mut validated = Validated { listeners, regions, services, routes, drain, limits, digest: Digest::of(&[]) };
+    let digest = Digest::of(&[]);
+    let mut validated = Validated { listeners, regions, services, routes, drain, limits, resolver, digest };
     // References are indices, which a document with problems may not have.
     if judge.problems.is_empty() {
         validated.digest = effective::digest(&validated);
