@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Capabilities, Connections, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool, Protocol, Region,
-    Retries, Role, Route, Service, Split, Timeouts, ValueMatch, Version,
+    Capabilities, Connections, Discovery, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool,
+    Protocol, Region, Retries, Role, Route, Service, Split, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -49,8 +49,8 @@ pub(crate) fn version(name: &str, weight: u32, regions: &[(usize, u16)]) -> Vers
 fn pool(version: &str, region: usize, count: u16) -> Pool {
     let network = [10, version.bytes().last().unwrap(), u8::try_from(region).unwrap(), 1];
     let address = |port| SocketAddr::from((network, 8000 + port));
-    let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap() };
-    Pool { region, endpoints: (0..count).map(endpoint).collect() }
+    let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap(), zone: None };
+    Pool { region, endpoints: (0..count).map(endpoint).collect(), sources: Vec::new() }
 }
 
 pub(crate) fn health_check() -> HealthCheck {
@@ -68,6 +68,7 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
         name: "shop".parse().unwrap(),
         split: Split::Random,
         health_check: checked.then(health_check),
+        discovery: Discovery::default(),
         protocol: Protocol::Http1,
         tls: None,
         connections: Connections { idle: 256, idle_timeout: Duration::from_secs(50), streams: 100 },

@@ -9,6 +9,8 @@
 //! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
 //! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
+//! Where a pool's addresses are not written down, [`discovery`] says when to ask for them and what to believe.
+//!
 //! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
 //! short).
 //!
@@ -43,6 +45,7 @@
 
 pub mod backoff;
 pub mod client;
+pub mod discovery;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;

@@ -5,6 +5,8 @@
 //! region before its share goes to the baseline. Regions with the same versions share one split, so in the common
 //! document, where every version is everywhere, a service has one, and its windows hold over all regions together.
 //!
+//! A pool whose endpoints are all still to be discovered counts as there: what is found later must not change a split.
+//!
 //! Invariants: pools are in the order of regions, then versions; a pool without endpoints is empty, not absent.
 
 use std::sync::Arc;
@@ -88,7 +90,7 @@ impl Service {
     pub fn new(regions: &Arc<[Region]>, service: &validated::Service, registry: &Registry) -> Self {
         let versions: Vec<Version> = service.versions.iter().map(|version| Version::new(service, version)).collect();
         let pools = pools(regions, service, registry);
-        let (splits, split_of) = splits(&versions, &pools);
+        let (splits, split_of) = splits(&versions, service, regions.len());
         Self {
             name: service.name.clone(),
             regions: Arc::clone(regions),
@@ -294,10 +296,12 @@ fn pools(regions: &[Region], service: &validated::Service, registry: &Registry) 
 }
 
 /// The different splits over the versions, and for each region which one its requests take.
-fn splits(versions: &[Version], pools: &[Vec<Member>]) -> (Vec<Shares>, Vec<Option<usize>>) {
+fn splits(versions: &[Version], service: &validated::Service, regions: usize) -> (Vec<Shares>, Vec<Option<usize>>) {
     let mut splits: Vec<Shares> = Vec::new();
-    let split_of = pools.chunks(versions.len()).map(|row| {
-        let there = versions.iter().zip(row).map(|(version, pool)| (version.weight, !pool.is_empty()));
+    let has = |version: &validated::Version, region| version.pools.iter().any(|pool| pool.region == region);
+    let split_of = (0..regions).map(|region| {
+        let there = versions.iter().zip(&service.versions);
+        let there = there.map(|(version, written)| (version.weight, has(written, region)));
         let shares = split(there);
         if shares.members() == 0 {
             return None;
