@@ -56,6 +56,17 @@ pub(super) struct Answer {
     pub(super) retries: String,
     pub(super) regions: Vec<Placed>,
     pub(super) endpoints: Vec<Reached>,
+    /// Where further endpoints are found; offline nobody is asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sources: Vec<Asked>,
+}
+
+/// A source of endpoints.
+#[derive(Debug, Serialize)]
+pub(super) struct Asked {
+    pub(super) source: String,
+    pub(super) region: String,
+    pub(super) version: String,
 }
 
 /// A region and what it gets of such requests.
@@ -146,8 +157,24 @@ impl Answer {
         let case = Case { service: &service, weights: weights(document, route), capability, pinned: route.version };
         let key = service.sticky().and_then(|by| request.key(by));
         let retries = retries::words(&document.services[route.service].retries, request.method());
-        Self { retries, ..case.answer(route, capability_by, key.as_deref()) }
+        let sources = sources(document, route);
+        Self { retries, sources, ..case.answer(route, capability_by, key.as_deref()) }
     }
+}
+
+fn sources(document: &Validated, route: &Route) -> Vec<Asked> {
+    let mut all = Vec::new();
+    for version in &document.services[route.service].versions {
+        for pool in &version.pools {
+            let region = &document.regions[pool.region].name;
+            all.extend(pool.sources.iter().map(|source| Asked {
+                source: source.query.to_string(),
+                region: region.to_string(),
+                version: version.name.to_string(),
+            }));
+        }
+    }
+    all
 }
 
 fn weights(document: &Validated, route: &Route) -> Vec<u32> {
@@ -175,6 +202,7 @@ impl Case<'_> {
             capability_by,
             split: self.split_words(key),
             retries: String::new(),
+            sources: Vec::new(),
             endpoints: endpoints.collect(),
             regions: (0..placement.len()).map(|at| self.placed(at, placement[at], &splits[at], &candidates)).collect(),
         }

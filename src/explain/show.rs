@@ -56,6 +56,13 @@ fn answered(answer: &Answer, paint: Paint) -> Vec<String> {
     lines.push(String::new());
     lines.extend(endpoints(answer).lines(paint));
     lines.push(String::new());
+    if !answer.sources.is_empty() {
+        lines.extend(sources(answer).lines(paint));
+        lines.push(String::new());
+        let words =
+            "Offline: nobody is asked for the addresses of these sources; a proxy that runs asks, and then they share.";
+        lines.push(paint.tone(Tone::Faint, words));
+    }
     lines.push(paint.tone(Tone::Faint, "Offline: every endpoint counts as verified."));
     lines
 }
@@ -87,6 +94,14 @@ fn endpoints(answer: &Answer) -> Table {
             share(reached.share),
             reached.why_not.unwrap_or_default().into(),
         ]);
+    }
+    table
+}
+
+fn sources(answer: &Answer) -> Table {
+    let mut table = Table::new(&["DISCOVERED", "REGION", "VERSION"]);
+    for asked in &answer.sources {
+        table.row([asked.source.as_str().into(), asked.region.as_str().into(), asked.version.as_str().into()]);
     }
     table
 }
