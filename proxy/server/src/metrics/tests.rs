@@ -84,8 +84,20 @@ fn busy() -> Metrics {
     keep.written(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001));
     metrics.tell_control(control);
     metrics.tell_keep(keep);
+    metrics.tell_discovery(discovered());
     metrics.publish(running(vec![(version, 1.0)], vec![endpoint(true, 1)]));
     metrics
+}
+
+/// A source that gave an address, and one of our own.
+fn discovered() -> Arc<Board> {
+    let board = Arc::new(Board::default());
+    let query = Query::File { path: "shop.yaml".to_owned() };
+    let own = [SocketAddr::from(([10, 0, 0, 9], 80))];
+    let found = [1, 9].map(|last| Found { address: ([10, 0, 0, last], 80).into(), weight: None, zone: None });
+    let answer = Answer::Found(found.into(), Duration::from_secs(1));
+    board.take(&query, vec![(String::new(), answer)], &Discovery::default(), &own);
+    board
 }
 
 /// The value of the one series whose name and labels are written so.

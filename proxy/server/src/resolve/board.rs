@@ -68,7 +68,7 @@ impl Default for Board {
 
 impl Board {
     /// Takes the answers to a round of questions to a source; says when the next one is.
-    pub(super) fn take(
+    pub(crate) fn take(
         &self,
         query: &Query,
         answers: Vec<(String, Answer)>,
