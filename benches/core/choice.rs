@@ -9,8 +9,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sluice_config::validated::{
-    self, Capabilities, Capability, Connections, Endpoint, Pool, Protocol, Region, Retries, Role, Split, StickyKey,
-    Timeouts, Version,
+    self, Balancer, Breakers, Capabilities, Capability, Connections, Endpoint, Fallback, Pool, Protocol, Region,
+    Retries, Role, ServiceLimits, Split, StickyKey, Timeouts, Version,
 };
 use sluice_config::value::Weight;
 use sluice_proxy_core::endpoint::Registry;
@@ -106,6 +106,15 @@ fn document(endpoints: u16) -> validated::Service {
             tunnel_idle: None,
         },
         retries: Retries::default(),
+        balancer: Balancer::RoundRobin,
+        slow_start: None,
+        zones: None,
+        session: None,
+        panic: None,
+        outlier_ejection: None,
+        breaker: Breakers::default(),
+        limits: ServiceLimits::default(),
+        fallback: Fallback::OtherRegion,
         versions: vec![version("v1", 95), version("v2", 5)],
     }
 }

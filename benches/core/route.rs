@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use sluice_config::validated::{HostMatch, Match, PathMatch, Route};
+use sluice_config::validated::{HostMatch, Match, PathMatch, Priority, Route};
 use sluice_proxy_core::route::{Fields, RequestView, RouteTable};
 
 struct NoFields;
@@ -34,7 +34,7 @@ fn prefix(at: usize) -> PathMatch {
 fn route(host: String, path: PathMatch) -> Route {
     let host = HostMatch::Exact(host);
     let matches = Match { host, path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() };
-    Route { name: String::new(), matches, service: 0, version: None, capability: None }
+    Route { name: String::new(), matches, service: 0, version: None, capability: None, priority: Priority::Normal }
 }
 
 /// Requests over all hosts, so that large tables pay for their cache misses.

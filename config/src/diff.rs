@@ -189,13 +189,13 @@ impl Thing {
 
     /// Fields that one of both does not have are `none` there.
     fn compare(&self, earlier: &Self, changes: &mut Vec<Change>) {
-        let mut told = HashSet::new();
-        let fields = self.fields.iter().chain(&earlier.fields).map(|(field, _)| *field);
+        let mut told: HashSet<&str> = HashSet::new();
+        let fields = self.fields.iter().chain(&earlier.fields).map(|(field, _)| &**field);
         for field in fields.filter(|field| told.insert(*field)) {
             let (from, to) = (earlier.field(field), self.field(field));
             if from != to {
                 changes.push(self.change(What::Changed {
-                    field: field.into(),
+                    field: field.to_owned().into(),
                     from: from.to_owned(),
                     to: to.to_owned(),
                 }));
@@ -203,7 +203,7 @@ impl Thing {
         }
     }
 
-    fn field(&self, name: &str) -> &str {
-        self.fields.iter().find(|(field, _)| *field == name).map_or("none", |(_, value)| value)
+    fn field<'a>(&'a self, name: &str) -> &'a str {
+        self.fields.iter().find(|(field, _)| field == name).map_or("none", |(_, value)| value)
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::address::Address;
 use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, SizeThatFits};
 use crate::duration::{Span, SpanOrZero, Timeout};
+use crate::schema::breaker::Breakers;
 use crate::schema::discovery::{Discovery, Resolver};
 use crate::schema::document::Document;
 use crate::schema::drain::Drain;
@@ -20,6 +21,7 @@ use crate::schema::region::Region;
 use crate::schema::retries::Retries;
 use crate::schema::route::{ChosenPath, Match, Path, Present, Route, ValueMatch};
 use crate::schema::service::Service;
+use crate::schema::service_limits::ServiceLimits;
 use crate::schema::split::{Split, StickyKey};
 use crate::schema::timeouts::Timeouts;
 use crate::schema::tls::{Certificate, ClientAuth, Tls};
@@ -137,6 +139,15 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
     Service {
         name: service.name.clone(),
         split: split(&service.split),
+        balancer: (&service.balancer).into(),
+        slow_start: service.slow_start.as_ref().map(Into::into),
+        zones: service.zones.as_ref().map(Into::into),
+        session: service.session.as_ref().map(Into::into),
+        panic: service.panic.as_ref().map(Into::into),
+        outlier_ejection: service.outlier_ejection.as_ref().map(Into::into),
+        breaker: breakers(&service.breaker),
+        limits: ServiceLimits::from(&service.limits),
+        fallback: service.fallback,
         protocol: service.protocol,
         tls: service.tls.as_ref().map(origin_tls),
         connections: connections(service),
@@ -153,6 +164,10 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
         versions: Some(service.versions.iter().map(|one| version(one, regions)).collect()),
         endpoints: None,
     }
+}
+
+fn breakers(breakers: &validated::Breakers) -> Option<Breakers> {
+    (breakers.endpoint.is_some() || breakers.pool.is_some()).then(|| breakers.into())
 }
 
 fn origin_tls(tls: &validated::OriginTls) -> OriginTls {
@@ -243,6 +258,7 @@ fn route(route: &validated::Route, services: &[validated::Service]) -> Route {
         service: service.name.clone(),
         version: route.version.map(|version| service.versions[version].name.clone()),
         capability: route.capability,
+        priority: route.priority,
     }
 }
 

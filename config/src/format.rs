@@ -7,6 +7,7 @@ use crate::limit;
 use crate::name;
 use crate::network::{Network, NetworkError};
 use crate::path;
+use crate::percentage::{Percentage, PercentageError};
 use crate::problem::{Code, quote};
 use crate::share::{Share, ShareError};
 use crate::size::{Size, SizeError};
@@ -72,6 +73,8 @@ formats! {
     Timeout = "timeout", "a duration such as 5s, or off", "1s";
     Size = "size", "a size such as 32KiB or 1MiB", "1B";
     Share = "share", "a share such as 20%", "1%";
+    ShareOrOff = "share-or-off", "a share such as 20%, or off", "1%";
+    Percentage = "percentage", "a percentage such as 140%", "100%";
     SizeOrOff = "size-or-off", "a size such as 1MiB, or off", "1B";
     SizeThatFits = "size-that-fits", "a size such as 2GiB, auto or off", "off";
     RateOrOff = "rate-or-off", "a rate such as 240B/s, or off", "1B/s";
@@ -103,6 +106,9 @@ impl Format {
             Self::Timeout => check_duration(text, true),
             Self::Size => text.parse::<Size>().map(drop).map_err(|error| bad_size(text, error)),
             Self::Share => text.parse::<Share>().map(drop).map_err(|error| bad_share(text, error)),
+            Self::ShareOrOff if text == "off" => Ok(()),
+            Self::ShareOrOff => text.parse::<Share>().map(drop).map_err(|error| bad_share(text, error)),
+            Self::Percentage => text.parse::<Percentage>().map(drop).map_err(|error| bad_percentage(text, error)),
             Self::SizeOrOff => text.parse::<SizeOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SizeThatFits => text.parse::<SizeThatFits>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::RateOrOff => text.parse::<RateOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
@@ -176,6 +182,17 @@ fn bad_share(text: &str, error: ShareError) -> Refusal {
         ShareError::NoSign => format!("write the sign: {text}%"),
         ShareError::Malformed | ShareError::TooLarge | ShareError::TooFine => {
             "digits and a percent sign, 0% to 100%: 20%".to_owned()
+        }
+    };
+    let refusal = Refusal::new(Code::BadShare, format!("{} {error}", quote(text)));
+    if text.len() > limit::ROUTE_NAME_BYTES { refusal } else { refusal.hint(hint) }
+}
+
+fn bad_percentage(text: &str, error: PercentageError) -> Refusal {
+    let hint = match error {
+        PercentageError::NoSign => format!("write the sign: {text}%"),
+        PercentageError::Malformed | PercentageError::Range => {
+            "digits and a percent sign, 1% to 10000%: 140%".to_owned()
         }
     };
     let refusal = Refusal::new(Code::BadShare, format!("{} {error}", quote(text)));

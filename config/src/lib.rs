@@ -28,6 +28,7 @@ pub mod name;
 pub mod network;
 pub mod overlay;
 pub mod path;
+pub mod percentage;
 pub mod problem;
 mod remains;
 pub mod report;

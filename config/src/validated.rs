@@ -3,9 +3,13 @@
 //! Only [`validate`](crate::validate) makes a [`Validated`]. None of its structures can be read from text, so nothing that
 //! was not proven can stand here. Indices are into the lists of the same [`Validated`].
 
+mod balancer;
+mod breaker;
 mod discovery;
 mod listener;
+mod outlier;
 mod retries;
+mod service_limits;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,12 +21,18 @@ use crate::name::{RegionName, ServiceName, VersionName, ZoneName};
 pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
 
+pub use balancer::{
+    Balancer, Fallback, HALF, HashKey, OVERPROVISIONING, Panic, PanicMode, Session, SlowStart, TENTH, Zones,
+};
+pub use breaker::{Breaker, Breakers, SLOW_RATIO, SlowCalls};
 pub use discovery::{Discovery, Family, Query, Resolver, Source};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, DotSegments, EncodedSlashes, HostMismatch, Limits, Listener, Paths, Tls,
     TlsVersion,
 };
+pub use outlier::{FailurePercentage, LatencyOutlier, OutlierEjection, SuccessRate};
 pub use retries::{GrpcStatus, Retries, RetryBackoff, RetryBudget, RetryCause};
+pub use service_limits::{EndpointLimits, PoolLimits, Priority, ServiceLimits};
 
 /// A proven document with all its defaults.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -113,6 +123,24 @@ pub struct Service {
     pub name: ServiceName,
     /// How a request is given a version.
     pub split: Split,
+    /// How an endpoint of a pool is picked.
+    pub balancer: Balancer,
+    /// Absent: an endpoint takes its whole part at once.
+    pub slow_start: Option<SlowStart>,
+    /// Absent: zones are not looked at.
+    pub zones: Option<Zones>,
+    /// Absent: no user stays with an endpoint.
+    pub session: Option<Session>,
+    /// Absent: the endpoints that may be chosen take it all.
+    pub panic: Option<Panic>,
+    /// Absent: no endpoint is ejected.
+    pub outlier_ejection: Option<OutlierEjection>,
+    /// When nothing is sent for a while to what fails.
+    pub breaker: Breakers,
+    /// How much may be under way at once.
+    pub limits: ServiceLimits,
+    /// Where a request goes when its pool has no endpoint for it.
+    pub fallback: Fallback,
     /// What endpoints speak.
     pub protocol: Protocol,
     /// Absent: endpoints are spoken to in the clear.
@@ -217,6 +245,14 @@ pub struct Pool {
     pub sources: Vec<Source>,
 }
 
+impl Pool {
+    /// The most endpoints that it can have, if that is known.
+    #[must_use]
+    pub const fn bound(&self) -> Option<usize> {
+        if self.sources.is_empty() { Some(self.endpoints.len()) } else { None }
+    }
+}
+
 /// One address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
@@ -280,6 +316,8 @@ pub struct Route {
     pub version: Option<usize>,
     /// What is asked of the region; absent: by the method.
     pub capability: Option<Capability>,
+    /// Whose requests go first where some must wait. Default normal.
+    pub priority: Priority,
 }
 
 /// What a request must look like; all of it.

@@ -1,11 +1,19 @@
 //! A document as a flat list of named things with fields.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use super::Noun;
 use crate::bound::Rate;
 use crate::duration::write;
 use crate::name::ZoneName;
+use crate::schema::balancer::{Balancer, Panic, Session, SlowStart, Zones};
+use crate::schema::breaker::Breakers;
+use crate::schema::outlier_ejection::OutlierEjection;
+use crate::schema::service_limits::ServiceLimits;
 use crate::size::Size;
 use crate::validated::{
     Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
@@ -21,7 +29,7 @@ pub(super) struct Thing {
     pub(super) name: String,
     /// What it is a part of.
     pub(super) inside: Option<(Noun, String)>,
-    pub(super) fields: Vec<(&'static str, String)>,
+    pub(super) fields: Vec<(Cow<'static, str>, String)>,
 }
 
 /// Everything in the document, in its order.
@@ -38,10 +46,45 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
     let drain = &document.drain;
     let fields =
         vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
-    things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields });
+    things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields: named(fields) });
     things.push(process_limits(&document.limits));
     things.push(resolver(&document.resolver));
     things
+}
+
+fn named(fields: impl IntoIterator<Item = (&'static str, String)>) -> Vec<(Cow<'static, str>, String)> {
+    fields.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+/// What a service says about its pools, by the names of the document.
+fn balance(service: &Service) -> Vec<(Cow<'static, str>, String)> {
+    let mut fields = Vec::new();
+    flatten("balancer", &Balancer::from(&service.balancer), &mut fields);
+    flatten("slow_start", &service.slow_start.as_ref().map(SlowStart::from), &mut fields);
+    flatten("zones", &service.zones.as_ref().map(Zones::from), &mut fields);
+    flatten("session", &service.session.as_ref().map(Session::from), &mut fields);
+    flatten("panic", &service.panic.as_ref().map(Panic::from), &mut fields);
+    flatten("outlier_ejection", &service.outlier_ejection.as_ref().map(OutlierEjection::from), &mut fields);
+    flatten("breaker", &Breakers::from(&service.breaker), &mut fields);
+    flatten("limits", &ServiceLimits::from(&service.limits), &mut fields);
+    fields.push(("fallback".into(), service.fallback.as_str().to_owned()));
+    fields
+}
+
+/// The leaves of a part of the document, each by its way there.
+fn flatten(name: &str, part: &impl Serialize, fields: &mut Vec<(Cow<'static, str>, String)>) {
+    flatten_value(name, &serde_json::to_value(part).expect("the schema has text keys only"), fields);
+}
+
+fn flatten_value(name: &str, value: &Json, fields: &mut Vec<(Cow<'static, str>, String)>) {
+    match value {
+        Json::Object(inner) => {
+            inner.iter().for_each(|(key, value)| flatten_value(&format!("{name}.{key}"), value, fields))
+        }
+        Json::Null => {}
+        Json::String(text) => fields.push((name.to_owned().into(), text.clone())),
+        Json::Array(_) | Json::Bool(_) | Json::Number(_) => fields.push((name.to_owned().into(), value.to_string())),
+    }
 }
 
 fn process_limits(limits: &ProcessLimits) -> Thing {
@@ -56,13 +99,13 @@ fn process_limits(limits: &ProcessLimits) -> Thing {
         Bound::At(count) => count.to_string(),
     };
     let fields = vec![("connections", connections), ("memory", memory)];
-    Thing { noun: Noun::Limits, name: String::new(), inside: None, fields }
+    Thing { noun: Noun::Limits, name: String::new(), inside: None, fields: named(fields) }
 }
 
 fn resolver(resolver: &Resolver) -> Thing {
     let servers: Vec<_> = resolver.servers.iter().map(ToString::to_string).collect();
     let fields = vec![("servers", format!("[{}]", servers.join(", "))), ("timeout", write(resolver.timeout))];
-    Thing { noun: Noun::Resolver, name: String::new(), inside: None, fields }
+    Thing { noun: Noun::Resolver, name: String::new(), inside: None, fields: named(fields) }
 }
 
 fn or_off<T: ToString>(value: Option<T>) -> String {
@@ -94,7 +137,7 @@ fn listener(listener: &Listener) -> Thing {
         ("limits.min_rate_grace", write(limits.min_rate_grace)),
     ];
     fields.extend(listener.tls.iter().flat_map(tls));
-    Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields }
+    Thing { noun: Noun::Listener, name: listener.name.to_string(), inside: None, fields: named(fields) }
 }
 
 fn tls(tls: &Tls) -> Vec<(&'static str, String)> {
@@ -155,7 +198,7 @@ fn region(region: &Region) -> Thing {
     let served: Vec<_> = served.iter().filter(|(_, serves)| *serves).map(|(one, _)| capability(*one)).collect();
     let fields =
         vec![("role", role.to_owned()), ("weight", region.weight.to_string()), ("capabilities", list(&served))];
-    Thing { noun: Noun::Region, name: region.name.to_string(), inside: None, fields }
+    Thing { noun: Noun::Region, name: region.name.to_string(), inside: None, fields: named(fields) }
 }
 
 const fn capability(capability: Capability) -> &'static str {
@@ -192,6 +235,8 @@ fn service_alone(service: &Service) -> Thing {
     fields.extend(service.tls.iter().flat_map(origin_tls));
     fields.extend(retries(&service.retries));
     fields.extend(service.health_check.iter().flat_map(health_check));
+    let mut fields = named(fields);
+    fields.extend(balance(service));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
 }
 
@@ -257,7 +302,7 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
         noun: Noun::Version,
         name: name.clone(),
         inside: Some((Noun::Service, service.name.to_string())),
-        fields: vec![("weight", version.weight.to_string())],
+        fields: named([("weight", version.weight.to_string())]),
     });
     for pool in &version.pools {
         let region = &regions[pool.region].name;
@@ -276,9 +321,9 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
     }
 }
 
-fn weight_and_zone(weight: Weight, zone: Option<&ZoneName>) -> Vec<(&'static str, String)> {
+fn weight_and_zone(weight: Weight, zone: Option<&ZoneName>) -> Vec<(Cow<'static, str>, String)> {
     let zone = zone.map(|zone| ("zone", zone.to_string()));
-    [("weight", weight.to_string())].into_iter().chain(zone).collect()
+    named([("weight", weight.to_string())].into_iter().chain(zone))
 }
 
 fn route(route: &Route, services: &[Service]) -> Thing {
@@ -287,7 +332,8 @@ fn route(route: &Route, services: &[Service]) -> Thing {
     fields.push(("service", service.name.to_string()));
     fields.extend(route.version.map(|version| ("version", service.versions[version].name.to_string())));
     fields.extend(route.capability.map(|asked| ("capability", capability(asked).to_owned())));
-    Thing { noun: Noun::Route, name: route.name.clone(), inside: None, fields }
+    fields.push(("priority", route.priority.as_str().to_owned()));
+    Thing { noun: Noun::Route, name: route.name.clone(), inside: None, fields: named(fields) }
 }
 
 fn matches(matches: &Match) -> Vec<(&'static str, String)> {

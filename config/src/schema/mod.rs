@@ -4,6 +4,8 @@
 //! only what can be *written*; what a document *means*, and whether it means anything, is decided in `validate`. A
 //! field is here only when something enforces it.
 
+pub(crate) mod balancer;
+pub(crate) mod breaker;
 pub(crate) mod discovery;
 pub(crate) mod document;
 pub(crate) mod drain;
@@ -12,12 +14,14 @@ pub(crate) mod health_check;
 pub(crate) mod identity;
 pub(crate) mod listener;
 pub(crate) mod origin;
+pub(crate) mod outlier_ejection;
 pub(crate) mod paths;
 pub(crate) mod process;
 pub(crate) mod region;
 pub(crate) mod retries;
 pub(crate) mod route;
 pub(crate) mod service;
+pub(crate) mod service_limits;
 pub(crate) mod split;
 pub(crate) mod timeouts;
 pub(crate) mod tls;

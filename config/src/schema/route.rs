@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{ServiceName, VersionName};
-use crate::validated::Capability;
+use crate::validated::{Capability, Priority};
 
 /// A match and what answers it.
 ///
@@ -31,6 +31,9 @@ pub(crate) struct Route {
     /// What is asked of the region. Default: by the method, `read` for GET, HEAD and OPTIONS and `write` for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) capability: Option<Capability>,
+    /// Whose requests go first where the service's `limits` let some wait: `high`, `normal` or `low`. Default `normal`.
+    #[serde(default)]
+    pub(crate) priority: Priority,
 }
 
 /// What a request must look like; all of it.

@@ -3,16 +3,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::balancer::{Balancer, Panic, Session, SlowStart, Zones};
+use super::breaker::Breakers;
 use super::discovery::Discovery;
 use super::endpoint::Endpoints;
 use super::health_check::HealthCheck;
 use super::origin::{Connections, OriginTls};
+use super::outlier_ejection::OutlierEjection;
 use super::retries::Retries;
+use super::service_limits::ServiceLimits;
 use super::split::Split;
 use super::timeouts::Timeouts;
 use super::version::Version;
 use crate::name::ServiceName;
-use crate::validated::Protocol;
+use crate::validated::{Fallback, Protocol};
 
 /// What is exposed and shifted. It has `versions`, or `endpoints` if there is nothing to shift.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +27,33 @@ pub(crate) struct Service {
     /// How a request is given a version. Default `random`.
     #[serde(default)]
     pub(crate) split: Split,
+    /// How an endpoint of a pool is picked: `round_robin`, `least_request`, `peak_ewma`, `random` or `maglev` with its key. Default `round_robin`.
+    #[serde(default)]
+    pub(crate) balancer: Balancer,
+    /// How an endpoint that begins to take traffic, or takes it again, is warmed up. Default: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slow_start: Option<SlowStart>,
+    /// Endpoints in the proxy's own zone (`--zone`) are preferred. Default: zones are not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) zones: Option<Zones>,
+    /// A user stays with an endpoint, by a cookie that Sluice sets. Default: none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<Session>,
+    /// What is done when too few endpoints of a pool may be chosen. Default: the rest takes it all, and `fallback` decides when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) panic: Option<Panic>,
+    /// How endpoints that answer worse than others of their pool are taken out. Default: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outlier_ejection: Option<OutlierEjection>,
+    /// When nothing is sent for a while to what fails. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) breaker: Option<Breakers>,
+    /// How much may be under way to endpoints at once.
+    #[serde(default)]
+    pub(crate) limits: ServiceLimits,
+    /// Where a request goes when the pool that it was given has no endpoint for it, or the pool's breaker is open: to the same version in another region, then to the baseline (`other_region`); to the baseline, in the same region first (`baseline`); or nowhere, with a 503 (`reject`). Default `other_region`.
+    #[serde(default)]
+    pub(crate) fallback: Fallback,
     /// What endpoints speak: `http1`, or `http2` (without `tls` by prior knowledge). Default `http1`.
     #[serde(default)]
     pub(crate) protocol: Protocol,

@@ -237,7 +237,14 @@ mod tests {
         (host(), path(), methods, predicate(), predicate()).prop_map(|(host, path, methods, headers, query)| {
             let methods = methods.into_iter().map(str::to_owned).collect();
             let matches = Match { host, path, methods, headers, query };
-            Route { name: String::new(), matches, service: 0, version: None, capability: None }
+            Route {
+                name: String::new(),
+                matches,
+                service: 0,
+                version: None,
+                capability: None,
+                priority: crate::validated::Priority::Normal,
+            }
         })
     }
 

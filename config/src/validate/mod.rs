@@ -7,6 +7,7 @@
 //!
 //! Linear in the size of the document, except for the handful of listeners, which are compared pair by pair.
 
+mod balance;
 mod cover;
 mod discovery;
 mod files;

@@ -12,7 +12,7 @@ use crate::problem::{Code, Path, quote};
 use crate::schema::Document;
 use crate::schema::route as written;
 use crate::validated::{
-    Capabilities, Capability, HostMatch, Match, PathMatch, Region, Route, Service, ValueMatch, Version,
+    Capabilities, Capability, HostMatch, Match, PathMatch, Priority, Region, Route, Service, ValueMatch, Version,
 };
 use crate::value::Digest;
 
@@ -31,9 +31,10 @@ pub(super) fn resolve(
         let target = targets.find(judge, &path, route);
         let name = route.name.clone().unwrap_or_else(|| words(&matches));
         let (service, version) = target.unwrap_or_default();
-        let route = Route { name, matches, service, version, capability: route.capability };
+        let route = Route { name, matches, service, version, capability: route.capability, priority: route.priority };
         if target.is_some() {
             targets.check_capability(judge, &path, &route);
+            targets.check_priority(judge, &path, &route);
         }
         routes.push(route);
     }
@@ -108,6 +109,19 @@ impl<'a> Targets<'a> {
             format!("there is no service {}", quote(name.as_str())),
             Some(hint),
         );
+    }
+
+    /// Whether anything ever waits for the service.
+    fn check_priority(&self, judge: &mut Judge<'_>, path: &Path, route: &Route) {
+        let service = &self.services[route.service];
+        let limits = &service.limits;
+        let waits = limits.pool.pending > 0 && (limits.pool.requests.is_some() || limits.endpoint.requests.is_some());
+        let is_known = !judge.gaps.is_damaged(&section("services").item(route.service).field("limits"));
+        if route.priority != Priority::Normal && !waits && is_known {
+            let message = format!("no request waits for {}: its `limits` have no bound on requests", service.name);
+            let hint = "give the service `limits: { pool: { requests: .. } }`, or remove it".to_owned();
+            judge.report(Code::Conflict, path.clone().field("priority"), message, Some(hint));
+        }
     }
 
     /// Whether what the route asks for is served in some region where its target has endpoints.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
+use super::balance;
 use super::judge::{Judge, repeated, section};
 use super::{discovery, retries};
 use crate::name::VersionName;
@@ -69,12 +70,22 @@ fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, re
     let health_check = service.health_check.as_ref().map(|check| resolve_check(judge, &path, check));
     let versions = resolve_versions(judge, &path, service, regions);
     let connections = resolve_connections(judge, &path, service);
+    let balance = balance::resolve(judge, &path, service, &versions);
     let timeouts = &service.timeouts;
     let discovery = discovery::resolve(judge, &path, &service.discovery);
     let retries = retries::resolve(judge, &path, &service.retries, timeouts);
     Service {
         name: service.name.clone(),
         split: resolve_split(&service.split),
+        balancer: balance.balancer,
+        slow_start: balance.slow_start,
+        zones: balance.zones,
+        session: balance.session,
+        panic: balance.panic,
+        outlier_ejection: balance.outlier_ejection,
+        breaker: balance.breaker,
+        limits: balance.limits,
+        fallback: balance.fallback,
         protocol: service.protocol,
         tls: service.tls.as_ref().map(resolve_tls),
         connections,

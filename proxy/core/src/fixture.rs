@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Capabilities, Connections, Discovery, Endpoint, HealthCheck, HostMatch, HttpProbe, Match, PathMatch, Pool,
-    Protocol, Region, Retries, Role, Route, Service, Split, Timeouts, ValueMatch, Version,
+    Balancer, Breakers, Capabilities, Connections, Discovery, Endpoint, Fallback, HealthCheck, HostMatch, HttpProbe,
+    Match, PathMatch, Pool, Priority, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split, Timeouts,
+    ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -67,6 +68,15 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
     Service {
         name: "shop".parse().unwrap(),
         split: Split::Random,
+        balancer: Balancer::RoundRobin,
+        slow_start: None,
+        zones: None,
+        session: None,
+        panic: None,
+        outlier_ejection: None,
+        breaker: Breakers::default(),
+        limits: ServiceLimits::default(),
+        fallback: Fallback::OtherRegion,
         health_check: checked.then(health_check),
         discovery: Discovery::default(),
         protocol: Protocol::Http1,
@@ -102,7 +112,7 @@ pub(crate) fn set(service: &service::Service, region: usize, version: usize, goo
 
 pub(crate) fn route(host: HostMatch, path: PathMatch) -> Route {
     let matches = Match { host, path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() };
-    Route { name: String::new(), matches, service: 0, version: None, capability: None }
+    Route { name: String::new(), matches, service: 0, version: None, capability: None, priority: Priority::Normal }
 }
 
 pub(crate) fn value(name: &str, value: Option<&str>) -> ValueMatch {

@@ -7,7 +7,8 @@
 //! A request meets the modules in this order: [`client`] says whose it is, [`route`] finds the service, [`sticky`] what identifies the user,
 //! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
 //! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
-//! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
+//! [`endpoint`] and [`pool`] hold what outlives a revision: [`health`], [`latency`], [`outlier`], [`breaker`], [`slow_start`], by a service's
+//! [`policies`]; [`sample`] says what an attempt tells of its endpoint, [`window`] counts it, [`change`] names what follows. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
 //! Where a pool's addresses are not written down, [`discovery`] says when to ask for them and what to believe.
 //!
@@ -37,13 +38,15 @@
 //! let mut selector = Selector::new(&shop, &mut rng);
 //! let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
 //! let choice = selector.choose(&shop, &ask, &mut rng).expect("an endpoint without a health check is verified");
-//! let _flight = choice.endpoint(&shop).begin();
+//! let _flight = choice.endpoint(&shop).begin().expect("no cap is set");
 //! assert_eq!(choice.endpoint(&shop).in_flight(), 1);
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backoff;
+pub mod breaker;
+pub mod change;
 pub mod client;
 pub mod discovery;
 pub mod endpoint;
@@ -54,16 +57,24 @@ pub mod grpc;
 pub mod health;
 pub mod histogram;
 pub mod intake;
+pub mod latency;
 pub mod leave;
 pub mod outcome;
+pub mod outlier;
 pub mod overload;
 pub mod pace;
 pub mod pick;
 pub mod place;
+pub mod policies;
+pub mod pool;
+pub mod queue;
 pub mod recall;
 pub mod retry;
 pub mod route;
+pub mod sample;
 pub mod select;
 pub mod service;
+pub mod slow_start;
 pub mod split;
 pub mod sticky;
+pub mod window;

@@ -69,6 +69,12 @@ pub enum Ending {
     NoRoute,
     /// No endpoint is eligible.
     NoEndpoint,
+    /// The breaker of its pool is open, and nothing stands in.
+    BreakerOpen,
+    /// As many requests as may are under way to its pool, and none of them made room in time.
+    NoRoom,
+    /// The endpoint has as many connections as it may, and none of them became free in time.
+    ConnectionLimit,
     /// The process is leaving.
     Draining,
     /// The process is short of memory.
@@ -121,7 +127,7 @@ pub struct Judgement {
 
 impl Ending {
     /// Every ending, with one status for each class.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::Status(200),
         Self::Status(301),
         Self::Status(404),
@@ -152,6 +158,9 @@ impl Ending {
         Self::StreamIdle,
         Self::NoRoute,
         Self::NoEndpoint,
+        Self::BreakerOpen,
+        Self::NoRoom,
+        Self::ConnectionLimit,
         Self::Draining,
         Self::Overload,
         Self::Internal,
@@ -189,6 +198,9 @@ impl Ending {
             Self::StreamIdle => row(Cancelled, None, "stream_idle"),
             Self::NoRoute => row(ClientFault, Some(404), "no_route"),
             Self::NoEndpoint => row(OriginFault, Some(503), "no_endpoint"),
+            Self::BreakerOpen => row(OriginFault, Some(503), "breaker_open"),
+            Self::NoRoom => row(OurFault, Some(503), "no_room"),
+            Self::ConnectionLimit => row(OurFault, Some(503), "connection_limit"),
             Self::Draining => row(OurFault, Some(503), "draining"),
             Self::Overload => row(OurFault, Some(503), "overload"),
             Self::Internal => row(OurFault, Some(500), "internal"),
@@ -231,6 +243,9 @@ impl Ending {
             Self::StreamIdle => "nobody had anything more to say within the idle timeout",
             Self::NoRoute => "no route matches the request",
             Self::NoEndpoint => "no endpoint may take the request",
+            Self::BreakerOpen => "the breaker of the pool is open",
+            Self::NoRoom => "as many requests as may are under way to the pool",
+            Self::ConnectionLimit => "the endpoint has as many connections as it may",
             Self::Draining => "the process left before the exchange was over",
             Self::Overload => "the process is short of memory",
             Self::Internal => "a defect of the proxy",

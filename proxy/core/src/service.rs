@@ -17,7 +17,11 @@ use sluice_config::validated::{self, Capability, Region, Role, StickyKey};
 use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
 use crate::health::Standing;
 use crate::place::Placement;
+use crate::policies::Policies;
+use crate::pool::{PoolId, PoolState};
 use crate::split::{Shares, Ticket};
+
+mod govern;
 
 /// A service of one revision.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct Service {
     pub(crate) fallbacks: Vec<usize>,
     pub(crate) baseline: usize,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) states: Vec<Arc<PoolState>>,
+    pub(crate) policies: Policies,
     sticky: Option<StickyKey>,
 }
 
@@ -91,7 +97,8 @@ impl Service {
         let versions: Vec<Version> = service.versions.iter().map(|version| Version::new(service, version)).collect();
         let pools = pools(regions, service, registry);
         let (splits, split_of) = splits(&versions, service, regions.len());
-        Self {
+        let pulse = registry.pulse(&service.name).map(Arc::clone).unwrap_or_default();
+        let service = Self {
             name: service.name.clone(),
             regions: Arc::clone(regions),
             baseline: baseline(&versions),
@@ -100,12 +107,16 @@ impl Service {
             splits,
             split_of,
             fallbacks: fallbacks(regions),
-            pulse: registry.pulse(&service.name).map(Arc::clone).unwrap_or_default(),
+            states: states(regions, service, registry, &pulse),
+            pulse,
+            policies: Policies::from(service),
             sticky: match &service.split {
                 validated::Split::Random => None,
                 validated::Split::Sticky(key) => Some(key.clone()),
             },
-        }
+        };
+        service.adopt();
+        service
     }
 
     /// Unique in the document.
@@ -159,6 +170,18 @@ impl Service {
 
     pub(crate) const fn pool_index(&self, region: usize, version: usize) -> usize {
         region * self.versions.len() + version
+    }
+
+    /// What belongs to that pool whatever its endpoints are.
+    #[must_use]
+    pub fn pool_state(&self, region: usize, version: usize) -> &Arc<PoolState> {
+        &self.states[self.pool_index(region, version)]
+    }
+
+    /// What the document asks of endpoints and pools.
+    #[must_use]
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// For each endpoint whether it may be chosen now for this capability, by a route that names this version if any.
@@ -293,6 +316,27 @@ fn pools(regions: &[Region], service: &validated::Service, registry: &Registry) 
         }
     }
     pools
+}
+
+/// In the order of pools. Of a pool without endpoints a state that nobody changes.
+fn states(
+    regions: &[Region],
+    service: &validated::Service,
+    registry: &Registry,
+    pulse: &Arc<Pulse>,
+) -> Vec<Arc<PoolState>> {
+    let ids = regions.iter().flat_map(|region| {
+        let id = |version: &validated::Version| PoolId {
+            service: service.name.clone(),
+            version: version.name.clone(),
+            region: region.name.clone(),
+        };
+        service.versions.iter().map(id)
+    });
+    let state = |id: PoolId| {
+        registry.find_pool(&id).map_or_else(|| Arc::new(PoolState::new(id, Arc::clone(pulse))), Arc::clone)
+    };
+    ids.map(state).collect()
 }
 
 /// The different splits over the versions, and for each region which one its requests take.

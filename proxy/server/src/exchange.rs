@@ -20,7 +20,7 @@ use crate::live::{RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, RequestHead};
 use crate::relay::{self, Ends, Relayed};
 use crate::reply;
-use crate::retry::{Planned, Tries, Verdict};
+use crate::retry::{Aim, Planned, Tries, Verdict};
 use crate::side::{Answer, Reply, Sink, Source};
 use crate::socket;
 use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
@@ -112,19 +112,19 @@ async fn proxy<S: Source, R: Reply>(
     if stripped.protected > 0 {
         record.worker.metrics.nominations_ignored(stripped.protected);
     }
-    let mut choice = tries.first(record)?;
+    let mut aim = tries.first(record)?;
     loop {
-        chosen(service, choice, record);
-        let planned = match attempt(&tries, &choice, record, down).await {
+        chosen(service, aim.choice, record);
+        let planned = match attempt(&tries, &aim, record, down).await {
             Ok(Answered::Whole) => return Ok(after_answer(record)),
             Ok(Answered::Tunnelled) => return Ok(Next::Over),
             Ok(Answered::Refused(planned)) => planned,
-            Err(Failed { ending, sent }) => tries.after_failure(record, &choice, ending, sent).ok_or(ending)?,
+            Err(Failed { ending, sent }) => tries.after_failure(record, &aim.choice, ending, sent).ok_or(ending)?,
         };
-        tries.take(&planned, &choice, record);
-        choice = planned.choice;
-        if !planned.wait.is_zero() {
-            Box::pin(pause(planned.wait, down)).await?;
+        let wait = planned.wait;
+        aim = tries.take(*planned, &aim.choice, record);
+        if !wait.is_zero() {
+            Box::pin(pause(wait, down)).await?;
         }
     }
 }
@@ -169,20 +169,34 @@ impl Failed {
 /// Sends the request to one endpoint and its answer to the client, unless another attempt is better than the answer.
 async fn attempt<S: Source, R: Reply>(
     tries: &Tries<'_>,
-    choice: &Choice,
+    aim: &Aim,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Answered, Failed> {
+    let choice = &aim.choice;
     let peer = tries.service.peer(&choice.spot);
-    let _flight = peer.endpoint.begin();
     if !tries.stale && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
         // So that the ends of kept connections are seen that have come and were not looked at yet: this request could not
         // be sent again.
         tokio::task::yield_now().await;
     }
-    match peer.reach.protocol {
+    record.progress.begin_attempt();
+    let answered = match peer.reach.protocol {
         Protocol::Http1 => over_h1(tries, choice, record, down).await,
         Protocol::Http2 => Box::pin(over_h2(tries, choice, peer, record, down)).await,
+    };
+    tries.note(aim, ending(&answered, record), record);
+    answered
+}
+
+/// What an attempt ended with.
+fn ending(answered: &Result<Answered, Failed>, record: &Record<'_>) -> Option<Ending> {
+    match answered {
+        Ok(Answered::Whole | Answered::Tunnelled) => {
+            record.progress.answered.get().map(|status| record.progress.call.ending(status))
+        }
+        Ok(Answered::Refused(planned)) => Some(planned.ending),
+        Err(failed) => Some(failed.ending),
     }
 }
 
@@ -231,12 +245,10 @@ async fn pass<S: Source, R: Reply, A: Answer, U: Sink>(
     (answer, upstream): (&mut A, &mut U),
 ) -> Result<Answered, Ending> {
     let mut head = record.worker.spare_head();
-    record.progress.begin_attempt();
     let verdict = Verdict::new(tries, record, choice);
-    let judge = tries.judges_answers().then_some(&verdict);
     let mut ends =
         Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut *answer, upstream: &mut *upstream };
-    let relayed = relay::relay(&mut ends, &mut head, judge, &record.progress, &tries.deadlines, down.alarm).await;
+    let relayed = relay::relay(&mut ends, &mut head, &verdict, &record.progress, &tries.deadlines, down.alarm).await;
     record.worker.return_head(head);
     Ok(match relayed? {
         Relayed::Whole => Answered::Whole,

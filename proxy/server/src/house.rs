@@ -86,6 +86,7 @@ async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command
     let mut house = House { worker: Rc::clone(worker), doors: BTreeMap::new(), closing: Vec::new() };
     let mut sweep = tokio::time::interval(SWEEP);
     let mut bell = worker.overload.bell();
+    let mut crowded = worker.connector.dialer.bell();
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -97,6 +98,7 @@ async fn obey(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command
                 let want = *bell.borrow_and_update();
                 house.make_room(want);
             }
+            Ok(()) = crowded.changed() => worker.pool.relieve(tokio::time::Instant::now()),
             now = sweep.tick() => {
                 worker.pool.sweep(now);
                 house.closing.retain(|port| !port.is_empty());

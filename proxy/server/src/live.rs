@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Instant;
 
 use sluice_config::name::{ListenerName, ServiceName};
-use sluice_config::validated::{self, Capability, Region, Retries, Timeouts};
+use sluice_config::validated::{
+    self, Balancer, Capability, Priority, Region, Retries, ServiceLimits, Session, Timeouts,
+};
 use sluice_config::value::RevisionId;
 use sluice_config::{UnusableFile, Validated};
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
+use sluice_proxy_core::pool::{PoolId, PoolState};
 use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
@@ -19,6 +23,7 @@ use sluice_proxy_core::service::{self, Service};
 
 use crate::client::Identity;
 use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
+use crate::pending::Pending;
 use crate::probe::Target;
 use crate::upstream::{Peer, Reach};
 
@@ -36,6 +41,7 @@ pub struct Live {
     pub(crate) identities: BTreeMap<ListenerName, Arc<Identity>>,
     pub(crate) registry: Registry,
     peers: BTreeMap<EndpointId, Arc<Peer>>,
+    pendings: BTreeMap<PoolId, Arc<Pending>>,
 }
 
 /// What a route leads to.
@@ -45,6 +51,7 @@ pub(crate) struct RouteEntry {
     pub(crate) service: usize,
     pub(crate) version: Option<usize>,
     pub(crate) capability: Option<Capability>,
+    pub(crate) priority: Priority,
     /// One for each region and version.
     series: Vec<Arc<RequestSeries>>,
     /// For requests that were not placed.
@@ -65,19 +72,43 @@ pub(crate) struct ServiceEntry {
     pub(crate) core: Service,
     reach: Arc<Reach>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) balancer: Balancer,
+    pub(crate) session: Option<Session>,
     pub(crate) retries: Retries,
-    /// What may always be sent again, over all workers and over revisions.
-    pub(crate) floor: Arc<Floor>,
+    pub(crate) limits: ServiceLimits,
+    pub(crate) lasting: Arc<Lasting>,
     pub(crate) series: Arc<ServiceSeries>,
     pub(crate) versions: Vec<Arc<VersionSeries>>,
     /// For each region and version, by the pool's order.
     peers: Vec<Vec<Arc<Peer>>>,
+    /// For each region and version: who waits for it.
+    pendings: Vec<Arc<Pending>>,
+}
+
+/// What of a service lives over workers and revisions, besides its endpoints.
+#[derive(Debug)]
+pub(crate) struct Lasting {
+    /// What may always be sent again.
+    pub(crate) floor: Floor,
+    /// Attempts under way that follow another one.
+    pub(crate) retrying: AtomicU32,
+}
+
+impl Lasting {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { floor: Floor::new(Instant::now()), retrying: AtomicU32::new(0) })
+    }
 }
 
 impl ServiceEntry {
     /// Whom to dial for this spot.
     pub(crate) fn peer(&self, spot: &Spot) -> &Arc<Peer> {
         &self.peers[spot.region * self.core.versions() + spot.version][spot.endpoint]
+    }
+
+    /// Who waits for this pool.
+    pub(crate) fn pending(&self, region: usize, version: usize) -> &Arc<Pending> {
+        &self.pendings[region * self.core.versions() + version]
     }
 
     /// Every endpoint of every pool.
@@ -129,11 +160,12 @@ pub fn compile(
     let registry = known.carry(service::identities(&regions, &document.services));
     let by_name: BTreeMap<_, _> = document.services.iter().map(|service| &service.name).zip(&reaches).collect();
     let peers = carry_peers(&registry, &by_name, before);
-    let floors: BTreeMap<&ServiceName, &Arc<Floor>> =
-        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.floor)).collect();
+    let pendings = carry_pendings(&registry, before);
+    let lasting: BTreeMap<&ServiceName, &Arc<Lasting>> =
+        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.lasting)).collect();
     let services = document.services.iter().zip(&reaches).map(|(service, reach)| {
-        let floor = floors.get(&service.name).map_or_else(|| Arc::new(Floor::new(Instant::now())), |it| Arc::clone(it));
-        compile_service(&regions, service, (reach, floor), &registry, &peers, metrics)
+        let lasting = lasting.get(&service.name).map_or_else(Lasting::new, |it| Arc::clone(it));
+        compile_service(&regions, service, (reach, lasting), &registry, (&peers, &pendings), metrics)
     });
     let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
@@ -145,6 +177,7 @@ pub fn compile(
         identities: document.listeners.iter().map(|one| (one.name.clone(), Arc::new(one.into()))).collect(),
         registry,
         peers,
+        pendings,
         document,
     })
 }
@@ -161,6 +194,12 @@ impl Live {
             Some(Target { endpoint, check: (*check).clone(), reach })
         };
         self.peers.values().filter_map(target).collect()
+    }
+
+    /// Every pool, with how many requests wait for it.
+    pub(crate) fn pools(&self) -> Vec<(Arc<PoolState>, Arc<AtomicUsize>)> {
+        let waiting = |pool: &Arc<PoolState>| self.pendings[pool.id()].count_of_waiting();
+        self.registry.pools().map(|pool| (Arc::clone(pool), waiting(pool))).collect()
     }
 
     /// How each service is reached.
@@ -195,26 +234,37 @@ fn carry_peers(
     registry.iter().map(|endpoint| (endpoint.id().clone(), peer(endpoint))).collect()
 }
 
+fn carry_pendings(registry: &Registry, before: Option<&Live>) -> BTreeMap<PoolId, Arc<Pending>> {
+    let known = |id: &PoolId| before.and_then(|live| live.pendings.get(id)).cloned();
+    let ids = registry.pools().map(|pool| pool.id().clone());
+    ids.map(|id| (id.clone(), known(&id).unwrap_or_default())).collect()
+}
+
 fn compile_service(
     regions: &Arc<[Region]>,
     service: &validated::Service,
-    (reach, floor): (&Arc<Reach>, Arc<Floor>),
+    (reach, lasting): (&Arc<Reach>, Arc<Lasting>),
     registry: &Registry,
-    peers: &BTreeMap<EndpointId, Arc<Peer>>,
+    (peers, pendings): (&BTreeMap<EndpointId, Arc<Peer>>, &BTreeMap<PoolId, Arc<Pending>>),
     metrics: &Metrics,
 ) -> ServiceEntry {
     let core = Service::new(regions, service, registry);
-    let pools = (0..regions.len()).flat_map(|region| (0..core.versions()).map(move |version| (region, version)));
+    let pools = || (0..regions.len()).flat_map(|region| (0..core.versions()).map(move |version| (region, version)));
     let pool = |(region, version)| {
         let members = core.pool(region, version).iter();
         members.map(|member| Arc::clone(&peers[member.endpoint.id()])).collect()
     };
+    let pending = |id: &PoolId| pendings.get(id).map(Arc::clone).unwrap_or_default();
     ServiceEntry {
-        peers: pools.map(pool).collect(),
+        peers: pools().map(pool).collect(),
+        pendings: pools().map(|(region, version)| pending(core.pool_state(region, version).id())).collect(),
         reach: Arc::clone(reach),
         timeouts: service.timeouts.clone(),
+        balancer: service.balancer.clone(),
+        session: service.session.clone(),
         retries: service.retries.clone(),
-        floor,
+        lasting,
+        limits: service.limits,
         series: metrics.service(&service.name),
         versions: service.versions.iter().map(|version| metrics.version(&service.name, &version.name)).collect(),
         core,
@@ -237,6 +287,7 @@ fn compile_route(document: &Validated, route: &validated::Route, metrics: &Metri
         service: route.service,
         version: route.version,
         capability: route.capability,
+        priority: route.priority,
         series,
         unplaced: metrics.requests(&key),
         versions: service.versions.len(),

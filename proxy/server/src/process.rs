@@ -43,6 +43,7 @@ use crate::resolve::Finder;
 use crate::source::{Away, Feed, Follower, Identity, Parts, Rest};
 use crate::stage::Stage;
 use crate::tls::Keyring;
+use crate::upkeep;
 use crate::upstream::Dialer;
 use crate::worker::Equipment;
 
@@ -224,6 +225,7 @@ async fn background(
         () = crew.lost() => RunError::Worker,
         Err(why) = follower.run() => RunError::Revision(why),
         never = tick(metrics, watch, overload) => match never {},
+        never = upkeep::run(Arc::clone(&watch.current), metrics.clone()) => match never {},
         never = notify::watchdog(workers) => match never {},
     }
 }

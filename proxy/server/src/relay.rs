@@ -46,7 +46,7 @@ pub(crate) struct Ends<'a, S, R, A, U> {
 pub(crate) async fn relay<S: Source, R: Reply, A: Answer, U: Sink>(
     ends: &mut Ends<'_, S, R, A, U>,
     head: &mut ResponseHead,
-    verdict: Option<&Verdict<'_>>,
+    verdict: &Verdict<'_>,
     progress: &Progress,
     limits: &Deadlines<'_>,
     alarm: &mut Alarm,
@@ -130,7 +130,7 @@ async fn pass_answer<A: Answer, R: Reply>(
     answer: &mut A,
     reply: &mut R,
     head: &mut ResponseHead,
-    verdict: Option<&Verdict<'_>>,
+    verdict: &Verdict<'_>,
     progress: &Progress,
 ) -> Result<Relayed, Ending> {
     let mut interim = 0;
@@ -147,9 +147,10 @@ async fn pass_answer<A: Answer, R: Reply>(
         progress.gave(0);
         reply.info(head).await?;
     }
-    if head.status != 101 && verdict.is_some_and(|verdict| verdict.refuses(head)) {
+    if head.status != 101 && verdict.refuses(head) {
         return Ok(Relayed::Refused);
     }
+    verdict.mark(head);
     if head.status == 101 {
         reply.head(head, false)?;
         progress.answer(head);

@@ -3,23 +3,27 @@
 //! another attempt that is certain to begin.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use sluice_config::validated::{Limits, StickyKey, Timeouts};
-use sluice_proxy_core::health::Standing;
+use sluice_config::validated::{Limits, Timeouts};
+use sluice_proxy_core::endpoint::Flight;
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
+use sluice_proxy_core::sample::Sample;
 use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot};
 use sluice_proxy_core::split;
-use sluice_proxy_core::sticky;
 use tokio::time::Instant;
 
 use crate::context::Record;
 use crate::grpc;
-use crate::live::{RouteEntry, ServiceEntry};
+use crate::keys::Keys;
+use crate::live::{Lasting, RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::patience::Deadlines;
+use crate::upkeep;
 use crate::worker::Running;
 
 /// The choices for one request, and what its attempts leave for the next.
@@ -31,9 +35,37 @@ pub(crate) struct Tries<'a> {
     pub(crate) stale: bool,
     running: &'a Running,
     route: &'a RouteEntry,
-    sticky_key: Option<Vec<u8>>,
-    excluded: Vec<Spot>,
+    keys: Option<Box<Keys>>,
+    /// Apart, since most requests have none.
+    behind: Option<Box<Behind>>,
     is_grpc: bool,
+    /// For how many seconds the endpoint of this attempt wants to be left alone.
+    busy: Cell<u32>,
+}
+
+/// What attempts have left for those that follow them.
+#[derive(Debug, Default)]
+struct Behind {
+    excluded: Vec<Spot>,
+    /// Of the attempt that runs, where these are bounded.
+    slot: Option<RetrySlot>,
+}
+
+/// An endpoint for one attempt, and a place there.
+#[derive(Debug)]
+pub(crate) struct Aim {
+    pub(crate) choice: Choice,
+    flight: Flight,
+}
+
+/// One of the attempts at once that follow others; dropping it ends the count.
+#[derive(Debug)]
+struct RetrySlot(Arc<Lasting>);
+
+impl Drop for RetrySlot {
+    fn drop(&mut self) {
+        self.0.retrying.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An attempt that was not good enough.
@@ -50,9 +82,12 @@ struct Failed {
 /// The attempt that follows.
 #[derive(Debug)]
 pub(crate) struct Planned {
-    pub(crate) choice: Choice,
+    aim: Aim,
     /// Before it.
     pub(crate) wait: Duration,
+    /// What the attempt before ended with.
+    pub(crate) ending: Ending,
+    slot: Option<RetrySlot>,
     /// What ended the one before.
     cause: &'static str,
     exclude: bool,
@@ -81,17 +116,17 @@ impl<'a> Tries<'a> {
         let unhurried = is_call && record.head.version == Version::H2;
         let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
         record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
-        let sticky_key = sticky_key(service, record);
-        Self { service, deadlines, stale: false, running, route, sticky_key, excluded: Vec::new(), is_grpc }
+        let keys = Keys::of(service, record);
+        Self { service, deadlines, stale: false, running, route, keys, behind: None, is_grpc, busy: Cell::new(0) }
     }
 
     /// Where the first attempt goes.
-    pub(crate) fn first(&self, record: &Record<'_>) -> Result<Choice, Ending> {
-        self.choose(record, None, &[]).map_err(|_| Ending::NoEndpoint)
+    pub(crate) fn first(&self, record: &Record<'_>) -> Result<Aim, Ending> {
+        self.aim(record, None, Vec::new()).map_err(|_| Ending::NoEndpoint)
     }
 
     /// Whether answers are looked at before they are passed on.
-    pub(crate) const fn judges_answers(&self) -> bool {
+    const fn judges_answers(&self) -> bool {
         !self.service.retries.statuses.is_empty() || self.is_grpc
     }
 
@@ -133,14 +168,15 @@ impl<'a> Tries<'a> {
         let now = Instant::now();
         let left = self.deadlines.total.map(|deadline| deadline.saturating_duration_since(now));
         let wait = retry::wait(policy, &again, failed.asked, left, &mut *record.worker.rng.borrow_mut())?;
-        let next = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
+        let slot = self.slot()?;
+        let aim = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
         let mut budget = self.running.budgets[self.route.service].borrow_mut();
-        if again.is_charged() && !budget.take(&policy.budget, &self.service.floor, now.into_std()) {
+        if again.is_charged() && !budget.take(&policy.budget, &self.service.lasting.floor, now.into_std()) {
             return Err(Stop::BudgetSpent);
         }
         let cause = if again.reason == Reason::Declared { "grpc_status" } else { failed.ending.judge().reason };
         let stale = failed.ending == Ending::StalePooled;
-        Ok(Planned { choice: next, wait, cause, exclude: again.to != To::Any, stale })
+        Ok(Planned { aim, wait, cause, exclude: again.to != To::Any, stale, ending: failed.ending, slot })
     }
 
     fn attempt(&self, record: &Record<'_>, failed: &Failed) -> Attempt {
@@ -157,10 +193,19 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Choice> {
-        let mut tried = self.excluded.clone();
+    /// A place among the attempts at once that follow others.
+    fn slot(&self) -> Result<Option<RetrySlot>, Stop> {
+        let Some(most) = self.service.limits.retries else { return Ok(None) };
+        let more = |count: u32| (count < most).then_some(count + 1);
+        let counted = self.service.lasting.retrying.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        counted.map_err(|_| Stop::AtOnce)?;
+        Ok(Some(RetrySlot(Arc::clone(&self.service.lasting))))
+    }
+
+    fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Aim> {
+        let mut tried = self.behind.as_ref().map(|behind| behind.excluded.clone()).unwrap_or_default();
         tried.extend((to != To::Any).then_some(choice.spot));
-        match (self.choose(record, Some(*choice), &tried), to) {
+        match (self.aim(record, Some(*choice), tried), to) {
             (Ok(other), _) => Some(other),
             (Err(_), To::OtherOrSame) => self.same(choice),
             (Err(_), To::Any | To::Other) => None,
@@ -168,16 +213,28 @@ impl<'a> Tries<'a> {
     }
 
     /// The endpoint of this attempt once more, unless its probes have taken it out meanwhile.
-    fn same(&self, choice: &Choice) -> Option<Choice> {
+    fn same(&self, choice: &Choice) -> Option<Aim> {
         let version = if self.route.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
-        let is_in = self.service.peer(&choice.spot).endpoint.standing() < Standing::Out;
-        is_in.then_some(Choice { region: place::Reason::Kept, version, ..*choice })
+        let endpoint = &self.service.peer(&choice.spot).endpoint;
+        let flight = if endpoint.offer().is_eligible() { endpoint.begin()? } else { return None };
+        Some(Aim { choice: Choice { region: place::Reason::Kept, version, ..*choice }, flight })
+    }
+
+    /// Chooses until there is a place: between the choice and the place another worker may have taken it.
+    fn aim(&self, record: &Record<'_>, previous: Option<Choice>, mut tried: Vec<Spot>) -> Result<Aim, Refusal> {
+        loop {
+            let choice = self.choose(record, previous, &tried)?;
+            match self.service.peer(&choice.spot).endpoint.begin() {
+                Some(flight) => return Ok(Aim { choice, flight }),
+                None => tried.push(choice.spot),
+            }
+        }
     }
 
     fn choose(&self, record: &Record<'_>, previous: Option<Choice>, tried: &[Spot]) -> Result<Choice, Refusal> {
         let ask = Ask {
             capability: self.route.capability.unwrap_or_else(|| place::capability_of(record.head.method.as_str())),
-            sticky_key: self.sticky_key.as_deref(),
+            sticky_key: self.keys.as_ref().and_then(|keys| keys.split.as_deref()),
             version: self.route.version,
             previous,
             tried,
@@ -186,14 +243,29 @@ impl<'a> Tries<'a> {
         selector.choose(&self.service.core, &ask, &mut *record.worker.rng.borrow_mut())
     }
 
-    /// The planned attempt will be made, after that at `choice`.
-    pub(crate) fn take(&mut self, planned: &Planned, choice: &Choice, record: &mut Record<'_>) {
+    /// Counts how an attempt has gone, for the endpoint and its pool. Without an ending nothing is known.
+    pub(crate) fn note(&self, aim: &Aim, ending: Option<Ending>, record: &Record<'_>) {
+        let Some(ending) = ending else { return };
+        let (took, now) = record.progress.answered_after();
+        let busy = Some(self.busy.take()).filter(|seconds| *seconds > 0);
+        let busy = busy.map(|seconds| Duration::from_secs(seconds.into()));
+        let Some(sample) = Sample::of(ending, took, busy) else { return };
+        let (worker, spot) = (record.worker, &aim.choice.spot);
+        let changes = self.service.core.note(&aim.flight, spot, &sample, now.into_std(), &mut *worker.rng.borrow_mut());
+        changes.iter().for_each(|change| upkeep::tell(change, &worker.metrics));
+    }
+
+    /// The planned attempt will be made, after that at `choice`. Answers with where.
+    pub(crate) fn take(&mut self, planned: Planned, choice: &Choice, record: &mut Record<'_>) -> Aim {
         self.service.series.retried(planned.cause);
         record.retried(planned.cause);
         self.stale |= planned.stale;
+        let behind = self.behind.get_or_insert_default();
         if planned.exclude {
-            self.excluded.push(choice.spot);
+            behind.excluded.push(choice.spot);
         }
+        behind.slot = planned.slot;
+        planned.aim
     }
 }
 
@@ -212,10 +284,24 @@ impl<'a> Verdict<'a> {
 
     /// Whether the answer with this final head is not to be passed on, since another attempt follows.
     pub(crate) fn refuses(&self, head: &ResponseHead) -> bool {
+        if matches!(head.status, 429 | 503) {
+            let seconds = asked(head).unwrap_or_default().as_secs();
+            self.tries.busy.set(u32::try_from(seconds).unwrap_or(u32::MAX));
+        }
+        if !self.tries.judges_answers() {
+            return false;
+        }
         let planned = self.tries.after_answer(self.record, self.choice, head);
         let refused = planned.is_some();
         self.planned.set(planned);
         refused
+    }
+
+    /// Adds to a head that is passed on what the choice has left for the client.
+    pub(crate) fn mark(&self, head: &mut ResponseHead) {
+        if let Some(keys) = &self.tries.keys {
+            keys.mark(head);
+        }
     }
 
     /// What follows the answer that was refused.
@@ -232,19 +318,6 @@ fn asked(head: &ResponseHead) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// What a sticky split holds on to.
-fn sticky_key(service: &ServiceEntry, record: &Record<'_>) -> Option<Vec<u8>> {
-    let fields = &record.head.fields;
-    match service.core.sticky()? {
-        StickyKey::Header(name) => fields.get_named(name).map(<[u8]>::to_vec),
-        StickyKey::Cookie(name) => sticky::cookie(fields.all(Known::Cookie), name).map(<[u8]>::to_vec),
-        StickyKey::ClientAddress => {
-            let (bytes, length) = sticky::address(record.address());
-            Some(bytes[..length].to_vec())
-        }
-    }
 }
 
 #[cfg(test)]

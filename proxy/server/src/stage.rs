@@ -423,5 +423,6 @@ fn told(live: &Live, applied: SystemTime) -> metrics::Running {
         applied,
         shares: shares.collect(),
         endpoints: live.registry.iter().cloned().collect(),
+        pools: live.pools(),
     }
 }

@@ -141,6 +141,8 @@ pub enum Stop {
     NoEndpoint,
     /// The budget is spent.
     BudgetSpent,
+    /// As many other attempts are under way as may be.
+    AtOnce,
     /// The whole exchange would be over before the wait is.
     NoTime,
     /// The origin asks for a longer wait than is allowed.
@@ -158,6 +160,7 @@ impl Stop {
             Self::BodyConsumed => "body_consumed",
             Self::NoEndpoint => "no_endpoint",
             Self::BudgetSpent => "budget_spent",
+            Self::AtOnce => "retries_at_once",
             Self::NoTime => "no_time",
             Self::RetryAfter => "retry_after",
         }
@@ -176,6 +179,8 @@ impl Attempt {
                 self.caused(policy, RetryCause::ConnectFailure)?;
                 self.again(policy, Reason::NotSent, To::Other)
             }
+            // Nothing of the endpoint is at fault, so no cause is asked for.
+            Ending::ConnectionLimit => self.again(policy, Reason::NotSent, To::Other),
             Ending::StalePooled if !self.stale => self.judge_stale(),
             Ending::ResetBeforeHead | Ending::StreamRefused | Ending::StalePooled => {
                 self.caused(policy, RetryCause::Reset)?;
@@ -205,6 +210,8 @@ impl Attempt {
             | Ending::Overload
             | Ending::NoRoute
             | Ending::NoEndpoint
+            | Ending::BreakerOpen
+            | Ending::NoRoom
             | Ending::Draining
             | Ending::Internal => Err(Stop::NotRetried),
         }

@@ -55,11 +55,12 @@ fn every_attempt() -> impl Iterator<Item = Attempt> {
     })
 }
 
-const fn cannot_have_sent(ending: Ending) -> bool {
-    matches!(ending, Ending::ConnectRefused | Ending::ConnectFailed | Ending::ConnectTimeout | Ending::ConnectTls)
+fn cannot_have_sent(ending: Ending) -> bool {
+    let connects = [Ending::ConnectRefused, Ending::ConnectFailed, Ending::ConnectTimeout, Ending::ConnectTls];
+    connects.contains(&ending) || ending == Ending::ConnectionLimit
 }
 
-const fn attempt(ending: Ending, repeatable: Repeatable, body: Body) -> Attempt {
+fn attempt(ending: Ending, repeatable: Repeatable, body: Body) -> Attempt {
     Attempt { ending, grpc: None, attempts: 1, stale: false, repeatable, sent: !cannot_have_sent(ending), body }
 }
 
@@ -96,6 +97,7 @@ proptest! {
     fn nothing_is_tried_again_that_the_policy_does_not_name(policy in policies()) {
         for attempt in every_attempt().filter(|attempt| attempt.judge(&policy).is_ok()) {
             let named = match attempt.ending {
+                Ending::ConnectionLimit => true,
                 Ending::StalePooled if !attempt.stale => true,
                 Ending::ResetBeforeHead | Ending::StreamRefused | Ending::StalePooled => policy.causes.contains(&RetryCause::Reset),
                 Ending::PerTryTimeout => policy.causes.contains(&RetryCause::Timeout),

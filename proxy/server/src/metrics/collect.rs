@@ -6,9 +6,12 @@ use std::time::{Instant, SystemTime};
 
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
-use sluice_proxy_core::endpoint::Endpoint;
+use sluice_proxy_core::breaker;
+use sluice_proxy_core::endpoint::{Endpoint, FULL};
 use sluice_proxy_core::health::Standing;
 use sluice_proxy_core::histogram::Histogram;
+use sluice_proxy_core::outlier::{Cause, Suppressed};
+use sluice_proxy_core::pool::PoolState;
 
 use super::family::{self, Output};
 use super::series::{CLASSES, RequestSeries};
@@ -62,6 +65,20 @@ impl Collector {
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
+            for (reason, count) in series.ejections() {
+                out.counter(&family::EJECTIONS, &[service, version, region, reason], count);
+            }
+            for (of, changes) in series.breakers() {
+                for (to, count) in changes {
+                    out.counter(&family::BREAKER_TRANSITIONS, &[service, version, region, of, to], count);
+                }
+            }
+            for (to, count) in series.moved_away() {
+                out.counter(&family::REQUESTS_MOVED, &[service, version, region, to], count);
+            }
+            for (result, count) in series.waits() {
+                out.counter(&family::POOL_WAITED, &[service, version, region, result], count);
+            }
             for (to, count) in series.transitions() {
                 out.counter(&family::HEALTH_TRANSITIONS, &[service, version, region, to], count);
             }
@@ -84,6 +101,7 @@ impl prometheus::core::Collector for Collector {
         listeners(&mut out, &state);
         if let Some(running) = &state.running {
             revision(&mut out, running);
+            running.pools.iter().for_each(|(one, waiting)| pool(&mut out, one, waiting.load(Relaxed)));
             running.endpoints[..state.endpoints].iter().for_each(|one| endpoint(&mut out, one));
         }
         process_wide(&mut out, &self.shared);
@@ -191,6 +209,39 @@ fn endpoint(out: &mut Output, endpoint: &Endpoint) {
     out.gauge(&family::ENDPOINT_HEALTHY, &labels, is(Standing::Verified));
     out.gauge(&family::ENDPOINT_UNPROBED, &labels, is(Standing::Unprobed));
     out.gauge(&family::ENDPOINT_IN_FLIGHT, &labels, f64::from(endpoint.in_flight()));
+    out.gauge(&family::ENDPOINT_EJECTED, &labels, if endpoint.is_ejected() { 1.0 } else { 0.0 });
+    out.gauge(&family::ENDPOINT_BREAKER, &labels, circuit(endpoint.breaker()));
+    let offer = endpoint.offer();
+    let level = if offer.is_eligible() { f64::from(offer.level) / f64::from(FULL) } else { 0.0 };
+    out.gauge(&family::ENDPOINT_LEVEL, &labels, level);
+    if let Some(latency) = endpoint.latency(Instant::now()) {
+        out.gauge(&family::ENDPOINT_LATENCY, &labels, latency.as_secs_f64());
+    }
+}
+
+fn pool(out: &mut Output, pool: &PoolState, waiting: usize) {
+    let key = PoolKey::from(pool.id());
+    let [service, version, region] = key.labels();
+    out.gauge(&family::POOL_BREAKER, &key.labels(), circuit(pool.state()));
+    out.gauge(&family::POOL_IN_FLIGHT, &key.labels(), f64::from(pool.in_flight()));
+    out.gauge(&family::POOL_PENDING, &key.labels(), waiting as f64);
+    for cause in Cause::ALL {
+        for why in Suppressed::ALL {
+            let count = pool.suppressed(cause, why);
+            if count > 0 {
+                let labels = [service, version, region, cause.as_str(), why.as_str()];
+                out.counter(&family::EJECTIONS_SUPPRESSED, &labels, count);
+            }
+        }
+    }
+}
+
+const fn circuit(state: breaker::State) -> f64 {
+    match state {
+        breaker::State::Closed => 0.0,
+        breaker::State::HalfOpen => 1.0,
+        breaker::State::Open => 2.0,
+    }
 }
 
 fn process_wide(out: &mut Output, shared: &Shared) {

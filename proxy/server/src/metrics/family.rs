@@ -27,6 +27,8 @@ macro_rules! families {
 families! {
     ACCESS_LOG_DROPPED: COUNTER "sluice_access_log_dropped_total" []
         "Access log lines that were lost because writing them would have blocked, or failed.";
+    BREAKER_TRANSITIONS: COUNTER "sluice_breaker_transitions_total" ["service", "version", "region", "of", "to"]
+        "Changes of a breaker by what it became: of the pool, or of one of its endpoints.";
     BODIES_REFUSED: COUNTER "sluice_bodies_refused_total" ["reason"]
         "Request bodies that were broken off because their framing was, by the rule that they broke.";
     BUILD_INFO: GAUGE "sluice_build_info" ["version"]
@@ -61,6 +63,18 @@ families! {
         "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
     DRAINING: GAUGE "sluice_draining" []
         "1 once the process is told to leave, else 0; sluice_connections tells what it waits for.";
+    EJECTIONS: COUNTER "sluice_endpoint_ejections_total" ["service", "version", "region", "reason"]
+        "Endpoints that were ejected because they answered worse than others, by why.";
+    EJECTIONS_SUPPRESSED: COUNTER "sluice_endpoint_ejections_suppressed_total" ["service", "version", "region", "reason", "suppressed_by"]
+        "Ejections for which there was a reason and that were not made, by what forbade them.";
+    ENDPOINT_BREAKER: GAUGE "sluice_endpoint_breaker" ["service", "version", "region", "endpoint"]
+        "The breaker of the endpoint: 0 closed, 1 half-open, 2 open.";
+    ENDPOINT_EJECTED: GAUGE "sluice_endpoint_ejected" ["service", "version", "region", "endpoint"]
+        "1 for an endpoint that is ejected, else 0.";
+    ENDPOINT_LATENCY: GAUGE "sluice_endpoint_latency_seconds" ["service", "version", "region", "endpoint"]
+        "The moving average of the time to an answer, which the slowest answer raises at once; absent before the first answer.";
+    ENDPOINT_LEVEL: GAUGE "sluice_endpoint_level_ratio" ["service", "version", "region", "endpoint"]
+        "The part of its weight that the endpoint gets: below 1 in slow start or when it asks for less, 0 when it gets nothing new.";
     ENDPOINT_HEALTHY: GAUGE "sluice_endpoint_healthy" ["service", "version", "region", "endpoint"]
         "1 for an endpoint that its probes, or the absence of a health check, verify; 0 for one that is out or not yet proven.";
     ENDPOINT_IN_FLIGHT: GAUGE "sluice_endpoint_requests_in_flight" ["service", "version", "region", "endpoint"]
@@ -87,6 +101,14 @@ families! {
         "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
     OVERLOAD_LEVEL: GAUGE "sluice_overload_level" []
         "What is given up for want of memory: 0 nothing, 1 idle connections and the others with their answer, 2 new requests too.";
+    POOL_BREAKER: GAUGE "sluice_pool_breaker" ["service", "version", "region"]
+        "The breaker of the pool: 0 closed, 1 half-open, 2 open.";
+    POOL_IN_FLIGHT: GAUGE "sluice_pool_requests_in_flight" ["service", "version", "region"]
+        "Requests that endpoints of the pool are answering now.";
+    POOL_PENDING: GAUGE "sluice_pool_requests_pending" ["service", "version", "region"]
+        "Requests that wait for room in the pool now.";
+    POOL_WAITED: COUNTER "sluice_pool_requests_waited_total" ["service", "version", "region", "result"]
+        "Requests that had to wait for room in the pool, by how that ended: `granted`, or `full`, `displaced` and `timeout` for those that were sent elsewhere or refused.";
     PROBES: COUNTER "sluice_probes_total" ["service", "version", "region", "result"]
         "Health probes by what they found.";
     PROXY_PROTOCOL_REJECTED: COUNTER "sluice_proxy_protocol_rejected_total" ["listener", "reason"]
@@ -99,6 +121,8 @@ families! {
         "Requests that ended by what the client did or did not do, by reason. They are no failures.";
     REQUESTS_IN_FLIGHT: GAUGE "sluice_requests_in_flight" ["service"]
         "Requests being served now.";
+    REQUESTS_MOVED: COUNTER "sluice_requests_moved_total" ["service", "version", "region", "to"]
+        "Requests that the pool of the version and region to which they were assigned could not take, by where they went: `other_region`, `baseline`, or `nowhere`.";
     REQUESTS_REFUSED: COUNTER "sluice_requests_refused_total" ["reason"]
         "Requests refused before they had a route: malformed, too large, too slow.";
     RETRIES: COUNTER "sluice_retries_total" ["service", "reason"]

@@ -18,7 +18,7 @@ mod pools;
 mod series;
 mod shard;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +28,7 @@ use sluice_config::name::{ListenerName, RegionName, ServiceName, VersionName};
 use sluice_config::value::{Digest, RevisionId};
 use sluice_config::wire::PoolReport;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
+use sluice_proxy_core::pool::{PoolId, PoolState};
 
 pub use self::outside::{ControlSeries, KeepSeries};
 pub use self::overload::OverloadSeries;
@@ -107,6 +108,12 @@ impl From<&EndpointId> for PoolKey {
     }
 }
 
+impl From<&PoolId> for PoolKey {
+    fn from(id: &PoolId) -> Self {
+        Self { service: Some(id.service.clone()), version: Some(id.version.clone()), region: Some(id.region.clone()) }
+    }
+}
+
 type VersionKey = (Option<ServiceName>, Option<VersionName>);
 
 fn other_version() -> VersionKey {
@@ -126,6 +133,8 @@ pub struct Running {
     pub shares: Vec<(Arc<VersionSeries>, f64)>,
     /// Every endpoint.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Every pool that has endpoints, with how many requests wait for it.
+    pub pools: Vec<(Arc<PoolState>, Arc<AtomicUsize>)>,
 }
 
 /// The end of a certificate that a listener shows.
@@ -389,7 +398,8 @@ const POOL_LINES: usize = collect::BOUNDS.len() + 3;
 const SERVICE_LINES: usize = 1;
 const VERSION_LINES: usize = 3;
 const LISTENER_LINES: usize = 2;
-const ENDPOINT_LINES: usize = 3;
+const ENDPOINT_LINES: usize = 7;
+const POOL_STATE_LINES: usize = 3;
 
 impl State {
     fn request(&mut self, key: &RequestKey, budget: usize, workers: usize) -> Arc<RequestSeries> {
@@ -418,6 +428,7 @@ impl State {
             + self.versions.len() * VERSION_LINES
             + self.listeners.len() * LISTENER_LINES
             + self.endpoints * ENDPOINT_LINES
+            + self.running.as_ref().map_or(0, |running| running.pools.len()) * POOL_STATE_LINES
             + self.certificates.len()
     }
 
@@ -427,10 +438,11 @@ impl State {
             series.configured().set(Some(*share));
         }
         self.endpoints = 0;
-        let room = budget.saturating_sub(self.reserved()) / ENDPOINT_LINES;
-        self.endpoints = running.endpoints.len().min(room);
-        self.series_refused += (running.endpoints.len() - self.endpoints) as u64;
+        let endpoints = running.endpoints.len();
         self.running = Some(running);
+        let room = budget.saturating_sub(self.reserved()) / ENDPOINT_LINES;
+        self.endpoints = endpoints.min(room);
+        self.series_refused += (endpoints - self.endpoints) as u64;
     }
 
     fn tick(&mut self, now: Instant) {

@@ -104,6 +104,11 @@ pub struct PoolSeries {
     calls: Tally,
     probes: Tally,
     transitions: Tally,
+    ejections: Tally,
+    endpoint_breakers: Tally,
+    pool_breakers: Tally,
+    moved: Tally,
+    waited: Tally,
 }
 
 impl PoolSeries {
@@ -113,7 +118,37 @@ impl PoolSeries {
             calls: Tally::default(),
             probes: Tally::default(),
             transitions: Tally::default(),
+            ejections: Tally::default(),
+            endpoint_breakers: Tally::default(),
+            pool_breakers: Tally::default(),
+            moved: Tally::default(),
+            waited: Tally::default(),
         }
+    }
+
+    /// Counts a request that this pool could not take, by where it went.
+    pub fn gave_away(&self, to: &'static str) {
+        self.moved.add(to);
+    }
+
+    /// Counts a request that had to wait for room, by how that ended.
+    pub fn waited(&self, end: &'static str) {
+        self.waited.add(end);
+    }
+
+    /// Counts an ejection of an endpoint by its reason.
+    pub fn ejected(&self, reason: &'static str) {
+        self.ejections.add(reason);
+    }
+
+    /// Counts a change of an endpoint's breaker by what it became.
+    pub fn endpoint_breaker(&self, to: &'static str) {
+        self.endpoint_breakers.add(to);
+    }
+
+    /// Counts a change of the pool's breaker by what it became.
+    pub fn pool_breaker(&self, to: &'static str) {
+        self.pool_breakers.add(to);
     }
 
     /// Counts a probe by what it found.
@@ -142,6 +177,23 @@ impl PoolSeries {
 
     pub(super) fn probes(&self) -> Vec<(&'static str, u64)> {
         self.probes.read()
+    }
+
+    pub(super) fn moved_away(&self) -> Vec<(&'static str, u64)> {
+        self.moved.read()
+    }
+
+    pub(super) fn waits(&self) -> Vec<(&'static str, u64)> {
+        self.waited.read()
+    }
+
+    pub(super) fn ejections(&self) -> Vec<(&'static str, u64)> {
+        self.ejections.read()
+    }
+
+    /// Of endpoints, and of the pool.
+    pub(super) fn breakers(&self) -> [(&'static str, Vec<(&'static str, u64)>); 2] {
+        [("endpoint", self.endpoint_breakers.read()), ("pool", self.pool_breakers.read())]
     }
 
     pub(super) fn transitions(&self) -> Vec<(&'static str, u64)> {

@@ -4,21 +4,27 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora_core::ErrorType;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::upstreams::peer::HttpPeer;
 use sluice_config::validated::Protocol;
 use sluice_proxy_core::outcome::Ending;
+use tokio::sync::watch;
 use tokio_rustls::rustls::{self, CertificateError, InvalidMessage};
 
 use super::reach::{H2, Reach};
+use super::seats::Seat;
 use super::{Peer, Wire};
 use crate::metrics::{Connect, UpstreamSeries};
 
 /// Pingora's connector is given no certificates, since it dials in the clear only. Given no file it would read all of the
 /// system's, and panic where `SSL_CERT_FILE` names a missing one.
 const NO_CERTIFICATES: &str = "/dev/null";
+
+/// How long a connection is waited for where an endpoint has as many as it may.
+const SEAT: Duration = Duration::from_secs(1);
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -57,6 +63,8 @@ impl fmt::Display for Unreached {
 /// The connector, built once.
 pub(crate) struct Dialer {
     connector: TransportConnector,
+    /// Changes when a worker finds no seat at an endpoint.
+    crowded: watch::Sender<()>,
 }
 
 impl fmt::Debug for Dialer {
@@ -75,7 +83,12 @@ impl Dialer {
         // Its own pool is not used.
         let mut options = ConnectorOptions::new(1);
         options.ca_file = Some(NO_CERTIFICATES.to_owned());
-        Ok(Self { connector: TransportConnector::new(Some(options)) })
+        Ok(Self { connector: TransportConnector::new(Some(options)), crowded: watch::Sender::default() })
+    }
+
+    /// Rings when connections that wait for a request must go, since others cannot be opened.
+    pub(crate) fn bell(&self) -> watch::Receiver<()> {
+        self.crowded.subscribe()
     }
 
     /// Connects, TLS included; the caller bounds the time.
@@ -129,8 +142,10 @@ pub(crate) struct Connector {
 impl Connector {
     /// Connects; the caller bounds the time and tells [`Connector::count`] how it ended.
     pub(crate) async fn connect(&self, peer: &Peer) -> Result<Wire, Ending> {
+        let seat = self.seat(peer).await?;
         match self.dialer.dial(&peer.target, &peer.reach).await {
             Ok(mut wire) => {
+                wire.seat = Some(seat);
                 wire.counted = Some(self.series.opened(self.worker, peer.reach.protocol));
                 Ok(wire)
             }
@@ -139,6 +154,15 @@ impl Connector {
                 Err(error.ending())
             }
         }
+    }
+
+    async fn seat(&self, peer: &Peer) -> Result<Seat, Ending> {
+        let ask = || {
+            // Without workers nobody keeps any.
+            let _ = self.dialer.crowded.send(());
+        };
+        let seat = peer.seats.take(peer.reach.most, ask);
+        tokio::time::timeout(SEAT, seat).await.map_err(|_| Ending::ConnectionLimit)
     }
 
     /// Counts a dial by its end.

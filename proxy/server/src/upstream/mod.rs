@@ -7,6 +7,7 @@ pub(crate) mod h2;
 mod peer;
 mod pool;
 mod reach;
+mod seats;
 mod trust;
 mod wire;
 

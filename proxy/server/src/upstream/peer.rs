@@ -9,6 +9,7 @@ use sluice_proxy_core::endpoint::Endpoint;
 
 use super::Reach;
 use super::dial::Unreached;
+use super::seats::Seats;
 
 /// How often, in seconds, it is told why an endpoint cannot be reached by TLS.
 const TOLD_EVERY: u64 = 60;
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     /// How it is reached.
     pub(crate) reach: Arc<Reach>,
     pub(super) target: HttpPeer,
+    /// Its connections.
+    pub(super) seats: Arc<Seats>,
     retired: AtomicBool,
     /// When it was last told that the handshake fails, in seconds since 1970.
     told: AtomicU64,
@@ -41,6 +44,7 @@ impl Peer {
             target: target(address),
             endpoint,
             reach,
+            seats: Arc::default(),
             retired: AtomicBool::new(false),
             told: AtomicU64::new(0),
         }

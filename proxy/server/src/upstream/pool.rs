@@ -68,7 +68,7 @@ impl Pool {
 
     /// Keeps a connection whose exchange is wholly over.
     pub(crate) fn put(&self, peer: &Arc<Peer>, mut connection: Connection, now: Instant) {
-        if peer.retired() || !connection.reader.buffer.is_empty() {
+        if peer.retired() || peer.seats.is_wanted() || !connection.reader.buffer.is_empty() {
             return;
         }
         connection.reader.relax();
@@ -91,6 +91,18 @@ impl Pool {
             !kept.waiting.is_empty()
         });
         self.shared.borrow_mut().retain(|_, set| set.sweep(now));
+    }
+
+    /// Closes what waits where others cannot open a connection.
+    pub(crate) fn relieve(&self, now: Instant) {
+        self.shared.borrow_mut().retain(|_, set| set.sweep(now));
+        self.kept.borrow_mut().retain(|_, kept| {
+            if kept.peer.seats.is_wanted() {
+                self.closed(kept.waiting.len());
+                kept.waiting.clear();
+            }
+            !kept.waiting.is_empty()
+        });
     }
 
     fn closed(&self, connections: usize) {

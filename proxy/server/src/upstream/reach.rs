@@ -29,6 +29,8 @@ const HTTP1: &[u8] = b"http/1.1";
 pub(crate) struct Reach {
     pub(crate) protocol: Protocol,
     pub(crate) connections: Connections,
+    /// The most that may be open to one endpoint; absent: no bound.
+    pub(crate) most: Option<u32>,
     tls: Option<Secure>,
 }
 
@@ -54,7 +56,7 @@ impl Reach {
     /// In the clear, by HTTP/1.1.
     #[cfg(test)]
     pub(crate) fn plain(connections: Connections) -> Self {
-        Self { protocol: Protocol::Http1, connections, tls: None }
+        Self { protocol: Protocol::Http1, connections, most: None, tls: None }
     }
 
     /// How each service of a document is reached, in its order. What `before` has and did not change, files included, is
@@ -87,7 +89,8 @@ impl Reach {
         let tls = service.tls.as_ref().zip(material);
         let tls =
             tls.map(|(tls, material)| Secure::new(tls, material, service.protocol, folder, system)).transpose()?;
-        Ok(Arc::new(Self { protocol: service.protocol, connections: service.connections, tls }))
+        let most = service.limits.endpoint.connections;
+        Ok(Arc::new(Self { protocol: service.protocol, connections: service.connections, most, tls }))
     }
 
     /// Whether it is how the service is to be reached.
@@ -99,7 +102,8 @@ impl Reach {
             }
             (None, Some(_), _) | (Some(_), None, _) | (Some(_), Some(_), None) => false,
         };
-        same && self.protocol == service.protocol && self.connections == service.connections
+        let bounds = (self.connections, self.most) == (service.connections, service.limits.endpoint.connections);
+        same && self.protocol == service.protocol && bounds
     }
 
     /// What a handshake needs; nothing where endpoints are spoken to in the clear.

@@ -8,6 +8,7 @@ use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
+use super::seats::Seat;
 use crate::metrics::OpenUpstream;
 use crate::socket::Io;
 
@@ -17,6 +18,8 @@ pub(crate) struct Wire {
     carries: Carries,
     /// Counts it for as long as it is open. Absent: it is not counted.
     pub(super) counted: Option<OpenUpstream>,
+    /// Absent: it takes up none.
+    pub(super) seat: Option<Seat>,
 }
 
 #[derive(Debug)]
@@ -27,11 +30,11 @@ enum Carries {
 
 impl Wire {
     pub(super) const fn plain(stream: Stream) -> Self {
-        Self { carries: Carries::Plain(stream), counted: None }
+        Self { carries: Carries::Plain(stream), counted: None, seat: None }
     }
 
     pub(super) fn tls(stream: TlsStream<Stream>) -> Self {
-        Self { carries: Carries::Tls(Box::new(stream)), counted: None }
+        Self { carries: Carries::Tls(Box::new(stream)), counted: None, seat: None }
     }
 }
 

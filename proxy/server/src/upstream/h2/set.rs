@@ -68,15 +68,16 @@ impl Set {
         let sessions = self.sessions.borrow();
         let others = sessions.iter().filter(|other| !Rc::ptr_eq(other, session) && other.is_idle()).count();
         let most = usize::try_from(self.peer.reach.connections.idle).unwrap_or(usize::MAX);
-        !self.peer.retired() && others < most
+        !self.peer.retired() && !self.peer.seats.is_wanted() && others < most
     }
 
-    /// Closes what has waited too long, and all that waits of an endpoint that no revision names; what is in use closes with
+    /// Closes what has waited too long, and all that waits of an endpoint that no revision names, or that has no room for other
+    /// connections; what is in use closes with
     /// its last request. False when nothing is left.
     pub(in crate::upstream) fn sweep(&self, now: Instant) -> bool {
         let mut sessions = self.sessions.borrow_mut();
         for session in sessions.iter() {
-            if session.has_waited(now) || (self.peer.retired() && session.is_idle()) {
+            if session.has_waited(now) || ((self.peer.retired() || self.peer.seats.is_wanted()) && session.is_idle()) {
                 session.close(Ending::StalePooled);
             }
         }
