@@ -154,11 +154,12 @@ impl Answer {
             Some(capability) => (capability, "route"),
             None => (capability_of(request.method()), "method"),
         };
-        let case = Case { service: &service, weights: weights(document, route), capability, pinned: route.version };
+        let sources = sources(document, route);
+        let case = Case { service: &service, weights: weights(document, route), capability, pinned: route.version, sources: &sources };
         let key = service.sticky().and_then(|by| request.key(by));
         let retries = retries::words(&document.services[route.service].retries, request.method());
-        let sources = sources(document, route);
-        Self { retries, sources, ..case.answer(route, capability_by, key.as_deref()) }
+        let answer = case.answer(route, capability_by, key.as_deref());
+        Self { retries, sources, ..answer }
     }
 }
 
@@ -187,6 +188,7 @@ struct Case<'a> {
     weights: Vec<u32>,
     capability: Capability,
     pinned: Option<usize>,
+    sources: &'a [Asked],
 }
 
 impl Case<'_> {
@@ -261,6 +263,9 @@ impl Case<'_> {
             .map(|(version, share)| Version { version: self.service.version(version).to_string(), share: *share });
         let obstacle = candidates.iter().filter(|c| c.region == at).map(|c| c.obstacle).next();
         let why_not = match obstacle {
+            None if self.sources.iter().any(|asked| asked.region == region.name.as_str()) => {
+                "its endpoints are discovered, and nobody is asked offline"
+            }
             None => "it has no endpoint of the service",
             Some(None) => "it has no endpoint that may be chosen",
             Some(Some(obstacle)) => self.region_words(obstacle),
