@@ -157,7 +157,7 @@ fn chosen(service: &ServiceEntry, choice: Choice, record: &mut Record<'_>) {
         service.versions[choice.spot.version].chosen(record.worker.index);
     }
     if let Some(moved) = choice.moved {
-        service.pool_series(&moved.from.spot()).gave_away(moved.to(&choice.spot).as_str());
+        service.pool_series(moved.from.pool()).gave_away(moved.to(choice.spot.version).as_str());
     }
     record.chosen(choice);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Instant;
 
-use sluice_config::name::{ListenerName, ServiceName};
+use sluice_config::name::{ListenerName, ServiceName, ZoneName};
 use sluice_config::overlay::Circuit;
 use sluice_config::validated::{
     self, Balancer, Capability, Forces, Priority, Region, Retries, ServiceLimits, Session, Timeouts,
@@ -34,6 +34,8 @@ use crate::upstream::{Peer, Reach};
 #[derive(Debug)]
 pub struct Live {
     pub(crate) id: RevisionId,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     pub(crate) document: Arc<Validated>,
     pub(crate) table: RouteTable,
     pub(crate) routes: Vec<RouteEntry>,
@@ -112,13 +114,13 @@ impl ServiceEntry {
     }
 
     /// Who waits for this pool.
-    pub(crate) fn pending(&self, spot: &Spot) -> &Arc<Pending> {
-        &self.pendings[spot.region * self.core.versions() + spot.version]
+    pub(crate) fn pending(&self, (region, version): (usize, usize)) -> &Arc<Pending> {
+        &self.pendings[region * self.core.versions() + version]
     }
 
     /// What is counted of this pool.
-    pub(crate) fn pool_series(&self, spot: &Spot) -> &PoolSeries {
-        &self.pool_series[spot.region * self.core.versions() + spot.version]
+    pub(crate) fn pool_series(&self, (region, version): (usize, usize)) -> &PoolSeries {
+        &self.pool_series[region * self.core.versions() + version]
     }
 
     /// Wakes who waits where there is room, whatever made it.
@@ -185,6 +187,7 @@ pub fn compile(
     let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
         id,
+        zone: None,
         table,
         routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
         services,
