@@ -248,6 +248,7 @@ fn an_endpoint_that_is_forced_in_gets_its_share_whatever_its_health_says() {
     until("all are verified", || (stage.pool("here")["eligible"] == 3).then_some(()));
     stage.here[1].set_healthy(false);
     until("its probes fail", || (stage.seen(1)["obstacle"] == "out").then_some(()));
+    assert_eq!(stage.seen(1)["health"]["cause"], "status 503");
     assert_eq!(stage.ask(20), [10, 0, 10, 0]);
     let _ = stage.force(1, "in", "1h");
     let seen = stage.seen(1);
