@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::address::Address;
 use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, SizeThatFits, Times, TimesOrOff};
 use crate::duration::{Span, SpanOrZero, Timeout};
+use crate::name::{RegionName, ServiceName, VersionName};
 use crate::schema::breaker::Breakers;
 use crate::schema::document::Document;
 use crate::schema::drain::Drain;
@@ -28,7 +29,7 @@ use crate::schema::version::Version;
 use crate::share::Share;
 use crate::size::Size;
 use crate::tree::escape_references;
-use crate::validated::{self, Bound, Capability, HostMatch, PathMatch, Protocol, Validated};
+use crate::validated::{self, Bound, Capability, Forces, HostMatch, PathMatch, Protocol, Validated};
 use crate::value::Digest;
 
 /// The document as an operator would write it who trusts no default. It validates to the same digest, in any environment.
@@ -40,10 +41,25 @@ pub fn effective_yaml(validated: &Validated) -> String {
     yaml
 }
 
-/// The digest of the effective document: its canonical JSON, with fields in the order of the schema and keys sorted.
+/// The digest of the effective document: its canonical JSON, with fields in the order of the schema and keys sorted, and after it
+/// what operators hold, which has no place in a document.
 pub(crate) fn digest(validated: &Validated) -> Digest {
-    let canonical = serde_json::to_vec(&document(validated)).expect("the schema has text keys only");
+    let mut canonical = serde_json::to_vec(&document(validated)).expect("the schema has text keys only");
+    let forces: Vec<_> = forces(validated).collect();
+    if !forces.is_empty() {
+        canonical.extend(serde_json::to_vec(&forces).expect("addresses are text keys"));
+    }
     Digest::of(&canonical)
+}
+
+/// What is held in each pool where something is.
+fn forces(validated: &Validated) -> impl Iterator<Item = (&ServiceName, &VersionName, &RegionName, &Forces)> {
+    let versions = validated.services.iter().flat_map(|service| service.versions.iter().map(move |one| (service, one)));
+    let pools = versions.flat_map(|(service, version)| version.pools.iter().map(move |pool| (service, version, pool)));
+    let held = pools.filter(|(_, _, pool)| !pool.forces.is_empty());
+    held.map(|(service, version, pool)| {
+        (&service.name, &version.name, &validated.regions[pool.region].name, &pool.forces)
+    })
 }
 
 fn document(validated: &Validated) -> Document {

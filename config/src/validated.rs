@@ -5,6 +5,7 @@
 
 mod balancer;
 mod breaker;
+mod forces;
 mod health_check;
 mod listener;
 mod outlier;
@@ -25,6 +26,7 @@ pub use balancer::{
     Balancer, Fallback, HALF, HashKey, OVERPROVISIONING, Panic, PanicMode, Session, SlowStart, TENTH, Zones,
 };
 pub use breaker::{Breaker, Breakers, SLOW_RATIO, SlowCalls};
+pub use forces::Forces;
 pub use health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe, ProbeMethod, StatusRange, TcpProbe};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, DotSegments, EncodedSlashes, HostMismatch, Limits, Listener, Paths, Tls,
@@ -237,9 +239,18 @@ pub struct Pool {
     pub region: usize,
     /// At least one.
     pub endpoints: Vec<Endpoint>,
+    /// What operators hold. Nothing in a document alone: overrides are laid live.
+    #[serde(skip_serializing_if = "Forces::is_empty")]
+    pub forces: Forces,
 }
 
 impl Pool {
+    /// Whether an endpoint of this address is or may come to be in it. An override may name no other.
+    #[must_use]
+    pub fn may_have(&self, address: SocketAddr) -> bool {
+        self.bound().is_none() || self.endpoints.iter().any(|endpoint| endpoint.address == address)
+    }
+
     /// The most endpoints that it can have, if that is known.
     #[must_use]
     pub const fn bound(&self) -> Option<usize> {

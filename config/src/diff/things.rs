@@ -16,9 +16,9 @@ use crate::schema::outlier_ejection::OutlierEjection;
 use crate::schema::service_limits::ServiceLimits;
 use crate::size::Size;
 use crate::validated::{
-    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
-    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls,
-    Validated, ValueMatch, Version,
+    Bound, Capability, DotSegments, EncodedSlashes, Forces, Forwarded, HealthCheck, HostMatch, Listener, Match,
+    OriginTls, PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split,
+    StickyKey, Tls, Validated, ValueMatch, Version,
 };
 
 /// Something with a name.
@@ -291,6 +291,7 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
     });
     for pool in &version.pools {
         let region = &regions[pool.region].name;
+        things.extend(forces(&pool.forces, &format!("{name} in {region}")));
         things.extend(pool.endpoints.iter().map(|endpoint| Thing {
             noun: Noun::Endpoint,
             name: format!("{} of {name} in {region}", endpoint.address),
@@ -298,6 +299,15 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
             fields: named([("weight", endpoint.weight.to_string())]),
         }));
     }
+}
+
+/// Each with what it is held to as a part of its name: to be held to another is another override.
+fn forces<'a>(forces: &'a Forces, pool: &'a str) -> impl Iterator<Item = Thing> + 'a {
+    let held = |name| Thing { noun: Noun::Override, name, inside: None, fields: Vec::new() };
+    let endpoints = forces.endpoints.iter().map(move |(address, to)| format!("{address} of {pool} held {to}"));
+    let breakers = forces.breakers.iter().map(move |(address, to)| format!("breaker of {address} of {pool} held {to}"));
+    let breaker = forces.breaker.iter().map(move |to| format!("breaker of {pool} held {to}"));
+    endpoints.chain(breakers).chain(breaker).map(held)
 }
 
 fn route(route: &Route, services: &[Service]) -> Thing {

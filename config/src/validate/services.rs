@@ -15,8 +15,8 @@ use crate::schema::service as written;
 use crate::schema::split as written_split;
 use crate::schema::version as written_version;
 use crate::validated::{
-    ClientCertificate, Connections, Endpoint, OriginTls, Pool, Protocol, Region, Service, Split, StickyKey, Timeouts,
-    Version,
+    ClientCertificate, Connections, Endpoint, Forces, OriginTls, Pool, Protocol, Region, Service, Split, StickyKey,
+    Timeouts, Version,
 };
 use crate::value::Weight;
 
@@ -250,7 +250,7 @@ fn resolve_pool(judge: &mut Judge<'_>, path: &Path, region: usize, list: &[writt
         let hint = "give at least one endpoint a weight above 0".to_owned();
         judge.report(Code::AllWeightsZero, path.clone(), "the weights of all endpoints are 0", Some(hint));
     }
-    Pool { region, endpoints }
+    Pool { region, endpoints, forces: Forces::default() }
 }
 
 /// Whether no item of a list has a weight above 0, as far as all of them are known.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Balancer, Breakers, Capabilities, Connections, Endpoint, Fallback, HealthCheck, HostMatch, Match, PathMatch, Pool,
-    Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split, TcpProbe, Timeouts,
-    ValueMatch, Version,
+    Balancer, Breakers, Capabilities, Connections, Endpoint, Fallback, Forces, HealthCheck, HostMatch, HttpProbe,
+    Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split,
+    TcpProbe, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -57,7 +57,7 @@ fn pool(version: &str, region: usize, count: u16) -> Pool {
     let network = [10, version.bytes().last().unwrap(), u8::try_from(region).unwrap(), 1];
     let address = |port| SocketAddr::from((network, 8000 + port));
     let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap() };
-    Pool { region, endpoints: (0..count).map(endpoint).collect() }
+    Pool { region, endpoints: (0..count).map(endpoint).collect(), forces: Forces::default() }
 }
 
 pub(crate) fn health_check() -> HealthCheck {

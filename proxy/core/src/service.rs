@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sluice_config::name::{ServiceName, VersionName};
 use sluice_config::validated::{self, Capability, Region, Role, StickyKey};
 
-use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
+use crate::endpoint::{Barrier, Endpoint, EndpointId, Offer, Pulse, Registry};
 use crate::health::Standing;
 use crate::place::Placement;
 use crate::policies::Policies;
@@ -198,10 +198,37 @@ impl Service {
             let (region, version) = (at / self.versions(), at % self.versions());
             let unreached = || (!reached(version)).then_some(Obstacle::NotReached);
             let obstacle = self.obstacle(region, capability, turn).or_else(unreached);
-            let best = self.best(region, version);
-            candidates.extend(members.iter().map(|member| Candidate::new(region, version, member, best, obstacle)));
+            candidates.extend(self.stand(region, version, members, obstacle));
         }
         candidates
+    }
+
+    /// For each endpoint whether something of its own speaks against it now, whatever a request asks for. For people.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Candidate<'_>> {
+        let pools = self.pools.iter().enumerate();
+        let candidates = pools.flat_map(|(at, members)| {
+            let (region, version) = (at / self.versions(), at % self.versions());
+            self.stand(region, version, members, None)
+        });
+        candidates.collect()
+    }
+
+    /// The endpoints of a pool as they stand, where this speaks against all of them.
+    fn stand<'a>(
+        &'a self,
+        region: usize,
+        version: usize,
+        members: &'a [Member],
+        outer: Option<Obstacle>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        let (best, state) = (self.best(region, version), self.pool_state(region, version));
+        let of_pool = if state.offer().barrier.is_some() {
+            Some(Obstacle::PoolBreaker)
+        } else {
+            (!state.has_room()).then_some(Obstacle::PoolFull)
+        };
+        members.iter().map(move |member| Candidate::new(region, version, member, best, (outer, of_pool)))
     }
 
     /// The standby that answers, if no active region can.
@@ -223,8 +250,12 @@ impl Service {
     }
 
     fn best(&self, region: usize, version: usize) -> Standing {
-        let eligible = self.pool(region, version).iter().filter(|member| member.weight > 0);
-        eligible.map(|member| member.endpoint.standing()).min().unwrap_or(Standing::Out)
+        if self.pool_state(region, version).offer().barrier.is_some() {
+            return Standing::Out;
+        }
+        let offers = self.pool(region, version).iter().filter(|member| member.weight > 0);
+        let offers = offers.map(|member| member.endpoint.offer()).filter(|offer| offer.barrier.is_none());
+        offers.map(|offer| offer.standing).min().unwrap_or(Standing::Out)
     }
 }
 
@@ -239,8 +270,8 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Arc<Endpoint>,
     /// Share of its pool's requests.
     pub weight: u32,
-    /// As it was read.
-    pub standing: Standing,
+    /// As it was read. What may be given to it now.
+    pub offer: Offer,
     /// Why it is not chosen; none if it may be.
     pub obstacle: Option<Obstacle>,
 }
@@ -262,6 +293,31 @@ pub enum Obstacle {
     Unprobed,
     /// Probed and bad.
     Out,
+    /// An operator holds it out.
+    Forced,
+    /// It was worse than the others of its pool.
+    Ejected,
+    /// Its breaker is open.
+    Breaker,
+    /// It has said that it wants nothing new.
+    Draining,
+    /// It answers as many requests as it may at once.
+    Full,
+    /// The breaker of its pool is open.
+    PoolBreaker,
+    /// Its pool answers as many requests as it may at once.
+    PoolFull,
+}
+
+impl From<Barrier> for Obstacle {
+    fn from(barrier: Barrier) -> Self {
+        match barrier {
+            Barrier::Forced => Self::Forced,
+            Barrier::Ejected => Self::Ejected,
+            Barrier::Breaker => Self::Breaker,
+            Barrier::Draining => Self::Draining,
+        }
+    }
 }
 
 impl Obstacle {
@@ -276,20 +332,36 @@ impl Obstacle {
             Self::Weight => "weight",
             Self::Unprobed => "unprobed",
             Self::Out => "out",
+            Self::Forced => "forced",
+            Self::Ejected => "ejected",
+            Self::Breaker => "breaker",
+            Self::Draining => "draining",
+            Self::Full => "full",
+            Self::PoolBreaker => "pool_breaker",
+            Self::PoolFull => "pool_full",
         }
     }
 }
 
 impl<'a> Candidate<'a> {
-    fn new(region: usize, version: usize, member: &'a Member, best: Standing, outer: Option<Obstacle>) -> Self {
-        let standing = member.endpoint.standing();
-        let own = match standing {
-            _ if member.weight == 0 => Some(Obstacle::Weight),
+    /// What speaks against its region or version is told first, then what does against itself, then what does against its pool.
+    fn new(
+        region: usize,
+        version: usize,
+        member: &'a Member,
+        best: Standing,
+        (outer, of_pool): (Option<Obstacle>, Option<Obstacle>),
+    ) -> Self {
+        let offer = member.endpoint.offer();
+        let own = match offer.standing {
+            _ if offer.barrier.is_some() => offer.barrier.map(Obstacle::from),
+            _ if member.weight == 0 || offer.level == 0 => Some(Obstacle::Weight),
             Standing::Out => Some(Obstacle::Out),
             Standing::Unprobed if best == Standing::Verified => Some(Obstacle::Unprobed),
-            Standing::Unprobed | Standing::Verified => None,
+            Standing::Unprobed | Standing::Verified => (!member.endpoint.has_room()).then_some(Obstacle::Full),
         };
-        Self { region, version, endpoint: &member.endpoint, weight: member.weight, standing, obstacle: outer.or(own) }
+        let obstacle = outer.or(own).or(of_pool);
+        Self { region, version, endpoint: &member.endpoint, weight: member.weight, offer, obstacle }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use sluice_config::name::ListenerName;
@@ -24,6 +24,7 @@ use crate::metrics::{self, Metrics};
 use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::tls::{Keyring, Ring, Terms};
+use crate::upkeep;
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
@@ -224,6 +225,10 @@ impl Stage {
         let before = self.current.swap(Some(Arc::clone(&fit.live)));
         if let Some(before) = &before {
             before.retire(&fit.live);
+        }
+        // Before any worker runs it: an endpoint that is held out gets not even the first request.
+        for change in fit.live.enforce(Instant::now()) {
+            upkeep::tell(&change, &self.metrics);
         }
         self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
