@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Balancer, Breakers, Capabilities, Connections, Endpoint, Fallback, Forces, HealthCheck, HostMatch, HttpProbe,
-    Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split,
-    TcpProbe, Timeouts, ValueMatch, Version,
+    Balancer, Breakers, Capabilities, Connections, Endpoint, Fallback, Forces, HealthCheck, HostMatch, Match,
+    PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split, TcpProbe,
+    Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use sluice_config::endpoints::{Breaker, Ejection, Endpoint, Endpoints, Health, Pool};
+use sluice_config::name::ZoneName;
 use sluice_config::overlay::Circuit;
 use sluice_config::validated;
 use sluice_config::{Timestamp, overlay};
@@ -22,17 +23,18 @@ pub(crate) fn told(live: &Live, only: Option<&str>, now: Instant, at: Timestamp)
     let clock = Clock { now, wall: at };
     let services = live.document.services.iter().zip(&live.services);
     let named = services.filter(|(service, _)| only.is_none_or(|only| service.name.as_str() == only));
-    let pools: Vec<Pool> = named.flat_map(|(service, entry)| pools(service, entry, clock)).collect();
+    let pools: Vec<Pool> =
+        named.flat_map(|(service, entry)| pools((service, entry), live.zone.as_ref(), clock)).collect();
     if only.is_some() && pools.is_empty() {
         return Err(live.document.services.iter().map(|service| service.name.to_string()).collect());
     }
     Ok(Endpoints { revision: live.id, at, pools })
 }
 
-fn pools(service: &validated::Service, entry: &ServiceEntry, clock: Clock) -> Vec<Pool> {
+fn pools((service, entry): (&validated::Service, &ServiceEntry), zone: Option<&ZoneName>, clock: Clock) -> Vec<Pool> {
     let mut pools: Vec<Pool> = Vec::new();
     let mut place = None;
-    for candidate in entry.core.candidates() {
+    for candidate in entry.core.candidates(zone) {
         let here = (candidate.region, candidate.version);
         if place.replace(here) != Some(here) {
             pools.push(pool(service, entry, here, clock));

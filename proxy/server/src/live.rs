@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Instant;
 
-use sluice_config::name::{ListenerName, ServiceName};
+use sluice_config::name::{ListenerName, ServiceName, ZoneName};
 use sluice_config::overlay::Circuit;
 use sluice_config::validated::{
     self, Balancer, Capability, Forces, Priority, Region, Retries, ServiceLimits, Session, Timeouts,
@@ -34,6 +34,8 @@ use crate::upstream::{Peer, Reach};
 #[derive(Debug)]
 pub struct Live {
     pub(crate) id: RevisionId,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     pub(crate) document: Arc<Validated>,
     pub(crate) table: RouteTable,
     pub(crate) routes: Vec<RouteEntry>,
@@ -112,13 +114,13 @@ impl ServiceEntry {
     }
 
     /// Who waits for this pool.
-    pub(crate) fn pending(&self, spot: &Spot) -> &Arc<Pending> {
-        &self.pendings[spot.region * self.core.versions() + spot.version]
+    pub(crate) fn pending(&self, (region, version): (usize, usize)) -> &Arc<Pending> {
+        &self.pendings[region * self.core.versions() + version]
     }
 
     /// What is counted of this pool.
-    pub(crate) fn pool_series(&self, spot: &Spot) -> &PoolSeries {
-        &self.pool_series[spot.region * self.core.versions() + spot.version]
+    pub(crate) fn pool_series(&self, (region, version): (usize, usize)) -> &PoolSeries {
+        &self.pool_series[region * self.core.versions() + version]
     }
 
     /// Wakes who waits where there is room, whatever made it.
@@ -176,15 +178,16 @@ pub fn compile(
     let by_name: BTreeMap<_, _> = document.services.iter().map(|service| &service.name).zip(&reaches).collect();
     let peers = carry_peers(&registry, &by_name, before);
     let pendings = carry_pendings(&registry, before);
-    let lasting: BTreeMap<&ServiceName, &Arc<Lasting>> =
-        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.lasting)).collect();
+    let old: BTreeMap<&ServiceName, &ServiceEntry> =
+        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), service)).collect();
     let services = document.services.iter().zip(&reaches).map(|(service, reach)| {
-        let lasting = lasting.get(&service.name).map_or_else(Lasting::new, |it| Arc::clone(it));
-        compile_service(&regions, service, (reach, lasting), &registry, (&peers, &pendings), metrics)
+        let old = old.get(&service.name).copied();
+        compile_service(&regions, (service, old), reach, &registry, (&peers, &pendings), metrics)
     });
     let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
         id,
+        zone: None,
         table,
         routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
         services,
@@ -301,13 +304,13 @@ fn carry_pendings(registry: &Registry, before: Option<&Live>) -> BTreeMap<PoolId
 
 fn compile_service(
     regions: &Arc<[Region]>,
-    service: &validated::Service,
-    (reach, lasting): (&Arc<Reach>, Arc<Lasting>),
+    (service, old): (&validated::Service, Option<&ServiceEntry>),
+    reach: &Arc<Reach>,
     registry: &Registry,
     (peers, pendings): (&BTreeMap<EndpointId, Arc<Peer>>, &BTreeMap<PoolId, Arc<Pending>>),
     metrics: &Metrics,
 ) -> ServiceEntry {
-    let core = Service::new(regions, service, registry);
+    let core = Service::after(old.map(|old| &old.core), regions, service, registry);
     let pools = || (0..regions.len()).flat_map(|region| (0..core.versions()).map(move |version| (region, version)));
     let pool = |(region, version)| {
         let members = core.pool(region, version).iter();
@@ -325,7 +328,7 @@ fn compile_service(
         balancer: service.balancer.clone(),
         session: service.session.clone(),
         retries: service.retries.clone(),
-        lasting,
+        lasting: old.map_or_else(Lasting::new, |old| Arc::clone(&old.lasting)),
         limits: service.limits,
         series: metrics.service(&service.name),
         versions: service.versions.iter().map(|version| metrics.version(&service.name, &version.name)).collect(),

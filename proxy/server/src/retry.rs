@@ -146,8 +146,9 @@ impl<'a> Tries<'a> {
     /// Where the first attempt goes. `waited`: where it has been let through.
     pub(crate) fn first(&self, record: &Record<'_>, waited: Option<Place>) -> Result<Aim, Unplaced> {
         let aim = self.aim(record, (None, waited), Vec::new()).map_err(|refusal| self.unplaced(refusal))?;
-        let spot = aim.choice.spot;
-        let others = self.waits() && waited.is_none() && self.service.pending(&spot).is_ahead_of(self.route.priority);
+        let others = self.waits()
+            && waited.is_none()
+            && self.service.pending(aim.choice.place().pool()).is_ahead_of(self.route.priority);
         // Room that is free for a moment belongs to whoever has waited for it.
         if others { Err(Unplaced::Full(aim.choice.place())) } else { Ok(aim) }
     }
@@ -159,7 +160,7 @@ impl<'a> Tries<'a> {
             Refusal::Full(place) => Lost { place, why: Lack::Breaker },
             Refusal::Exhausted(lost) | Refusal::Rejected(lost) => lost,
         };
-        self.service.pool_series(&lost.place.spot()).gave_away("nowhere");
+        self.service.pool_series(lost.place.pool()).gave_away("nowhere");
         Unplaced::For(match lost.why {
             Lack::Breaker => Ending::BreakerOpen,
             Lack::Full => Ending::NoRoom,
@@ -175,7 +176,7 @@ impl<'a> Tries<'a> {
 
     /// Whether anybody in this pool has room.
     fn has_room(&self, place: &Place) -> bool {
-        let Spot { region, version, .. } = place.spot();
+        let (region, version) = place.pool();
         let core = &self.service.core;
         let mut endpoints = core.pool(region, version).iter().map(|member| &member.endpoint);
         core.pool_state(region, version).has_room()
@@ -184,10 +185,10 @@ impl<'a> Tries<'a> {
 
     /// Waits until there may be room in this pool. Wait after wait ends at the same moment.
     pub(crate) async fn wait(&self, place: &Place, deadline: Instant, again: bool) -> Result<(), Ending> {
-        let (pending, limits) = (self.service.pending(&place.spot()), &self.service.limits.pool);
+        let (pending, limits) = (self.service.pending(place.pool()), &self.service.limits.pool);
         let wait = Wait { priority: self.route.priority, deadline, again };
         let waited = pending.wait(wait, limits, || self.has_room(place)).await;
-        let series = self.service.pool_series(&place.spot());
+        let series = self.service.pool_series(place.pool());
         series.waited(waited.map_or_else(Turned::as_str, |()| "granted"));
         waited.map_err(|_| Ending::NoRoom)
     }
@@ -310,7 +311,7 @@ impl<'a> Tries<'a> {
     }
 
     fn aimed(&self, choice: Choice, flight: Flight) -> Aim {
-        let bell = self.waits().then(|| Bell(Arc::clone(self.service.pending(&choice.spot))));
+        let bell = self.waits().then(|| Bell(Arc::clone(self.service.pending(choice.place().pool()))));
         Aim { choice, flight, _bell: bell }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use sluice_config::name::ListenerName;
+use sluice_config::name::{ListenerName, ZoneName};
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::wire::Revision;
 use sluice_config::{Environment, Problems, UnusableFile, collide};
@@ -128,6 +128,8 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     /// Where relative paths in the document begin.
     pub(crate) folder: PathBuf,
     /// What was open before this process; the first revision takes what it needs.
@@ -156,7 +158,7 @@ impl Stage {
     ) -> Self {
         let count = workers.len();
         let (current, listen, folder, spares, gates) = Default::default();
-        Self { metrics, current, workers, count, listen, folder, spares, gates, keyring, overload }
+        Self { metrics, current, workers, count, listen, zone: None, folder, spares, gates, keyring, overload }
     }
 
     /// Everything that can fail, before anything changes.
@@ -172,7 +174,8 @@ impl Stage {
         let openings = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
         let (document, before) = (Arc::new(document), before.as_deref());
-        let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
+        let mut live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
+        live.zone.clone_from(&self.zone);
         Ok(Fit { live: Arc::new(live), openings, ring })
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sluice_config::Validated;
+use sluice_config::name::ZoneName;
 use sluice_config::validated::{Capability, Listener, Region, Role, Route, StickyKey};
 use sluice_config::value::RevisionId;
 use sluice_proxy_core::endpoint::Registry;
@@ -208,8 +209,11 @@ fn words(finding: Finding<'_>) -> String {
 impl Ground<'_> {
     fn answer(&self, route: &Route, request: &Request) -> Answer {
         match self.live {
-            Some(live) => answered(self.document, &live.services[route.service].core, route, request),
-            None => answered(self.document, &offline(self.document, route.service), route, request),
+            Some(live) => {
+                let service = &live.services[route.service].core;
+                answered(self.document, (service, live.zone.as_ref()), route, request)
+            }
+            None => answered(self.document, (&offline(self.document, route.service), None), route, request),
         }
     }
 }
@@ -223,12 +227,17 @@ fn offline(document: &Validated, service: usize) -> Service {
     Service::new(&regions, &document.services[service], &registry)
 }
 
-fn answered(document: &Validated, service: &Service, route: &Route, request: &Request) -> Answer {
+fn answered(
+    document: &Validated,
+    (service, zone): (&Service, Option<&ZoneName>),
+    route: &Route,
+    request: &Request,
+) -> Answer {
     let (capability, capability_by) = match route.capability {
         Some(capability) => (capability, "route"),
         None => (capability_of(request.method()), "method"),
     };
-    let case = Case { service, weights: weights(document, route), capability, pinned: route.version };
+    let case = Case { service, zone, weights: weights(document, route), capability, pinned: route.version };
     let key = service.sticky().and_then(|by| request.key(by));
     let retries = retries::words(&document.services[route.service].retries, request.method());
     Answer { retries, ..case.answer(route, capability_by, key.as_deref()) }
@@ -241,6 +250,7 @@ fn weights(document: &Validated, route: &Route) -> Vec<u32> {
 /// One kind of request to one service.
 struct Case<'a> {
     service: &'a Service,
+    zone: Option<&'a ZoneName>,
     weights: Vec<u32>,
     capability: Capability,
     pinned: Option<usize>,
@@ -248,7 +258,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn answer(&self, route: &Route, capability_by: &'static str, key: Option<&[u8]>) -> Answer {
-        let candidates = self.service.explain(self.capability, self.pinned);
+        let candidates = self.service.explain(self.capability, self.pinned, self.zone);
         let placement = self.placement(&candidates);
         let splits: Vec<Vec<f64>> = (0..placement.len()).map(|at| self.split(at, &candidates, key)).collect();
         let endpoints = candidates.iter().map(|candidate| self.reached(candidate, &candidates, &placement, &splits));
@@ -332,7 +342,7 @@ impl Case<'_> {
 
     fn reached(&self, to: &Candidate<'_>, all: &[Candidate<'_>], placement: &[f64], splits: &[Vec<f64>]) -> Reached {
         let pool = all.iter().filter(|c| c.region == to.region && c.version == to.version && c.obstacle.is_none());
-        let weight = |candidate: &Candidate<'_>| u64::from(candidate.weight) * u64::from(candidate.offer.level);
+        let weight = |candidate: &Candidate<'_>| u64::from(candidate.effective);
         let all = pool.map(weight).sum::<u64>().max(1);
         let in_pool = if to.obstacle.is_none() { weight(to) as f64 / all as f64 } else { 0.0 };
         let share = placement[to.region] * splits[to.region][to.version] * in_pool;
@@ -361,8 +371,10 @@ impl Case<'_> {
             | Obstacle::Breaker
             | Obstacle::Draining
             | Obstacle::Full
-            | Obstacle::PoolBreaker
-            | Obstacle::PoolFull => "it has no endpoint that may be chosen",
+            | Obstacle::Level
+            | Obstacle::Panic
+            | Obstacle::Zone
+            | Obstacle::PoolBreaker => "it has no endpoint that may be chosen",
         }
     }
 
@@ -380,9 +392,11 @@ impl Case<'_> {
             Obstacle::Ejected => "it is ejected: it was worse than the others of its pool",
             Obstacle::Breaker => "its breaker is open",
             Obstacle::Draining => "it drains: it wants nothing new",
-            Obstacle::Full => "it answers as many requests as it may at once",
+            Obstacle::Full => "it, or its pool, answers as many requests as it may at once",
+            Obstacle::Level => "it asks for no part of its weight",
+            Obstacle::Panic => "too few of its pool may be chosen: by `panic` none is",
+            Obstacle::Zone => "it is in another zone, and the proxy's own zone takes everything",
             Obstacle::PoolBreaker => "the breaker of its pool is open",
-            Obstacle::PoolFull => "its pool answers as many requests as it may at once",
         }
     }
 }
