@@ -110,7 +110,18 @@ impl<'a> Tries<'a> {
         let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
         record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
         let keys = Keys::of(service, record);
-        Self { service, deadlines, stale: false, running, route, keys, excluded: Vec::new(), is_grpc, _slot: None, busy: Cell::new(None) }
+        Self {
+            service,
+            deadlines,
+            stale: false,
+            running,
+            route,
+            keys,
+            excluded: Vec::new(),
+            is_grpc,
+            _slot: None,
+            busy: Cell::new(None),
+        }
     }
 
     /// Where the first attempt goes.

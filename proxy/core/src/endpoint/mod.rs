@@ -85,6 +85,7 @@ pub struct Endpoint {
     pool: Arc<PoolState>,
     word: AtomicU32,
     gate: Gate,
+    traffic: AtomicU64,
     attempts: outlier::Tally,
     latency: Latency,
     /// Milliseconds.
@@ -114,6 +115,7 @@ impl Endpoint {
             pool,
             word: AtomicU32::new(Word::new(watch.facts(false)).0),
             gate: Gate::default(),
+            traffic: AtomicU64::new(0),
             attempts: outlier::Tally::default(),
             latency: Latency::default(),
             latency_decay: AtomicU32::new(millis(latency::DECAY)),
@@ -164,6 +166,12 @@ impl Endpoint {
         self.gate.room.in_flight()
     }
 
+    /// Requests that it was ever given.
+    #[must_use]
+    pub fn traffic(&self) -> u64 {
+        self.traffic.load(Ordering::Relaxed)
+    }
+
     /// Whether [`Self::has_room`] can be false. One atomic load; a change advances the pulse.
     #[must_use]
     pub fn is_capped(&self) -> bool {
@@ -185,6 +193,7 @@ impl Endpoint {
             self.pool.leave(of_pool);
             return None;
         };
+        self.traffic.fetch_add(1, Ordering::Relaxed);
         Some(Flight { endpoint: Arc::clone(self), own, of_pool })
     }
 
@@ -227,6 +236,12 @@ impl Endpoint {
         let mut watch = self.watch();
         watch.advice = Advice { level: advice.level.min(FULL), ..advice };
         self.publish(&mut watch);
+    }
+
+    /// What the endpoint last said of itself.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        self.watch().advice
     }
 
     /// Takes one probe's verdict; answers with the change of standing, if it made one. A verdict that arrives after the
