@@ -10,6 +10,7 @@
 mod balance;
 mod cover;
 mod files;
+mod health_check;
 mod judge;
 mod limits;
 mod listeners;
@@ -25,7 +26,7 @@ mod services;
 
 pub use files::{UnusableFile, refuse_files};
 pub use listeners::collide;
-pub use overlay::{Dangling, lay};
+pub use overlay::{Dangling, Gone, lay};
 pub use own::refuse_endpoints;
 pub use regex::path_regex;
 
@@ -154,7 +155,7 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let drain = &document.drain;
     let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     let limits = process::resolve(judge, &document.limits);
-    overlay::check(judge, &services, overlay);
+    overlay::check(judge, &services, &regions, overlay);
     let mut validated = Validated { listeners, regions, services, routes, drain, limits, digest: Digest::of(&[]) };
     // References are indices, which a document with problems may not have.
     if judge.problems.is_empty() {

@@ -216,7 +216,8 @@ impl PoolState {
         self.ejecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn suppress(&self, cause: Cause, why: Suppressed) {
+    /// Counts an ejection for this cause that did not happen for that reason.
+    pub fn suppress(&self, cause: Cause, why: Suppressed) {
         self.suppressed[cause as usize][why as usize].fetch_add(1, Ordering::Relaxed);
     }
 

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Instant;
 
-use sluice_config::name::{ListenerName, ServiceName};
+use sluice_config::name::{ListenerName, ServiceName, ZoneName};
+use sluice_config::overlay::Circuit;
 use sluice_config::validated::{
-    self, Balancer, Capability, Priority, Region, Retries, ServiceLimits, Session, Timeouts,
+    self, Balancer, Capability, Forces, Priority, Region, Retries, ServiceLimits, Session, Timeouts,
 };
 use sluice_config::value::RevisionId;
-use sluice_config::{UnusableFile, Validated};
-use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
+use sluice_config::{UnusableFile, Validated, overlay};
+use sluice_proxy_core::breaker;
+use sluice_proxy_core::change::Change;
+use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Force, Registry};
 use sluice_proxy_core::pool::{PoolId, PoolState};
 use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
@@ -22,7 +25,7 @@ use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
 
 use crate::client::Identity;
-use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
+use crate::metrics::{Metrics, PoolSeries, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
 use crate::pending::Pending;
 use crate::probe::Target;
 use crate::upstream::{Peer, Reach};
@@ -31,6 +34,8 @@ use crate::upstream::{Peer, Reach};
 #[derive(Debug)]
 pub struct Live {
     pub(crate) id: RevisionId,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     pub(crate) document: Arc<Validated>,
     pub(crate) table: RouteTable,
     pub(crate) routes: Vec<RouteEntry>,
@@ -83,6 +88,8 @@ pub(crate) struct ServiceEntry {
     peers: Vec<Vec<Arc<Peer>>>,
     /// For each region and version: who waits for it.
     pendings: Vec<Arc<Pending>>,
+    /// For each region and version.
+    pool_series: Vec<Arc<PoolSeries>>,
 }
 
 /// What of a service lives over workers and revisions, besides its endpoints.
@@ -107,8 +114,18 @@ impl ServiceEntry {
     }
 
     /// Who waits for this pool.
-    pub(crate) fn pending(&self, region: usize, version: usize) -> &Arc<Pending> {
+    pub(crate) fn pending(&self, (region, version): (usize, usize)) -> &Arc<Pending> {
         &self.pendings[region * self.core.versions() + version]
+    }
+
+    /// What is counted of this pool.
+    pub(crate) fn pool_series(&self, (region, version): (usize, usize)) -> &PoolSeries {
+        &self.pool_series[region * self.core.versions() + version]
+    }
+
+    /// Wakes who waits where there is room, whatever made it.
+    pub(crate) fn wake(&self) {
+        self.pendings.iter().filter(|pending| pending.len() > 0).for_each(|pending| pending.wake());
     }
 
     /// Every endpoint of every pool.
@@ -170,6 +187,7 @@ pub fn compile(
     let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
         id,
+        zone: None,
         table,
         routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
         services,
@@ -187,13 +205,50 @@ impl Live {
     pub(crate) fn targets(&self) -> Vec<Target> {
         let checks =
             self.document.services.iter().filter_map(|service| Some((&service.name, service.health_check.as_ref()?)));
-        let checks: BTreeMap<_, _> = checks.collect();
+        let checks: BTreeMap<_, _> = checks.map(|(service, check)| (service, Arc::new(check.clone()))).collect();
         let target = |peer: &Arc<Peer>| {
-            let check = checks.get(&peer.endpoint.id().service)?;
+            let check = Arc::clone(checks.get(&peer.endpoint.id().service)?);
             let (endpoint, reach) = (Arc::clone(&peer.endpoint), Arc::clone(&peer.reach));
-            Some(Target { endpoint, check: (*check).clone(), reach })
+            Some(Target { endpoint, check, reach })
         };
         self.peers.values().filter_map(target).collect()
+    }
+
+    /// Holds what operators hold, and lets go what they do not hold any more; answers with what that changed of breakers. Not a
+    /// part of compiling: states are shared with what runs, and a revision that is given up must leave nothing behind.
+    pub(crate) fn enforce(&self, now: Instant) -> Vec<Change> {
+        let held = self.held();
+        let mut changes = Vec::new();
+        for endpoint in self.registry.iter() {
+            let id = endpoint.id();
+            let forces = held.get(&PoolId::from(id));
+            endpoint.force(forces.and_then(|forces| forces.endpoints.get(&id.address)).map(|force| match force {
+                overlay::Force::In => Force::In,
+                overlay::Force::Out => Force::Out,
+            }));
+            let of_breaker = forces.and_then(|forces| forces.breakers.get(&id.address)).map(circuit);
+            changes.extend(endpoint.force_breaker(of_breaker, now));
+        }
+        for pool in self.registry.pools() {
+            let force = held.get(pool.id()).and_then(|forces| forces.breaker.as_ref()).map(circuit);
+            changes.extend(pool.force_breaker(force, now));
+        }
+        changes
+    }
+
+    /// What operators hold, by pool.
+    fn held(&self) -> BTreeMap<PoolId, &Forces> {
+        let mut held = BTreeMap::new();
+        for service in &self.document.services {
+            for version in &service.versions {
+                for pool in version.pools.iter().filter(|pool| !pool.forces.is_empty()) {
+                    let region = self.document.regions[pool.region].name.clone();
+                    let id = PoolId { service: service.name.clone(), version: version.name.clone(), region };
+                    held.insert(id, &pool.forces);
+                }
+            }
+        }
+        held
     }
 
     /// Every pool, with how many requests wait for it.
@@ -217,6 +272,13 @@ impl Live {
         let stays = |id, peer| next.peers.get(id).is_some_and(|next| Arc::ptr_eq(next, peer));
         let gone = self.peers.iter().filter(|(id, peer)| !stays(*id, *peer));
         gone.for_each(|(_, peer)| peer.retire());
+    }
+}
+
+const fn circuit(force: &Circuit) -> breaker::Force {
+    match force {
+        Circuit::Open => breaker::Force::Open,
+        Circuit::Closed => breaker::Force::Closed,
     }
 }
 
@@ -257,6 +319,9 @@ fn compile_service(
     let pending = |id: &PoolId| pendings.get(id).map(Arc::clone).unwrap_or_default();
     ServiceEntry {
         peers: pools().map(pool).collect(),
+        pool_series: pools()
+            .map(|(region, version)| metrics.pool(&core.pool_state(region, version).id().into()))
+            .collect(),
         pendings: pools().map(|(region, version)| pending(core.pool_state(region, version).id())).collect(),
         reach: Arc::clone(reach),
         timeouts: service.timeouts.clone(),

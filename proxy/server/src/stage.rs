@@ -6,10 +6,10 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use sluice_config::name::ListenerName;
+use sluice_config::name::{ListenerName, ZoneName};
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::wire::Revision;
 use sluice_config::{Environment, Problems, UnusableFile, collide};
@@ -24,6 +24,7 @@ use crate::metrics::{self, Metrics};
 use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::tls::{Keyring, Ring, Terms};
+use crate::upkeep;
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
@@ -127,6 +128,8 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     /// Where relative paths in the document begin.
     pub(crate) folder: PathBuf,
     /// What was open before this process; the first revision takes what it needs.
@@ -155,7 +158,7 @@ impl Stage {
     ) -> Self {
         let count = workers.len();
         let (current, listen, folder, spares, gates) = Default::default();
-        Self { metrics, current, workers, count, listen, folder, spares, gates, keyring, overload }
+        Self { metrics, current, workers, count, listen, zone: None, folder, spares, gates, keyring, overload }
     }
 
     /// Everything that can fail, before anything changes.
@@ -171,7 +174,8 @@ impl Stage {
         let openings = self.bind(&document).map_err(Unfit::Listener)?;
         let before = self.current.load_full();
         let (document, before) = (Arc::new(document), before.as_deref());
-        let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
+        let mut live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
+        live.zone.clone_from(&self.zone);
         Ok(Fit { live: Arc::new(live), openings, ring })
     }
 
@@ -225,9 +229,13 @@ impl Stage {
         if let Some(before) = &before {
             before.retire(&fit.live);
         }
+        // Before any worker runs it: an endpoint that is held out gets not even the first request.
+        for change in fit.live.enforce(Instant::now()) {
+            upkeep::tell(&change, &self.metrics);
+        }
         self.overload.set(&fit.live.document.limits);
         self.run_everywhere(&fit.live).await;
-        prober.retarget(fit.live.targets());
+        prober.retarget(fit.live.targets(), fit.live.document.limits.probes);
         self.open(&fit.live.document, fit.openings, &fit.ring).await;
         self.hold(&fit.live.document, fit.ring);
         self.close(&fit.live.document).await;

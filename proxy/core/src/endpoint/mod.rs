@@ -24,7 +24,7 @@ mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,8 @@ pub struct Endpoint {
     pool: Arc<PoolState>,
     word: AtomicU32,
     gate: Gate,
-    traffic: AtomicU64,
+    /// Whether it was given a request since somebody asked.
+    used: AtomicBool,
     attempts: outlier::Tally,
     latency: Latency,
     /// Milliseconds.
@@ -115,7 +116,7 @@ impl Endpoint {
             pool,
             word: AtomicU32::new(Word::new(watch.facts(false)).0),
             gate: Gate::default(),
-            traffic: AtomicU64::new(0),
+            used: AtomicBool::new(false),
             attempts: outlier::Tally::default(),
             latency: Latency::default(),
             latency_decay: AtomicU32::new(millis(latency::DECAY)),
@@ -166,12 +167,6 @@ impl Endpoint {
         self.gate.room.in_flight()
     }
 
-    /// Requests that it was ever given.
-    #[must_use]
-    pub fn traffic(&self) -> u64 {
-        self.traffic.load(Ordering::Relaxed)
-    }
-
     /// Whether [`Self::has_room`] can be false. One atomic load; a change advances the pulse.
     #[must_use]
     pub fn is_capped(&self) -> bool {
@@ -193,8 +188,16 @@ impl Endpoint {
             self.pool.leave(of_pool);
             return None;
         };
-        self.traffic.fetch_add(1, Ordering::Relaxed);
+        // Read first: workers that share an endpoint seldom write here.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         Some(Flight { endpoint: Arc::clone(self), own, of_pool })
+    }
+
+    /// Whether it was given a request since this was last asked. Its probes ask.
+    pub fn take_traffic(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// How long it takes to answer: a peak-sensitive moving average, at least the time for which it wants to be left
@@ -238,10 +241,9 @@ impl Endpoint {
         self.publish(&mut watch);
     }
 
-    /// What the endpoint last said of itself.
-    #[must_use]
-    pub fn advice(&self) -> Advice {
-        self.watch().advice
+    /// The health check asks something else from now on: what its probes have found is forgotten, the standing is not.
+    pub fn ask_anew(&self) {
+        self.watch().health.ask_anew();
     }
 
     /// Takes one probe's verdict; answers with the change of standing, if it made one. A verdict that arrives after the

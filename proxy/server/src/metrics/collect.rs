@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
-use sluice_proxy_core::breaker::State;
+use sluice_proxy_core::breaker;
 use sluice_proxy_core::endpoint::{Endpoint, FULL};
 use sluice_proxy_core::health::Standing;
 use sluice_proxy_core::histogram::Histogram;
@@ -59,6 +59,9 @@ impl Collector {
             }
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
+            }
+            if series.probe_seconds() > 0.0 {
+                out.seconds(&family::PROBE_SECONDS, &[service, version, region], series.probe_seconds());
             }
             for (reason, count) in series.ejections() {
                 out.counter(&family::EJECTIONS, &[service, version, region, reason], count);
@@ -202,7 +205,7 @@ fn endpoint(out: &mut Output, endpoint: &Endpoint) {
     out.gauge(&family::ENDPOINT_UNPROBED, &labels, is(Standing::Unprobed));
     out.gauge(&family::ENDPOINT_IN_FLIGHT, &labels, f64::from(endpoint.in_flight()));
     out.gauge(&family::ENDPOINT_EJECTED, &labels, if endpoint.is_ejected() { 1.0 } else { 0.0 });
-    out.gauge(&family::ENDPOINT_BREAKER, &labels, breaker(endpoint.breaker()));
+    out.gauge(&family::ENDPOINT_BREAKER, &labels, circuit(endpoint.breaker()));
     let offer = endpoint.offer();
     let level = if offer.is_eligible() { f64::from(offer.level) / f64::from(FULL) } else { 0.0 };
     out.gauge(&family::ENDPOINT_LEVEL, &labels, level);
@@ -214,7 +217,7 @@ fn endpoint(out: &mut Output, endpoint: &Endpoint) {
 fn pool(out: &mut Output, pool: &PoolState, waiting: usize) {
     let key = PoolKey::from(pool.id());
     let [service, version, region] = key.labels();
-    out.gauge(&family::POOL_BREAKER, &key.labels(), breaker(pool.state()));
+    out.gauge(&family::POOL_BREAKER, &key.labels(), circuit(pool.state()));
     out.gauge(&family::POOL_IN_FLIGHT, &key.labels(), f64::from(pool.in_flight()));
     out.gauge(&family::POOL_PENDING, &key.labels(), waiting as f64);
     for cause in Cause::ALL {
@@ -228,11 +231,11 @@ fn pool(out: &mut Output, pool: &PoolState, waiting: usize) {
     }
 }
 
-const fn breaker(state: State) -> f64 {
+const fn circuit(state: breaker::State) -> f64 {
     match state {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
+        breaker::State::Closed => 0.0,
+        breaker::State::HalfOpen => 1.0,
+        breaker::State::Open => 2.0,
     }
 }
 
@@ -245,6 +248,7 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     for (result, count) in shared.upstream.connects() {
         out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
     }
+    out.counter(&family::PROBES_DELAYED, &[], shared.probes_delayed.load(Relaxed));
     out.gauge(&family::DRAINING, &[], if shared.draining.load(Relaxed) { 1.0 } else { 0.0 });
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);
