@@ -250,7 +250,7 @@ impl World {
         let asked = Asked { ejection: true, breaker: true, pool_breaker: seed % 3 == 0, slow_start: seed % 2 == 0 };
         let weights = vec![1; count];
         let (regions, service, registry, health) = compile(&weights, asked, &Registry::default());
-        let selector = Selector::new(&service, &mut rng);
+        let selector = Selector::new(&service, None, &mut rng);
         let origin = Origin { fault: Fault::None, until: 0, flaps: false, next_probe: 0 };
         Self {
             seed,
@@ -479,8 +479,16 @@ impl World {
     fn request(&mut self) {
         let mut tried: Vec<Spot> = Vec::new();
         loop {
-            let ask =
-                Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &tried };
+            let ask = Ask {
+                capability: Capability::Read,
+                sticky_key: None,
+                key: None,
+                version: None,
+                previous: None,
+                waited: None,
+                tried: &tried,
+                now: self.now,
+            };
             let Ok(choice) = self.selector.choose(&self.service, &ask, &mut self.rng) else {
                 return self.check_refusal(&tried);
             };
