@@ -394,7 +394,8 @@ async fn an_endpoint_is_forced_by_what_is_unique_and_told_by_its_whole_identity(
     assert!(done["note"].as_str().unwrap().starts_with("no endpoint of shop/v1 in default is left"), "{done}");
     assert_eq!(world.send(once(), &out).await.1["revision"]["id"], 2, "sent again, it is done once");
     let held = world.get("/v1/overrides").await["overrides"]["2"]["action"].clone();
-    let whole = json!({ "service": "shop", "version": "v1", "region": "default", "address": "127.0.0.1:9001", "to": "out" });
+    let whole =
+        json!({ "service": "shop", "version": "v1", "region": "default", "address": "127.0.0.1:9001", "to": "out" });
     assert_eq!(held, json!({ "endpoint": whole }));
     let without = DOCUMENT.replace("127.0.0.1:9001", "127.0.0.1:9003");
     let put = Request::put("/v1/document").header("content-type", "application/yaml");
