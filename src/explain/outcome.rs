@@ -155,7 +155,13 @@ impl Answer {
             None => (capability_of(request.method()), "method"),
         };
         let sources = sources(document, route);
-        let case = Case { service: &service, weights: weights(document, route), capability, pinned: route.version, sources: &sources };
+        let case = Case {
+            service: &service,
+            weights: weights(document, route),
+            capability,
+            pinned: route.version,
+            sources: &sources,
+        };
         let key = service.sticky().and_then(|by| request.key(by));
         let retries = retries::words(&document.services[route.service].retries, request.method());
         let answer = case.answer(route, capability_by, key.as_deref());
