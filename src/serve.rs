@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sluice_config::health::{Component, Status};
+use sluice_config::name::ZoneName;
 use sluice_control::{Address, Clock, Control, Link, OpenError, Options, Plane, Standing, Stands, serve_in_process};
 use sluice_proxy::log::Target;
 use sluice_proxy::metrics::DocumentSeries;
@@ -108,7 +109,13 @@ impl Service {
     ///
     /// # Errors
     /// An address cannot be bound, the access log not be opened, or a thread not be started.
-    pub(crate) fn run(self, workers: NonZeroUsize, status: SocketAddr, access_log: &AccessLog) -> anyhow::Result<()> {
+    pub(crate) fn run(
+        self,
+        workers: NonZeroUsize,
+        status: SocketAddr,
+        access_log: &AccessLog,
+        zone: Option<ZoneName>,
+    ) -> anyhow::Result<()> {
         let Self { control, set_up, inherited, data, document, files, admin } = self;
         let gone = if let Half::Gone(why) = &control { Some(why.clone()) } else { None };
         let beside =
@@ -121,6 +128,7 @@ impl Service {
             data: Some(data),
             node: None,
             region: None,
+            zone,
             listen: BTreeMap::new(),
             health: Some(beside.health),
             document: Some(document),

@@ -1,7 +1,7 @@
 //! The `format` keywords of the schema: each names the one parser that its texts must pass.
 
 use crate::address::{Address, AddressError};
-use crate::bound::{BoundError, RateOrOff, SizeOrOff, SizeThatFits};
+use crate::bound::{BoundError, RateOrOff, SizeOrOff, SizeThatFits, TimesOrOff};
 use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
@@ -9,6 +9,7 @@ use crate::network::{Network, NetworkError};
 use crate::path;
 use crate::percentage::{Percentage, PercentageError};
 use crate::problem::{Code, quote};
+use crate::schema::health_check::{StatusSpan, StatusSpanError};
 use crate::share::{Share, ShareError};
 use crate::size::{Size, SizeError};
 use crate::validated::Paths;
@@ -78,6 +79,7 @@ formats! {
     SizeOrOff = "size-or-off", "a size such as 1MiB, or off", "1B";
     SizeThatFits = "size-that-fits", "a size such as 2GiB, auto or off", "off";
     RateOrOff = "rate-or-off", "a rate such as 240B/s, or off", "1B/s";
+    TimesOrOff = "times-or-off", "a rate such as 500/s, or off", "1/s";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
     Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
@@ -92,6 +94,9 @@ formats! {
     ParameterName = "parameter-name", "the name of a query parameter", "x";
     FieldValue = "field-value", "a value", "x";
     FilePath = "file-path", "a path such as certs/site.pem", "x";
+    HeaderValue = "header-value", "a value", "x";
+    ProbeText = "probe-text", "a text", "x";
+    StatusRange = "status-range", "a range of statuses such as 200-299", "200-299";
 }
 
 impl Format {
@@ -112,6 +117,7 @@ impl Format {
             Self::SizeOrOff => text.parse::<SizeOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SizeThatFits => text.parse::<SizeThatFits>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::RateOrOff => text.parse::<RateOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::TimesOrOff => text.parse::<TimesOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
             Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
@@ -123,7 +129,9 @@ impl Format {
             Self::Method => check_method(text),
             Self::HeaderName | Self::CookieName => check_token(text, self),
             Self::ParameterName => check_parameter(text),
-            Self::FieldValue => check_value(text),
+            Self::FieldValue | Self::HeaderValue => check_value(text),
+            Self::ProbeText => check_probe_text(text),
+            Self::StatusRange => text.parse::<StatusSpan>().map(drop).map_err(|error| bad_statuses(text, error)),
             Self::FilePath => check_file_path(text),
         }
     }
@@ -203,7 +211,9 @@ fn bad_bound(text: &str, error: BoundError, format: Format) -> Refusal {
     let refusal = Refusal::new(Code::BadSize, format!("{} {error}", quote(text)));
     match error {
         BoundError::Zero => refusal.hint("write `off` for no limit"),
-        BoundError::Size(_) | BoundError::NoSecond => refusal.hint(format!("write {}", format.sample())),
+        BoundError::Size(_) | BoundError::NoSecond | BoundError::NoNumber | BoundError::TooOften => {
+            refusal.hint(format!("write {}", format.sample()))
+        }
     }
 }
 
@@ -454,6 +464,26 @@ fn check_value(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What a probe sends, or looks for.
+fn check_probe_text(text: &str) -> Result<(), Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::new(Code::BadField, "the text is empty").hint("leave the field out"));
+    }
+    if text.len() > limit::VALUE_BYTES {
+        return Err(Refusal::new(Code::BadField, format!("the text has more than {} bytes", limit::VALUE_BYTES)));
+    }
+    Ok(())
+}
+
+fn bad_statuses(text: &str, error: StatusSpanError) -> Refusal {
+    let hint = match error {
+        StatusSpanError::Malformed => "write \"200-299\", or a status alone as a number: 204",
+        StatusSpanError::Backwards => "the lower status goes first",
+        StatusSpanError::NeverFinal => "an answer ends with a status from 200 to 599",
+    };
+    Refusal::new(Code::OutOfRange, format!("{} {error}", quote(text))).hint(hint)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -516,10 +546,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in any::<String>(), keyword in 0_usize..20) {
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..23) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
                 "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value",
-                "server-name", "file-path", "network", "share"];
+                "server-name", "file-path", "network", "share", "times-or-off", "probe-text", "status-range"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

@@ -210,12 +210,17 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
             Some(format!("write the unit: {number}B or {number}KiB"))
         }
         (Value::Integer(number), Some(Some(Format::Share)), _) => Some(format!("write the sign: {number}%")),
+        (Value::Integer(number), Some(Some(Format::TimesOrOff)), _) => Some(format!("write the unit: {number}/s")),
         (Value::Integer(number), Some(Some(Format::RateOrOff)), _) => {
             Some(format!("write the unit: {number}B/s or {number}KiB/s"))
         }
         (
             Value::Integer(_) | Value::Float(_),
-            Some(Some(Format::FieldValue) | None | Some(Format::Name | Format::RouteName)),
+            Some(
+                Some(Format::FieldValue | Format::HeaderValue | Format::ProbeText)
+                | None
+                | Some(Format::Name | Format::RouteName),
+            ),
             _,
         ) => Some("a number becomes a text in quotes".to_owned()),
         (Value::Bool(value), Some(Some(Format::FieldValue)), _) => {

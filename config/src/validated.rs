@@ -6,6 +6,8 @@
 mod balancer;
 mod breaker;
 mod discovery;
+mod forces;
+mod health_check;
 mod listener;
 mod outlier;
 mod retries;
@@ -26,6 +28,8 @@ pub use balancer::{
 };
 pub use breaker::{Breaker, Breakers, SLOW_RATIO, SlowCalls};
 pub use discovery::{Discovery, Family, Query, Resolver, Source};
+pub use forces::Forces;
+pub use health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe, ProbeMethod, StatusRange, TcpProbe};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, DotSegments, EncodedSlashes, HostMismatch, Limits, Listener, Paths, Tls,
     TlsVersion,
@@ -241,11 +245,20 @@ pub struct Pool {
     pub region: usize,
     /// Those that are written down. At least one, unless there are sources.
     pub endpoints: Vec<Endpoint>,
+    /// What operators hold. Nothing in a document alone: overrides are laid live.
+    #[serde(skip_serializing_if = "Forces::is_empty")]
+    pub forces: Forces,
     /// Where further ones are found.
     pub sources: Vec<Source>,
 }
 
 impl Pool {
+    /// Whether an endpoint of this address is or may come to be in it. An override may name no other.
+    #[must_use]
+    pub fn may_have(&self, address: SocketAddr) -> bool {
+        self.bound().is_none() || self.endpoints.iter().any(|endpoint| endpoint.address == address)
+    }
+
     /// The most endpoints that it can have, if that is known.
     #[must_use]
     pub const fn bound(&self) -> Option<usize> {
@@ -262,30 +275,6 @@ pub struct Endpoint {
     pub weight: Weight,
     /// Where in its region it is.
     pub zone: Option<ZoneName>,
-}
-
-/// How endpoints are probed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HealthCheck {
-    /// What is asked; a final status of 200 to 299 is good.
-    pub http: HttpProbe,
-    /// Between the starts of two probes of one endpoint, jittered by a tenth. Default 5 s.
-    pub interval: Duration,
-    /// For the whole probe. Default 2 s; at most the interval.
-    pub timeout: Duration,
-    /// Bad probes in a row that take an endpoint out. Default 3.
-    pub failure_threshold: u32,
-    /// Good probes in a row that bring it back. Default 2.
-    pub recovery_threshold: u32,
-}
-
-/// A probe by HTTP GET.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HttpProbe {
-    /// Path and query.
-    pub path: String,
-    /// The Host field; default: the endpoint's address.
-    pub host: Option<String>,
 }
 
 /// How long things may take. `None` is written `off`.
@@ -387,6 +376,8 @@ pub struct ProcessLimits {
     pub connections: Bound<u32>,
     /// Resident memory in bytes. Default: what fits.
     pub memory: Bound<u64>,
+    /// Probes of health checks in a second. Absent: no limit. Default 500.
+    pub probes: Option<u32>,
 }
 
 /// A limit that the process can find out by itself.

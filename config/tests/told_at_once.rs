@@ -30,7 +30,11 @@ fn good() -> Value {
                     "backoff": { "base": "10ms", "max": "1s" }, "budget": { "ratio": "10%", "min_per_second": 1 },
                     "max_retry_after": "2s", "body": "1KiB",
                 },
-                "health_check": { "http": { "path": "/h", "host": "a" }, "interval": "2s", "timeout": "1s" },
+                "health_check": {
+                    "http": { "path": "/h", "host": "a", "method": "GET", "statuses": [200, "300-302"], "body": "ok" },
+                    "interval": "2s", "timeout": "1s", "interval_in_doubt": "1s", "interval_without_traffic": "2s", "agent": true,
+                    "failure_threshold": 3, "recovery_threshold": 2, "unsteady_threshold": 4, "port": 81,
+                },
                 "versions": [
                     { "name": "v1", "weight": 1, "endpoints": { "us": ["10.0.0.1:80", "10.0.0.2:80"] } },
                     { "name": "v2", "weight": 0, "endpoints": { "us": [{ "address": "10.0.0.1:80", "weight": 1 }] } },
@@ -92,6 +96,8 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("/services/1/split", "{ \"sticky\": { \"cookie\": \"a b\" } }"),
     ("/services/0/timeouts/connect", "true"),
     ("/services/0/health_check/http/host", "\"a b\""),
+    ("/services/0/health_check/port", "0"),
+    ("/services/0/health_check/recovery_threshold", "\"many\""),
     ("/routes/2/match/host", "\"*\""),
     ("/drain/deadline", "null"),
     ("/services/2/endpoints/eu/2/zone", "\"a b\""),
@@ -112,6 +118,20 @@ const MEANINGS: &[(&str, &str, Code, &str)] = &[
     ("/services/0/retries/statuses/0", "430", Code::OutOfRange, "services[0].retries.statuses[0]"),
     ("/services/0/timeouts/per_try", "\"off\"", Code::Conflict, "services[0].retries.causes[1]"),
     ("/services/0/health_check/timeout", "\"3s\"", Code::TimeoutAboveInterval, "services[0].health_check.timeout"),
+    (
+        "/services/0/health_check/interval_in_doubt",
+        "\"3s\"",
+        Code::Conflict,
+        "services[0].health_check.interval_in_doubt",
+    ),
+    ("/services/0/health_check/unsteady_threshold", "8", Code::Conflict, "services[0].health_check.unsteady_threshold"),
+    ("/services/0/health_check/http/method", "\"HEAD\"", Code::Conflict, "services[0].health_check.http.body"),
+    (
+        "/services/0/health_check/http/statuses/0",
+        "301",
+        Code::DuplicateValue,
+        "services[0].health_check.http.statuses[1]",
+    ),
     (
         "/services/0/versions/0/endpoints/us/1",
         "\"10.0.0.1:80\"",

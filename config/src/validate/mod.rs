@@ -11,6 +11,7 @@ mod balance;
 mod cover;
 mod discovery;
 mod files;
+mod health_check;
 mod judge;
 mod limits;
 mod list;
@@ -28,7 +29,7 @@ mod services;
 pub use files::{UnusableFile, refuse_files};
 pub use list::endpoint_list;
 pub use listeners::collide;
-pub use overlay::{Dangling, lay};
+pub use overlay::{Dangling, Gone, lay};
 pub use own::{is_own, refuse_endpoints};
 pub use regex::path_regex;
 
@@ -157,8 +158,8 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let drain = &document.drain;
     let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     let limits = process::resolve(judge, &document.limits);
+    overlay::check(judge, &services, &regions, overlay);
     let resolver = discovery::resolver(judge, &document.resolver);
-    overlay::check(judge, &services, overlay);
     let digest = Digest::of(&[]);
     let mut validated = Validated { listeners, regions, services, routes, drain, limits, resolver, digest };
     // References are indices, which a document with problems may not have.

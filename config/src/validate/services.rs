@@ -5,19 +5,18 @@ use std::net::SocketAddr;
 
 use super::balance;
 use super::judge::{Judge, repeated, section};
-use super::{discovery, retries};
+use super::{discovery, health_check, retries};
 use crate::name::VersionName;
 use crate::problem::{Code, Path, quote};
 use crate::schema::endpoint as written_endpoint;
 use crate::schema::endpoint::Endpoints;
-use crate::schema::health_check as written_check;
 use crate::schema::origin as written_origin;
 use crate::schema::service as written;
 use crate::schema::split as written_split;
 use crate::schema::version as written_version;
 use crate::validated::{
-    ClientCertificate, Connections, Endpoint, HealthCheck, HttpProbe, OriginTls, Pool, Protocol, Query, Region,
-    Service, Source, Split, StickyKey, Timeouts, Version,
+    ClientCertificate, Connections, Endpoint, Forces, OriginTls, Pool, Protocol, Query, Region, Service, Source, Split,
+    StickyKey, Timeouts, Version,
 };
 use crate::value::Weight;
 
@@ -67,7 +66,7 @@ impl<'a> Regions<'a> {
 }
 
 fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, regions: &Regions<'_>) -> Service {
-    let health_check = service.health_check.as_ref().map(|check| resolve_check(judge, &path, check));
+    let health_check = service.health_check.as_ref().map(|check| health_check::resolve(judge, &path, service, check));
     let versions = resolve_versions(judge, &path, service, regions);
     let connections = resolve_connections(judge, &path, service);
     let balance = balance::resolve(judge, &path, service, &versions);
@@ -140,27 +139,6 @@ fn resolve_split(split: &written_split::Split) -> Split {
             written_split::StickyKey::Cookie(name) => StickyKey::Cookie(name.clone()),
             written_split::StickyKey::ClientAddress => StickyKey::ClientAddress,
         }),
-    }
-}
-
-fn resolve_check(judge: &mut Judge<'_>, service: &Path, check: &written_check::HealthCheck) -> HealthCheck {
-    let (interval, timeout) = (check.interval.0, check.timeout.0);
-    let path = service.clone().field("health_check");
-    let is_known = !judge.gaps.lost(&path, "interval") && !judge.gaps.lost(&path, "timeout");
-    if timeout > interval && is_known {
-        let path = path.field("timeout");
-        let write = crate::duration::write;
-        let message = format!("the timeout {} is longer than the interval {}", write(timeout), write(interval));
-        let hint =
-            "a probe must be over before the next one starts: raise the interval or lower the timeout".to_owned();
-        judge.report(Code::TimeoutAboveInterval, path, message, Some(hint));
-    }
-    HealthCheck {
-        http: HttpProbe { path: check.http.path.clone(), host: check.http.host.clone() },
-        interval,
-        timeout,
-        failure_threshold: check.failure_threshold,
-        recovery_threshold: check.recovery_threshold,
     }
 }
 
@@ -285,7 +263,7 @@ fn resolve_pool(judge: &mut Judge<'_>, path: &Path, region: usize, list: &[writt
             Member::Unknown => {}
         }
     }
-    Pool { region, endpoints, sources }
+    Pool { region, endpoints, sources, forces: Forces::default() }
 }
 
 /// What one item of a pool's list means.

@@ -69,7 +69,12 @@ fn classify(ending: Ending) -> Option<Class> {
 /// Of an ending that is the origin's fault.
 const fn of_fault(ending: Ending) -> Option<Class> {
     match ending {
-        Ending::NoEndpoint | Ending::BreakerOpen | Ending::StalePooled | Ending::NoTunnel => None,
+        Ending::NoEndpoint
+        | Ending::BreakerOpen
+        | Ending::NoRoom
+        | Ending::ConnectionLimit
+        | Ending::StalePooled
+        | Ending::NoTunnel => None,
         Ending::Status(502..=504)
         | Ending::Grpc(Code::Unavailable)
         | Ending::ConnectRefused
@@ -98,8 +103,6 @@ const fn of_fault(ending: Ending) -> Option<Class> {
         | Ending::NoRoute
         | Ending::Draining
         | Ending::Overload
-        | Ending::NoRoom
-        | Ending::ConnectionLimit
         | Ending::Internal => Some(Class::Failure),
     }
 }
@@ -118,7 +121,9 @@ mod tests {
         for ending in Ending::ALL {
             let is_fault = ending.judge().outcome == Outcome::OriginFault;
             let is_failure = class(ending).is_some_and(Class::is_failure);
-            let says_nothing = matches!(ending, Ending::NoEndpoint | Ending::StalePooled | Ending::NoTunnel);
+            let was_sent =
+                !matches!(ending, Ending::NoEndpoint | Ending::BreakerOpen | Ending::NoRoom | Ending::ConnectionLimit);
+            let says_nothing = !was_sent || matches!(ending, Ending::StalePooled | Ending::NoTunnel);
             assert_eq!(is_failure, is_fault && !says_nothing, "{ending:?}");
         }
     }

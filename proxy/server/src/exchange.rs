@@ -8,7 +8,7 @@ use sluice_config::validated::{Limits, Protocol};
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::retry::Repeatable;
 use sluice_proxy_core::route::RequestView;
-use sluice_proxy_core::select::Choice;
+use sluice_proxy_core::select::{Choice, Place};
 use sluice_proxy_core::split;
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::live::{RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, RequestHead};
 use crate::relay::{self, Ends, Relayed};
 use crate::reply;
-use crate::retry::{Aim, Planned, Tries, Verdict};
+use crate::retry::{Aim, Planned, Tries, Unplaced, Verdict};
 use crate::side::{Answer, Reply, Sink, Source};
 use crate::socket;
 use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
@@ -112,7 +112,11 @@ async fn proxy<S: Source, R: Reply>(
     if stripped.protected > 0 {
         record.worker.metrics.nominations_ignored(stripped.protected);
     }
-    let mut aim = tries.first(record)?;
+    let mut aim = match tries.first(record, None) {
+        Ok(aim) => aim,
+        Err(Unplaced::For(ending)) => return Err(ending),
+        Err(Unplaced::Full(place)) => Box::pin(wait_for_room(&tries, place, record, down)).await?,
+    };
     loop {
         chosen(service, aim.choice, record);
         let planned = match attempt(&tries, &aim, record, down).await {
@@ -129,9 +133,32 @@ async fn proxy<S: Source, R: Reply>(
     }
 }
 
+/// Waits in the queue of a pool, unless the client leaves first.
+async fn wait_for_room<S: Source, R: Reply>(
+    tries: &Tries<'_>,
+    mut place: Place,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Aim, Ending> {
+    let (deadline, mut again) = (tries.patience(), false);
+    loop {
+        relay::while_client_stays(down.source, down.reply, tries.wait(&place, deadline, again)).await?;
+        place = match tries.first(record, Some(place)) {
+            Ok(aim) => return Ok(aim),
+            Err(Unplaced::For(ending)) => return Err(ending),
+            Err(Unplaced::Full(place)) => place,
+        };
+        again = true;
+    }
+}
+
 fn chosen(service: &ServiceEntry, choice: Choice, record: &mut Record<'_>) {
     if matches!(choice.version, split::Reason::Random | split::Reason::Sticky) {
         service.versions[choice.spot.version].chosen(record.worker.index);
+    }
+    if let Some(moved) = choice.moved {
+        let to = moved.to(&service.core, choice.spot.version);
+        service.pool_series(moved.pool(&service.core)).gave_away(to.as_str());
     }
     record.chosen(choice);
 }

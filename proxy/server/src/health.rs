@@ -15,7 +15,6 @@ use sluice_config::Timestamp;
 use sluice_config::health::{Component, Health, Status};
 use sluice_config::name::ListenerName;
 use sluice_config::value::RevisionId;
-use sluice_proxy_core::health::Standing;
 
 use crate::live::{Live, ServiceEntry};
 use crate::memory::kilobytes;
@@ -238,7 +237,7 @@ impl fmt::Display for Refusal {
 /// How many of a service's endpoints may be chosen, and how many it has.
 fn usable(service: &ServiceEntry) -> (usize, usize) {
     let endpoints = || service.endpoints();
-    (endpoints().filter(|endpoint| endpoint.standing() != Standing::Out).count(), endpoints().count())
+    (endpoints().filter(|endpoint| endpoint.offer().is_eligible()).count(), endpoints().count())
 }
 
 fn unknown_words(unknown: &[ListenerName]) -> String {

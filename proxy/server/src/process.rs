@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use sluice_config::name::{ListenerName, NodeName, RegionName};
+use sluice_config::name::{ListenerName, NodeName, RegionName, ZoneName};
 use sluice_config::validated::Drain;
 use sluice_config::value::Incarnation;
 use sluice_proxy_core::leave::{Event, Leave, Phase};
@@ -72,6 +72,8 @@ pub struct Options {
     pub node: Option<NodeName>,
     /// Where it stands.
     pub region: Option<RegionName>,
+    /// Where in its region it stands: endpoints of the same zone may be preferred.
+    pub zone: Option<ZoneName>,
     /// Where this proxy binds a listener in place of the document's address.
     pub listen: BTreeMap<ListenerName, SocketAddr>,
     /// Health of what else runs in this process.
@@ -343,6 +345,7 @@ fn begin(
     let board = Arc::clone(finder.board());
     let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring), Arc::clone(overload), finder);
     stage.listen = options.listen;
+    stage.zone = options.zone;
     stage.folder = options.files;
     stage.spares = options.inherited.listeners;
     let current = Arc::clone(&stage.current);

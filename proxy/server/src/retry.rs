@@ -13,8 +13,9 @@ use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
 use sluice_proxy_core::sample::Sample;
-use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot};
+use sluice_proxy_core::select::{Ask, Choice, Lost, Place, Refusal, Spot};
 use sluice_proxy_core::split;
+use sluice_proxy_core::supply::Lack;
 use tokio::time::Instant;
 
 use crate::context::Record;
@@ -23,6 +24,7 @@ use crate::keys::Keys;
 use crate::live::{Lasting, RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::patience::Deadlines;
+use crate::pending::{Pending, Turned, Wait};
 use crate::upkeep;
 use crate::worker::Running;
 
@@ -56,6 +58,27 @@ struct Behind {
 pub(crate) struct Aim {
     pub(crate) choice: Choice,
     flight: Flight,
+    /// Behind the flight, so that it rings when the place is free.
+    _bell: Option<Bell>,
+}
+
+/// Wakes whoever waits for room when it is dropped.
+#[derive(Debug)]
+struct Bell(Arc<Pending>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+/// Why a request has no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unplaced {
+    /// It may wait for room there.
+    Full(Place),
+    /// It ends.
+    For(Ending),
 }
 
 /// One of the attempts at once that follow others; dropping it ends the count.
@@ -120,9 +143,60 @@ impl<'a> Tries<'a> {
         Self { service, deadlines, stale: false, running, route, keys, behind: None, is_grpc, busy: Cell::new(0) }
     }
 
-    /// Where the first attempt goes.
-    pub(crate) fn first(&self, record: &Record<'_>) -> Result<Aim, Ending> {
-        self.aim(record, None, Vec::new()).map_err(|_| Ending::NoEndpoint)
+    /// Where the first attempt goes. `waited`: where it has been let through.
+    pub(crate) fn first(&self, record: &Record<'_>, waited: Option<Place>) -> Result<Aim, Unplaced> {
+        let aim = self.aim(record, (None, waited), Vec::new()).map_err(|refusal| self.unplaced(refusal))?;
+        let others = self.waits()
+            && waited.is_none()
+            && self.service.pending(aim.choice.place().pool()).is_ahead_of(self.route.priority);
+        // Room that is free for a moment belongs to whoever has waited for it.
+        if others { Err(Unplaced::Full(aim.choice.place())) } else { Ok(aim) }
+    }
+
+    fn unplaced(&self, refusal: Refusal) -> Unplaced {
+        let lost = match refusal {
+            Refusal::NoRegion => return Unplaced::For(Ending::NoEndpoint),
+            Refusal::Full(place) if self.waits() => return Unplaced::Full(place),
+            Refusal::Full(place) => Lost { place, why: Lack::Breaker },
+            Refusal::Exhausted(lost) | Refusal::Rejected(lost) => lost,
+        };
+        self.service.pool_series(lost.place.pool()).gave_away("nowhere");
+        Unplaced::For(match lost.why {
+            Lack::Breaker => Ending::BreakerOpen,
+            Lack::Full => Ending::NoRoom,
+            Lack::Empty | Lack::Panic | Lack::Tried => Ending::NoEndpoint,
+        })
+    }
+
+    /// Whether a request may wait for room.
+    fn waits(&self) -> bool {
+        let limits = &self.service.limits;
+        limits.pool.requests.is_some() || limits.endpoint.requests.is_some()
+    }
+
+    /// Whether anybody in this pool has room.
+    fn has_room(&self, place: &Place) -> bool {
+        let (region, version) = place.pool();
+        let core = &self.service.core;
+        let mut endpoints = core.pool(region, version).iter().map(|member| &member.endpoint);
+        core.pool_state(region, version).has_room()
+            && endpoints.any(|endpoint| endpoint.offer().is_eligible() && endpoint.has_room())
+    }
+
+    /// Waits until there may be room in this pool. Wait after wait ends at the same moment.
+    pub(crate) async fn wait(&self, place: &Place, deadline: Instant, again: bool) -> Result<(), Ending> {
+        let (pending, limits) = (self.service.pending(place.pool()), &self.service.limits.pool);
+        let wait = Wait { priority: self.route.priority, deadline, again };
+        let waited = pending.wait(wait, limits, || self.has_room(place)).await;
+        let series = self.service.pool_series(place.pool());
+        series.waited(waited.map_or_else(Turned::as_str, |()| "granted"));
+        waited.map_err(|_| Ending::NoRoom)
+    }
+
+    /// When a wait that begins now is over.
+    pub(crate) fn patience(&self) -> Instant {
+        let until = Instant::now() + self.service.limits.pool.pending_timeout;
+        self.deadlines.total.map_or(until, |total| total.min(until))
     }
 
     /// Whether answers are looked at before they are passed on.
@@ -205,7 +279,7 @@ impl<'a> Tries<'a> {
     fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Aim> {
         let mut tried = self.behind.as_ref().map(|behind| behind.excluded.clone()).unwrap_or_default();
         tried.extend((to != To::Any).then_some(choice.spot));
-        match (self.aim(record, Some(*choice), tried), to) {
+        match (self.aim(record, (Some(*choice), None), tried), to) {
             (Ok(other), _) => Some(other),
             (Err(_), To::OtherOrSame) => self.same(choice),
             (Err(_), To::Any | To::Other) => None,
@@ -217,22 +291,40 @@ impl<'a> Tries<'a> {
         let version = if self.route.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
         let endpoint = &self.service.peer(&choice.spot).endpoint;
         let flight = if endpoint.offer().is_eligible() { endpoint.begin()? } else { return None };
-        Some(Aim { choice: Choice { region: place::Reason::Kept, version, ..*choice }, flight })
+        Some(self.aimed(Choice { region: place::Reason::Kept, version, ..*choice }, flight))
     }
 
     /// Chooses until there is a place: between the choice and the place another worker may have taken it.
-    fn aim(&self, record: &Record<'_>, previous: Option<Choice>, mut tried: Vec<Spot>) -> Result<Aim, Refusal> {
+    fn aim(
+        &self,
+        record: &Record<'_>,
+        (previous, waited): (Option<Choice>, Option<Place>),
+        mut tried: Vec<Spot>,
+    ) -> Result<Aim, Refusal> {
         loop {
-            let choice = self.choose(record, previous, &tried)?;
+            let choice = self.choose(record, (previous, waited), &tried)?;
             match self.service.peer(&choice.spot).endpoint.begin() {
-                Some(flight) => return Ok(Aim { choice, flight }),
+                Some(flight) => return Ok(self.aimed(choice, flight)),
                 None => tried.push(choice.spot),
             }
         }
     }
 
-    fn choose(&self, record: &Record<'_>, previous: Option<Choice>, tried: &[Spot]) -> Result<Choice, Refusal> {
+    fn aimed(&self, choice: Choice, flight: Flight) -> Aim {
+        let bell = self.waits().then(|| Bell(Arc::clone(self.service.pending(choice.place().pool()))));
+        Aim { choice, flight, _bell: bell }
+    }
+
+    fn choose(
+        &self,
+        record: &Record<'_>,
+        (previous, waited): (Option<Choice>, Option<Place>),
+        tried: &[Spot],
+    ) -> Result<Choice, Refusal> {
         let ask = Ask {
+            key: self.keys.as_ref().and_then(|keys| keys.endpoint.as_deref()),
+            waited,
+            now: record.progress.moved.get().into_std(),
             capability: self.route.capability.unwrap_or_else(|| place::capability_of(record.head.method.as_str())),
             sticky_key: self.keys.as_ref().and_then(|keys| keys.split.as_deref()),
             version: self.route.version,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use sluice_config::name::ListenerName;
+use sluice_config::name::{ListenerName, ZoneName};
 use sluice_config::validated::{self, Limits, Validated};
 use sluice_config::value::RevisionId;
 use sluice_config::wire::Revision;
@@ -27,6 +27,7 @@ use crate::overload::Overload;
 use crate::probe::Prober;
 use crate::resolve::Finder;
 use crate::tls::{Keyring, Ring, Terms};
+use crate::upkeep;
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
@@ -135,6 +136,8 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     /// Where relative paths in the document begin.
     pub(crate) folder: PathBuf,
     /// What was open before this process; the first revision takes what it needs.
@@ -168,7 +171,22 @@ impl Stage {
     ) -> Self {
         let (count, written) = (workers.len(), None);
         let (current, listen, folder, spares, gates) = Default::default();
-        Self { metrics, current, workers, count, listen, folder, spares, finder, written, gates, keyring, overload }
+        let zone = None;
+        Self {
+            metrics,
+            current,
+            workers,
+            count,
+            listen,
+            zone,
+            folder,
+            spares,
+            finder,
+            written,
+            gates,
+            keyring,
+            overload,
+        }
     }
 
     /// Everything that can fail, before anything changes.
@@ -190,7 +208,9 @@ impl Stage {
     /// With what is known now of the addresses that the document leaves open.
     fn compile(&self, id: RevisionId, written: &Arc<Validated>) -> Result<Arc<Live>, Uncompiled> {
         let (document, before) = (self.finder.fill(written), self.current.load_full());
-        live::compile(id, document, before.as_deref(), &self.metrics, &self.folder).map(Arc::new)
+        let mut live = live::compile(id, document, before.as_deref(), &self.metrics, &self.folder)?;
+        live.zone.clone_from(&self.zone);
+        Ok(Arc::new(live))
     }
 
     /// Looks for the addresses that the revision leaves open and that are not known yet; waits for the first ones, but not
@@ -294,8 +314,12 @@ impl Stage {
         if let Some(before) = &before {
             before.retire(live);
         }
+        // Before any worker runs it: an endpoint that is held out gets not even the first request.
+        for change in live.enforce(Instant::now().into_std()) {
+            upkeep::tell(&change, &self.metrics);
+        }
         self.run_everywhere(live).await;
-        prober.retarget(live.targets());
+        prober.retarget(live.targets(), live.document.limits.probes);
     }
 
     async fn run_everywhere(&self, live: &Arc<Live>) {

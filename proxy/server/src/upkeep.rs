@@ -31,6 +31,7 @@ fn tick(live: &Live, metrics: &Metrics) {
     let now = Instant::now().into_std();
     for service in &live.services {
         service.core.tick(now, &mut rand::rng()).iter().for_each(|change| tell(change, metrics));
+        service.wake();
     }
 }
 

@@ -24,7 +24,7 @@ mod watch;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,8 @@ pub struct Endpoint {
     pool: Arc<PoolState>,
     word: AtomicU32,
     gate: Gate,
+    /// Whether it was given a request since somebody asked.
+    used: AtomicBool,
     attempts: outlier::Tally,
     latency: Latency,
     /// Milliseconds.
@@ -114,6 +116,7 @@ impl Endpoint {
             pool,
             word: AtomicU32::new(Word::new(watch.facts(false)).0),
             gate: Gate::default(),
+            used: AtomicBool::new(false),
             attempts: outlier::Tally::default(),
             latency: Latency::default(),
             latency_decay: AtomicU32::new(millis(latency::DECAY)),
@@ -185,7 +188,16 @@ impl Endpoint {
             self.pool.leave(of_pool);
             return None;
         };
+        // Read first: workers that share an endpoint seldom write here.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         Some(Flight { endpoint: Arc::clone(self), own, of_pool })
+    }
+
+    /// Whether it was given a request since this was last asked. Its probes ask.
+    pub fn take_traffic(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// How long it takes to answer: a peak-sensitive moving average, at least the time for which it wants to be left
@@ -229,6 +241,11 @@ impl Endpoint {
         self.publish(&mut watch);
     }
 
+    /// The health check asks something else from now on: what its probes have found is forgotten, the standing is not.
+    pub fn ask_anew(&self) {
+        self.watch().health.ask_anew();
+    }
+
     /// Takes one probe's verdict; answers with the change of standing, if it made one. A verdict that arrives after the
     /// health check was removed changes nothing. That it ends an ejection or begins a slow start is told by the next tick.
     pub fn step(&self, verdict: Verdict, policy: &Policy) -> Option<Transition> {
@@ -237,6 +254,10 @@ impl Endpoint {
             return None;
         }
         let transition = watch.health.step(verdict, policy);
+        watch.fault = match verdict {
+            Verdict::Good => None,
+            Verdict::Bad(cause) => Some(cause),
+        };
         watch.count_probe(verdict == Verdict::Good, policy.recovery_threshold);
         self.publish(&mut watch);
         transition
@@ -246,6 +267,7 @@ impl Endpoint {
     pub fn set_checked(&self, checked: bool) -> Option<Transition> {
         let mut watch = self.watch();
         watch.checked = checked;
+        watch.fault = watch.fault.filter(|_| checked);
         let from = watch.health.standing();
         if checked || from == Standing::Verified {
             return None;
@@ -262,6 +284,7 @@ impl Endpoint {
         View {
             offer: self.offer(),
             standing: watch.health.standing(),
+            fault: watch.fault,
             force: watch.force,
             advice: watch.advice,
             breaker: watch.circuit.view(),

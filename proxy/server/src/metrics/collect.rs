@@ -65,6 +65,9 @@ impl Collector {
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
+            if series.probe_seconds() > 0.0 {
+                out.seconds(&family::PROBE_SECONDS, &[service, version, region], series.probe_seconds());
+            }
             for (reason, count) in series.ejections() {
                 out.counter(&family::EJECTIONS, &[service, version, region, reason], count);
             }
@@ -253,6 +256,7 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     for (result, count) in shared.upstream.connects() {
         out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
     }
+    out.counter(&family::PROBES_DELAYED, &[], shared.probes_delayed.load(Relaxed));
     out.gauge(&family::DRAINING, &[], if shared.draining.load(Relaxed) { 1.0 } else { 0.0 });
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);

@@ -101,6 +101,10 @@ families! {
         "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
     OVERLOAD_LEVEL: GAUGE "sluice_overload_level" []
         "What is given up for want of memory: 0 nothing, 1 idle connections and the others with their answer, 2 new requests too.";
+    PROBE_SECONDS: COUNTER "sluice_probe_duration_seconds_total" ["service", "version", "region"]
+        "Time that health probes have taken; divided by sluice_probes_total it is their mean.";
+    PROBES_DELAYED: COUNTER "sluice_probes_delayed_total" []
+        "Health probes that waited for more than a tenth of their interval because `limits.probes` admits no more.";
     POOL_BREAKER: GAUGE "sluice_pool_breaker" ["service", "version", "region"]
         "The breaker of the pool: 0 closed, 1 half-open, 2 open.";
     POOL_IN_FLIGHT: GAUGE "sluice_pool_requests_in_flight" ["service", "version", "region"]
@@ -192,8 +196,13 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn counter(&mut self, family: &Family, labels: &[&str], value: u64) {
+        self.seconds(family, labels, value as f64);
+    }
+
+    /// A counter of what is no whole number.
+    pub(super) fn seconds(&mut self, family: &Family, labels: &[&str], value: f64) {
         let mut counter = Counter::default();
-        counter.set_value(value as f64);
+        counter.set_value(value);
         let mut metric = family.labelled(labels);
         metric.set_counter(counter);
         self.push(family, metric, 1);

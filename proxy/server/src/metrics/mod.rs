@@ -167,6 +167,7 @@ struct Shared {
     overload: Arc<OverloadSeries>,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
+    probes_delayed: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
     control: OnceLock<Arc<ControlSeries>>,
     keep: OnceLock<Arc<KeepSeries>>,
@@ -208,6 +209,7 @@ impl Metrics {
             overload: Arc::default(),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
+            probes_delayed: AtomicU64::new(0),
             document: OnceLock::new(),
             control: OnceLock::new(),
             keep: OnceLock::new(),
@@ -302,6 +304,11 @@ impl Metrics {
     /// Counts a request that ended by what its client did or did not do. `reason` is a stable name in snake case.
     pub fn ended_by_client(&self, reason: &'static str) {
         self.shared.ended_by_client.add(reason);
+    }
+
+    /// Counts a probe that had to wait for its turn.
+    pub(crate) fn probe_delayed(&self) {
+        self.shared.probes_delayed.fetch_add(1, Relaxed);
     }
 
     /// How full the process is.

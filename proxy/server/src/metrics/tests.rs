@@ -75,8 +75,8 @@ fn busy() -> Metrics {
     metrics.requests(&key("api", "shop", "v1", "west")).record(0, Some(200), Duration::from_millis(3));
     metrics.requests(&key("api", "shop", "v1", "west")).called(Code::Unavailable);
     let pool = metrics.pool(&key("api", "shop", "v1", "west").pool());
-    pool.probed(Verdict::Good);
-    pool.probed(Verdict::Bad(Cause::Status(503)));
+    pool.probed(Verdict::Good, Duration::from_millis(2));
+    pool.probed(Verdict::Bad(Cause::Status(503)), Duration::from_millis(3));
     pool.moved(Standing::Out);
     pool.ejected("consecutive_failures");
     pool.endpoint_breaker("open");
@@ -404,7 +404,7 @@ fn a_version_that_left_the_revision_has_no_configured_share() {
 fn an_endpoint_is_told_as_it_stands() {
     let metrics = Metrics::new(1, SERIES_BUDGET);
     let (verified, unprobed, out) = (endpoint(false, 1), endpoint(true, 2), endpoint(true, 3));
-    let policy = Policy { interval: Duration::from_secs(1), failure_threshold: 1, recovery_threshold: 1 };
+    let policy = Policy { failure_threshold: 1, recovery_threshold: 1, ..Policy::default() };
     out.step(Verdict::Bad(Cause::Refused), &policy).unwrap();
     let flights = [verified.begin(), verified.begin()];
     metrics.publish(running(vec![], vec![verified, unprobed, out]));
