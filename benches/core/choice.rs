@@ -10,8 +10,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sluice_config::percentage::Percentage;
 use sluice_config::validated::{
-    self, Balancer, Breakers, Capabilities, Capability, Connections, Endpoint, Fallback, HashKey, Pool, Protocol,
-    Region, Retries, Role, ServiceLimits, Split, StickyKey, Timeouts, Version,
+    self, Balancer, Breakers, Capabilities, Capability, Connections, Discovery, Endpoint, Fallback, Forces, HashKey,
+    Pool, Protocol, Region, Retries, Role, ServiceLimits, Split, StickyKey, Timeouts, Version,
 };
 use sluice_config::value::Weight;
 use sluice_proxy_core::endpoint::{Force, Registry};
@@ -169,7 +169,12 @@ fn document(endpoints: u16) -> validated::Service {
     let address = |region: usize, port: u16| SocketAddr::from(([10, 0, 0, 1 + region as u8], 8000 + port));
     let pool = |region: usize| {
         let endpoint = |port| Endpoint { address: address(region, port), weight: weight(1), zone: None };
-        Pool { region, endpoints: (0..endpoints).map(endpoint).collect(), sources: Vec::new() }
+        Pool {
+            region,
+            endpoints: (0..endpoints).map(endpoint).collect(),
+            sources: Vec::new(),
+            forces: Forces::default(),
+        }
     };
     let version = |name: &str, share: u32| Version {
         name: name.parse().expect("a name"),
@@ -200,6 +205,7 @@ fn document(endpoints: u16) -> validated::Service {
         breaker: Breakers::default(),
         limits: ServiceLimits::default(),
         fallback: Fallback::OtherRegion,
+        discovery: Discovery::default(),
         versions: vec![version("v1", 95), version("v2", 5)],
     }
 }
