@@ -161,7 +161,7 @@ fn a_list_in_a_file_is_followed_and_no_request_fails() {
         ("- [".to_owned(), "not YAML"),
         (format!("- {{ address: \"{}\", wieght: 2 }}\n", c.address()), "did you mean `weight`"),
         ("[]\n".to_owned(), "the list is empty"),
-        (String::new(), "empty"),
+        (String::new(), "the document is empty"),
     ] {
         fs::write(&list, content).unwrap();
         wait_ailing(&sluice, words);
