@@ -24,7 +24,7 @@ pub struct Forces {
 impl Forces {
     /// Nothing is held.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.breaker.is_none() && self.endpoints.is_empty() && self.breakers.is_empty()
     }
 }
