@@ -148,4 +148,6 @@ impl Balancer {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

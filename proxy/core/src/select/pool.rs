@@ -12,8 +12,8 @@ use sluice_config::validated::Zones;
 use super::{Ask, Spot};
 use crate::balance::{Balancer, By, Crowd, Picked, maglev};
 use crate::endpoint::{FULL, Offer};
-use crate::health::Standing;
 use crate::pick::Reason;
+use crate::pool::PoolState;
 use crate::service::{Member, Service};
 use crate::split::{Shares, Strata};
 use crate::supply::{Lack, Supply};
@@ -56,14 +56,11 @@ pub(crate) struct Whole {
     pub(crate) offer: Offer,
     pub(crate) has_room: bool,
     capped: bool,
-    in_flight: u64,
 }
 
 impl Whole {
-    pub(crate) fn read(members: &[Member]) -> Self {
-        let offer = Offer { standing: Standing::Verified, barrier: None, level: FULL };
-        let in_flight = members.iter().map(|member| u64::from(member.endpoint.in_flight())).sum();
-        Self { offer, has_room: true, capped: false, in_flight }
+    pub(crate) fn read(state: &PoolState) -> Self {
+        Self { offer: state.offer(), has_room: state.has_room(), capped: state.is_capped() }
     }
 }
 
@@ -80,6 +77,7 @@ pub(crate) fn residents<'a>(
 /// The pool's endpoints, for one request.
 struct Scene<'a> {
     members: &'a [Member],
+    state: &'a PoolState,
     capped: bool,
     tried: &'a [Spot],
     region: usize,
@@ -102,7 +100,7 @@ impl Crowd for Scene<'_> {
     }
 
     fn total(&self) -> u64 {
-        Whole::read(self.members).in_flight
+        self.state.in_flight().into()
     }
 }
 
@@ -148,7 +146,7 @@ impl Pool {
     /// Reads each offer once: two readings could disagree and leave nobody.
     pub(super) fn refresh(&mut self, service: &Service, index: usize, scratch: &mut Scratch, rng: &mut impl Rng) {
         let members = &service.pools[index];
-        let whole = Whole::read(members);
+        let whole = Whole::read(&service.states[index]);
         scratch.offers.clear();
         scratch.offers.extend(members.iter().map(|member| member.endpoint.offer()));
         let offered = || members.iter().map(|member| member.weight).zip(scratch.offers.iter().copied());
@@ -192,7 +190,7 @@ impl Pool {
     /// The endpoint of an attempt, or why there is none.
     pub(super) fn pick(
         &mut self,
-        members: &[Member],
+        service: &Service,
         (region, version): (usize, usize),
         ask: &Ask<'_>,
         rng: &mut impl Rng,
@@ -200,10 +198,11 @@ impl Pool {
         if let Supply::None(lack) = self.supply {
             return Err(lack);
         }
-        if self.capped && !Whole::read(members).has_room {
+        let (members, state) = (service.pool(region, version), service.pool_state(region, version));
+        if self.capped && !state.has_room() {
             return Err(Lack::Full);
         }
-        let scene = Scene { members, capped: self.capped, tried: ask.tried, region, version, now: ask.now };
+        let scene = Scene { members, state, capped: self.capped, tried: ask.tried, region, version, now: ask.now };
         let key = ask.key.map(maglev::hash);
         let (picked, near) = self.pick_side(&scene, key, rng).ok_or_else(|| self.lack(ask.tried, region, version))?;
         Ok((picked.at, self.reason(picked.by, near)))

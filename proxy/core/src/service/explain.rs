@@ -22,6 +22,8 @@ pub struct Candidate<'a> {
     pub version: usize,
     /// Its state.
     pub endpoint: &'a Arc<Endpoint>,
+    /// Where in its region it is.
+    pub zone: Option<&'a ZoneName>,
     /// Share of its pool's requests by the document.
     pub weight: u32,
     /// Share of its pool's requests now, in thousandths of one of the document; 0 if it may not be chosen in its pool.
@@ -108,7 +110,7 @@ impl Service {
             Some(pinned) => version == pinned,
             None => self.versions[version].weight > 0,
         };
-        let read: Vec<Reading> = self.pools.iter().map(|members| Reading::of(self, members, zone)).collect();
+        let read: Vec<Reading> = (0..self.pools.len()).map(|at| Reading::of(self, at, zone)).collect();
         let available = |region: usize| {
             (0..self.versions())
                 .any(|version| reached(version) && read[self.pool_index(region, version)].supply.is_some())
@@ -124,7 +126,7 @@ impl Service {
     /// people: allocates, and reads every endpoint.
     #[must_use]
     pub fn candidates(&self, zone: Option<&ZoneName>) -> Vec<Candidate<'_>> {
-        let read: Vec<Reading> = self.pools.iter().map(|members| Reading::of(self, members, zone)).collect();
+        let read: Vec<Reading> = (0..self.pools.len()).map(|at| Reading::of(self, at, zone)).collect();
         self.stand(&read, |_, _| None)
     }
 
@@ -138,6 +140,7 @@ impl Service {
                 region,
                 version,
                 endpoint: &member.endpoint,
+                zone: member.zone.as_ref(),
                 weight: member.weight,
                 effective: reading.supply.weight(member.weight, *offer),
                 offer: *offer,
@@ -176,9 +179,10 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn of(service: &Service, members: &[Member], zone: Option<&'a ZoneName>) -> Self {
+    fn of(service: &Service, at: usize, zone: Option<&'a ZoneName>) -> Self {
+        let members = &service.pools[at];
         let offers: Vec<Offer> = members.iter().map(|member| member.endpoint.offer()).collect();
-        let whole = pool::Whole::read(members);
+        let whole = pool::Whole::read(&service.states[at]);
         let weighted = || members.iter().map(|member| member.weight).zip(offers.iter().copied());
         let supply = Supply::of(whole.offer, weighted(), service.panic);
         let is_near = |member: &Member| zone.is_some() && member.zone.as_ref() == zone;
