@@ -130,6 +130,7 @@ pub(crate) fn run(args: ProxyArgs, color: Color) -> anyhow::Result<Exit> {
         document: None,
         files: args.files.unwrap_or_default(),
         inherited,
+        own: Vec::new(),
         beside: None,
     })?;
     Ok(Exit::Done)

@@ -118,7 +118,7 @@ fn forces_cost_no_request_under_load() {
     let load = Load::new(stage.web).connections(8).rate(500.0).start();
     for _ in 0..3 {
         load.wait_good(100);
-        stage.force(0, "out", "1h");
+        let _ = stage.force(0, "out", "1h");
         let before = stage.here[0].requests();
         load.wait_good(100);
         assert!(stage.here[0].requests() - before <= 8, "what was under way, and no more");
@@ -133,7 +133,7 @@ fn forces_cost_no_request_under_load() {
 #[test]
 fn a_force_ends_by_itself() {
     let stage = Stage::new("");
-    stage.force(2, "out", "2s");
+    let _ = stage.force(2, "out", "2s");
     assert_eq!(stage.ask(20)[2], 0);
     until("the override has ended", || {
         let laid = stage.sluice.api().get("/v1/overrides");
@@ -149,7 +149,7 @@ fn a_force_ends_by_itself() {
 #[test]
 fn a_reload_and_a_restart_keep_forces() {
     let mut stage = Stage::new("");
-    stage.force(0, "out", "1h");
+    let _ = stage.force(0, "out", "1h");
     stage.sluice.change(stage.document.clone().route("{ path: /x }", "service: shop"));
     assert_eq!(stage.ask(20)[0], 0);
     stage.sluice.restart();
@@ -217,8 +217,8 @@ fn a_revision_that_is_given_up_holds_nothing() {
 #[test]
 fn forcing_the_last_endpoint_out_is_done_and_told() {
     let stage = Stage::new("");
-    stage.force(0, "out", "1h");
-    stage.force(1, "out", "1h");
+    let _ = stage.force(0, "out", "1h");
+    let _ = stage.force(1, "out", "1h");
     let last = stage.force(2, "out", "1h");
     last.assert_says(&["warning: no endpoint of shop/v1 in here is left"]);
     assert_eq!(stage.ask(10), [0, 0, 0, 10], "another region answers");
@@ -248,8 +248,9 @@ fn an_endpoint_that_is_forced_in_gets_its_share_whatever_its_health_says() {
     until("all are verified", || (stage.pool("here")["eligible"] == 3).then_some(()));
     stage.here[1].set_healthy(false);
     until("its probes fail", || (stage.seen(1)["obstacle"] == "out").then_some(()));
+    assert_eq!(stage.seen(1)["health"]["cause"], "status 503");
     assert_eq!(stage.ask(20), [10, 0, 10, 0]);
-    stage.force(1, "in", "1h");
+    let _ = stage.force(1, "in", "1h");
     let seen = stage.seen(1);
     assert_eq!(
         (&seen["eligible"], &seen["health"]["standing"], &seen["force"]),
@@ -275,9 +276,9 @@ fn a_breaker_that_is_forced_open_moves_what_it_had_and_closes_when_it_is_release
     assert_eq!(stage.seen(0)["obstacle"], "pool_breaker");
     force("there");
     assert_eq!(Client::connect(stage.web).get("/").status(), 503);
-    stage.operate(&["breaker", "release", "shop", "--region", "here"]).expect(0);
+    let _ = stage.operate(&["breaker", "release", "shop", "--region", "here"]).expect(0);
     assert_eq!(stage.ask(30), [10, 10, 10, 0]);
-    stage.operate(&["breaker", "release", "shop"]).expect(0);
+    let _ = stage.operate(&["breaker", "release", "shop"]).expect(0);
     let none = stage.operate(&["breaker", "release", "shop"]).expect(1);
     none.assert_says(&["no override holds a breaker of shop", "sluice get overrides"]);
 }
@@ -291,7 +292,7 @@ fn a_breaker_of_one_endpoint_is_forced_alone() {
     assert_eq!(stage.ask(20), [0, 10, 10, 0]);
     let seen = stage.seen(0);
     assert_eq!((&seen["obstacle"], &seen["breaker"]["force"]), (&json!("breaker"), &json!("open")));
-    stage.operate(&["breaker", "release", "shop", "--endpoint", &address]).expect(0);
+    let _ = stage.operate(&["breaker", "release", "shop", "--endpoint", &address]).expect(0);
     assert_eq!(stage.ask(30), [10, 10, 10, 0]);
 }
 
@@ -305,7 +306,7 @@ fn what_is_not_there_is_refused_and_nothing_is_removed_under_a_hand() {
     refused(&["endpoint", "force", "shop", "10.9.9.9:80", "out"], &["error[no-endpoint]", "it has", &stage.address(0)]);
     refused(&["endpoint", "force", "shap", "10.9.9.9:80", "out"], &["error[no-service]", "did you mean `shop`?"]);
     refused(&["breaker", "force", "shop", "v1", "open", "--region", "moon"], &["error[no-pool]", "shop/v1 in here"]);
-    stage.force(2, "out", "1h");
+    let _ = stage.force(2, "out", "1h");
     let without =
         stage.document.clone().endpoints("shop", "v1", "here", &[stage.here[0].address(), stage.here[1].address()]);
     stage.sluice.rewrite(&without);
@@ -323,7 +324,7 @@ fn what_is_not_there_is_refused_and_nothing_is_removed_under_a_hand() {
 #[test]
 fn a_running_proxy_explains_a_request_with_its_endpoints_as_they_are() {
     let stage = Stage::new("");
-    stage.force(1, "out", "1h");
+    let _ = stage.force(1, "out", "1h");
     let status = stage.sluice.status_address().to_string();
     let ask = |words: &[&str]| stage.sluice.operate(&[&["explain", "--live", "--status", &status], words].concat());
     let told = ask(&["http://shop.test/api", "-o", "json"]).expect(0).json();

@@ -168,8 +168,8 @@ fn weight(value: u32) -> Weight {
 fn document(endpoints: u16) -> validated::Service {
     let address = |region: usize, port: u16| SocketAddr::from(([10, 0, 0, 1 + region as u8], 8000 + port));
     let pool = |region: usize| {
-        let endpoint = |port| Endpoint { address: address(region, port), weight: weight(1) };
-        Pool { region, endpoints: (0..endpoints).map(endpoint).collect() }
+        let endpoint = |port| Endpoint { address: address(region, port), weight: weight(1), zone: None };
+        Pool { region, endpoints: (0..endpoints).map(endpoint).collect(), sources: Vec::new() }
     };
     let version = |name: &str, share: u32| Version {
         name: name.parse().expect("a name"),

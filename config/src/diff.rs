@@ -50,10 +50,12 @@ pub enum Noun {
     Limits,
     /// What an operator holds, by an override.
     Override,
+    /// Who is asked for the names of endpoints.
+    Resolver,
 }
 
 impl Noun {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Listener,
         Self::Region,
         Self::Service,
@@ -63,6 +65,7 @@ impl Noun {
         Self::Drain,
         Self::Limits,
         Self::Override,
+        Self::Resolver,
     ];
 }
 
@@ -78,6 +81,7 @@ impl fmt::Display for Noun {
             Self::Drain => "drain",
             Self::Limits => "limits",
             Self::Override => "override",
+            Self::Resolver => "resolver",
         })
     }
 }
@@ -115,7 +119,7 @@ impl fmt::Display for Change {
             What::Reordered => write!(f, "order of {noun}s changed"),
             What::Changed { field, from, to } => match noun {
                 Noun::Version | Noun::Endpoint => write!(f, "{field} of {name} {from} -> {to}"),
-                Noun::Drain | Noun::Limits => write!(f, "{noun} {field} {from} -> {to}"),
+                Noun::Drain | Noun::Limits | Noun::Resolver => write!(f, "{noun} {field} {from} -> {to}"),
                 Noun::Listener | Noun::Region | Noun::Service | Noun::Route | Noun::Override => {
                     write!(f, "{field} of {noun} {name} {from} -> {to}")
                 }
@@ -135,7 +139,7 @@ pub fn diff(old: &Validated, new: &Validated) -> Vec<Change> {
 #[must_use]
 pub fn beginning(new: &Validated) -> Vec<Change> {
     let mut changes = compare(&[], &things(new));
-    changes.retain(|change| !matches!(change.noun, Noun::Drain | Noun::Limits));
+    changes.retain(|change| !matches!(change.noun, Noun::Drain | Noun::Limits | Noun::Resolver));
     changes
 }
 

@@ -9,9 +9,10 @@ use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, Si
 use crate::duration::{Span, SpanOrZero, Timeout};
 use crate::name::{RegionName, ServiceName, VersionName};
 use crate::schema::breaker::Breakers;
+use crate::schema::discovery::{Discovery, Resolver};
 use crate::schema::document::Document;
 use crate::schema::drain::Drain;
-use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
+use crate::schema::endpoint::{Endpoint, Endpoints, ListedEndpoints, NamedEndpoints, WeightedEndpoint};
 use crate::schema::health_check::HealthCheck;
 use crate::schema::listener::{Limits, Listener};
 use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
@@ -29,7 +30,7 @@ use crate::schema::version::Version;
 use crate::share::Share;
 use crate::size::Size;
 use crate::tree::escape_references;
-use crate::validated::{self, Bound, Capability, Forces, HostMatch, PathMatch, Protocol, Validated};
+use crate::validated::{self, Bound, Capability, Forces, HostMatch, PathMatch, Protocol, Query, Validated};
 use crate::value::Digest;
 
 /// The document as an operator would write it who trusts no default. It validates to the same digest, in any environment.
@@ -71,6 +72,7 @@ fn document(validated: &Validated) -> Document {
         routes: validated.routes.iter().map(|one| route(one, &validated.services)).collect(),
         drain: drain(&validated.drain),
         limits: process_limits(&validated.limits),
+        resolver: Resolver::from(&validated.resolver),
     }
 }
 
@@ -170,6 +172,7 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
         tls: service.tls.as_ref().map(origin_tls),
         connections: connections(service),
         health_check: service.health_check.as_ref().map(HealthCheck::from),
+        discovery: Discovery::from(&service.discovery),
         timeouts: Timeouts {
             connect: Span(timeouts.connect),
             per_try: Timeout(timeouts.per_try),
@@ -219,13 +222,28 @@ fn split(split: &validated::Split) -> Split {
 
 fn version(version: &validated::Version, regions: &[validated::Region]) -> Version {
     let pool = |pool: &validated::Pool| {
-        let weighted = |one: &validated::Endpoint| {
-            Endpoint::Weighted(WeightedEndpoint { address: Address(one.address), weight: one.weight })
+        let weighted = |one: &validated::Endpoint| WeightedEndpoint {
+            address: Address(one.address),
+            weight: one.weight,
+            zone: one.zone.clone(),
         };
-        (regions[pool.region].name.to_string(), pool.endpoints.iter().map(weighted).collect())
+        let endpoints = pool.endpoints.iter().map(weighted).map(Endpoint::from);
+        (regions[pool.region].name.to_string(), endpoints.chain(pool.sources.iter().map(source)).collect())
     };
     let endpoints = Endpoints::ByRegion(version.pools.iter().map(pool).collect());
     Version { name: version.name.clone(), weight: version.weight, endpoints }
+}
+
+fn source(source: &validated::Source) -> Endpoint {
+    let (dns, port, srv, family) = match &source.query {
+        Query::File { path } => {
+            return Endpoint::Listed(ListedEndpoints { file: path.clone(), zone: source.zone.clone() });
+        }
+        Query::Dns { name, port, family } => (name.clone(), Some(*port), false, *family),
+        Query::Srv { name, family } => (name.clone(), None, true, *family),
+    };
+    let weight = (!srv).then_some(source.weight);
+    Endpoint::Named(NamedEndpoints { dns, port, srv, family, weight, zone: source.zone.clone() })
 }
 
 fn route(route: &validated::Route, services: &[validated::Service]) -> Route {

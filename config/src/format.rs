@@ -84,6 +84,7 @@ formats! {
     Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
     HostField = "host-field", "a host such as shop.example.com", "x";
+    DnsName = "dns-name", "a name of DNS such as shop.west.internal", "x";
     ServerName = "server-name", "a host such as shop.internal, or an IP address", "x";
     Path = "path", "a path such as /api", "/";
     RequestTarget = "request-target", "a path such as /healthz", "/";
@@ -121,6 +122,7 @@ impl Format {
             Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
             Self::HostField => check_host_field(text),
+            Self::DnsName => check_dns_name(text),
             Self::ServerName => check_server_name(text),
             Self::Path => check_path(text),
             Self::RequestTarget => check_target(text),
@@ -219,7 +221,7 @@ fn bad_address(text: &str, error: AddressError) -> Refusal {
     let hint = match error {
         AddressError::NoPort => format!("write the port too: {text}:8080"),
         AddressError::NoAddress => format!("for every address of this machine write 0.0.0.0{text}"),
-        AddressError::Name => "names are not looked up: write the IP address".to_owned(),
+        AddressError::Name => "write the IP address; an endpoint by its name is { dns: NAME, port: 8080 }".to_owned(),
         AddressError::NoBrackets => "write [::1]:8080".to_owned(),
         AddressError::Malformed | AddressError::PortZero | AddressError::PortRange => {
             "an IP address and a port from 1 to 65535: 10.0.0.1:8080 or [::1]:8080".to_owned()
@@ -302,6 +304,38 @@ fn check_host_field(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::BadHost, format!("{} is a pattern, not a host", quote(text))));
     }
     check_host(name)
+}
+
+/// A name that DNS can be asked for.
+fn check_dns_name(text: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal::new(Code::BadHost, format!("{} {reason}", quote(text)));
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if inner.parse::<std::net::IpAddr>().is_ok() {
+        return Err(refusal("is an address: nothing is to be looked up")
+            .hint("write it as an address in place of the map: \"IP:PORT\""));
+    }
+    if text.parse::<std::net::SocketAddr>().is_ok() {
+        return Err(refusal("is an address: nothing is to be looked up").hint("write it alone, in place of the map"));
+    }
+    if text.contains("://") || text.contains('/') {
+        return Err(refusal("is a URL").hint("write the name alone: shop.west.internal"));
+    }
+    if text.contains(':') {
+        return Err(refusal("has a port").hint("the port stands beside it: { dns: shop.west.internal, port: 8080 }"));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.len() > 253 {
+        return Err(refusal("is no name of DNS: it has more than 253 characters"));
+    }
+    if let Some(label) = name.split('.').find(|label| !is_label(label)) {
+        return Err(refusal(&format!("is no name of DNS: {} is not a label", quote(label)))
+            .hint("letters, digits, `-` and `_`, 1 to 63 in each label"));
+    }
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refusal("is no name of DNS: its last label is a number").hint("is it an address with a slip?"));
+    }
+    Ok(())
 }
 
 /// A name that a certificate can be for.

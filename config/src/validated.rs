@@ -5,6 +5,7 @@
 
 mod balancer;
 mod breaker;
+mod discovery;
 mod forces;
 mod health_check;
 mod listener;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::name::{RegionName, ServiceName, VersionName};
+use crate::name::{RegionName, ServiceName, VersionName, ZoneName};
 pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
 
@@ -26,6 +27,7 @@ pub use balancer::{
     Balancer, Fallback, HALF, HashKey, OVERPROVISIONING, Panic, PanicMode, Session, SlowStart, TENTH, Zones,
 };
 pub use breaker::{Breaker, Breakers, SLOW_RATIO, SlowCalls};
+pub use discovery::{Discovery, Family, Query, Resolver, Source};
 pub use forces::Forces;
 pub use health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe, ProbeMethod, StatusRange, TcpProbe};
 pub use listener::{
@@ -52,6 +54,8 @@ pub struct Validated {
     pub drain: Drain,
     /// What the whole process may use up.
     pub limits: ProcessLimits,
+    /// Who is asked for the names of endpoints.
+    pub resolver: Resolver,
     /// Over the whole effective document.
     pub digest: Digest,
 }
@@ -149,6 +153,8 @@ pub struct Service {
     pub connections: Connections,
     /// Absent: every endpoint counts as verified.
     pub health_check: Option<HealthCheck>,
+    /// How often names of endpoints are asked for again.
+    pub discovery: Discovery,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// What is tried again.
@@ -237,11 +243,13 @@ pub struct Version {
 pub struct Pool {
     /// Index into the regions.
     pub region: usize,
-    /// At least one.
+    /// Those that are written down. At least one, unless there are sources.
     pub endpoints: Vec<Endpoint>,
     /// What operators hold. Nothing in a document alone: overrides are laid live.
     #[serde(skip_serializing_if = "Forces::is_empty")]
     pub forces: Forces,
+    /// Where further ones are found.
+    pub sources: Vec<Source>,
 }
 
 impl Pool {
@@ -254,7 +262,7 @@ impl Pool {
     /// The most endpoints that it can have, if that is known.
     #[must_use]
     pub const fn bound(&self) -> Option<usize> {
-        Some(self.endpoints.len())
+        if self.sources.is_empty() { Some(self.endpoints.len()) } else { None }
     }
 }
 
@@ -265,6 +273,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Share of the pool's requests. Default 1.
     pub weight: Weight,
+    /// Where in its region it is.
+    pub zone: Option<ZoneName>,
 }
 
 /// How long things may take. `None` is written `off`.

@@ -41,6 +41,13 @@ fn good() -> Value {
                 ],
             },
             { "name": "cart", "split": "random", "endpoints": { "eu": ["10.0.0.1:80"] } },
+            {
+                "name": "found", "split": "random", "discovery": { "ttl_min": "1s", "ttl_max": "9s" },
+                "endpoints": { "eu": [
+                    { "dns": "a.b", "port": 80, "weight": 1, "family": "any" }, { "dns": "_c._tcp.d", "srv": true },
+                    { "file": "e.yaml", "zone": "a" },
+                ] },
+            },
         ],
         "routes": [
             { "name": "a", "service": "shop", "version": "v1", "match": { "path": "/a" }, "capability": "read" },
@@ -48,6 +55,7 @@ fn good() -> Value {
             { "name": "c", "service": "shop", "match": { "host": "x", "path": { "exact": "/c" } } },
         ],
         "drain": { "deadline": "1s" },
+        "resolver": { "servers": ["10.0.0.2:53"], "timeout": "9s" },
     })
 }
 
@@ -70,6 +78,9 @@ const RECORDS: &[&str] = &[
     "/services/0/versions/1",
     "/services/0/versions/1/endpoints/us/0",
     "/services/1",
+    "/services/2",
+    "/services/2/discovery",
+    "/resolver",
     "/routes/0",
     "/routes/1",
     "/routes/2",
@@ -89,6 +100,7 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("/services/0/health_check/recovery_threshold", "\"many\""),
     ("/routes/2/match/host", "\"*\""),
     ("/drain/deadline", "null"),
+    ("/services/2/endpoints/eu/2/zone", "\"a b\""),
 ];
 
 /// What is wrong although each value alone is good: the place, the new value, the code, and where it is told.
@@ -128,6 +140,18 @@ const MEANINGS: &[(&str, &str, Code, &str)] = &[
     ),
     ("/services/1/endpoints", "[\"10.0.0.1:80\"]", Code::Conflict, "services[1].endpoints"),
     ("/services/1/endpoints", "{ \"asia\": [\"10.0.0.1:80\"] }", Code::UndeclaredRegion, "services[1].endpoints.asia"),
+    ("/services/2/discovery/ttl_min", "\"10s\"", Code::Conflict, "services[2].discovery.ttl_min"),
+    ("/services/2/discovery/ttl_min", "\"1ms\"", Code::OutOfRange, "services[2].discovery.ttl_min"),
+    ("/services/2/endpoints/eu/1", "{ \"dns\": \"_c._tcp.d\" }", Code::MissingField, "services[2].endpoints.eu[1]"),
+    (
+        "/services/2/endpoints/eu/1",
+        "{ \"dns\": \"a.b\", \"port\": 80 }",
+        Code::DuplicateEndpoint,
+        "services[2].endpoints.eu[1]",
+    ),
+    ("/services/2/endpoints/eu/2/file", "\"\"", Code::BadPath, "services[2].endpoints.eu[2].file"),
+    ("/services/2/endpoints/eu/0/dns", "\"10.0.0.1\"", Code::BadHost, "services[2].endpoints.eu[0].dns"),
+    ("/resolver/timeout", "\"2m\"", Code::OutOfRange, "resolver.timeout"),
     ("/routes/0/service", "\"nowhere\"", Code::DanglingReference, "routes[0].service"),
     ("/routes/0/version", "\"nothing\"", Code::DanglingReference, "routes[0].version"),
     ("/routes/0/capability", "\"admin\"", Code::UnservedCapability, "routes[0].capability"),

@@ -21,7 +21,8 @@ pub(super) fn lines(explanation: &Explanation, paint: Paint) -> Vec<String> {
     }
     let basis = match &explanation.revision {
         Some(id) => format!("Live: as revision {id} runs now."),
-        None => "Offline: every endpoint counts as verified.".to_owned(),
+        None => "Offline: every endpoint counts as verified, and nobody is asked for addresses that are discovered."
+            .to_owned(),
     };
     lines.extend([String::new(), paint.tone(Tone::Faint, &basis)]);
     lines
@@ -60,6 +61,10 @@ fn answered(answer: &Answer, paint: Paint) -> Vec<String> {
     lines.extend(regions(answer).lines(paint));
     lines.push(String::new());
     lines.extend(endpoints(answer).lines(paint));
+    lines.push(String::new());
+    if !answer.sources.is_empty() {
+        lines.extend(sources(answer).lines(paint));
+    }
     lines
 }
 
@@ -90,6 +95,14 @@ fn endpoints(answer: &Answer) -> Table {
             share(reached.share),
             reached.why_not.as_deref().unwrap_or_default().into(),
         ]);
+    }
+    table
+}
+
+fn sources(answer: &Answer) -> Table {
+    let mut table = Table::new(&["DISCOVERED", "REGION", "VERSION"]);
+    for asked in &answer.sources {
+        table.row([asked.source.as_str().into(), asked.region.as_str().into(), asked.version.as_str().into()]);
     }
     table
 }

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::Noun;
 use crate::bound::{Rate, Times};
 use crate::duration::write;
+use crate::name::ZoneName;
 use crate::schema;
 use crate::schema::balancer::{Balancer, Panic, Session, SlowStart, Zones};
 use crate::schema::breaker::Breakers;
@@ -17,9 +18,10 @@ use crate::schema::service_limits::ServiceLimits;
 use crate::size::Size;
 use crate::validated::{
     Bound, Capability, DotSegments, EncodedSlashes, Forces, Forwarded, HealthCheck, HostMatch, Listener, Match,
-    OriginTls, PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split,
-    StickyKey, Tls, Validated, ValueMatch, Version,
+    OriginTls, PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Resolver, Retries, Role, Route, Service,
+    Split, StickyKey, Tls, Validated, ValueMatch, Version,
 };
+use crate::value::Weight;
 
 /// Something with a name.
 pub(super) struct Thing {
@@ -47,6 +49,7 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
         vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields: named(fields) });
     things.push(process_limits(&document.limits));
+    things.push(resolver(&document.resolver));
     things
 }
 
@@ -98,6 +101,12 @@ fn process_limits(limits: &ProcessLimits) -> Thing {
     };
     let fields = vec![("connections", connections), ("memory", memory), ("probes", or_off(limits.probes.map(Times)))];
     Thing { noun: Noun::Limits, name: String::new(), inside: None, fields: named(fields) }
+}
+
+fn resolver(resolver: &Resolver) -> Thing {
+    let servers: Vec<_> = resolver.servers.iter().map(ToString::to_string).collect();
+    let fields = vec![("servers", format!("[{}]", servers.join(", "))), ("timeout", write(resolver.timeout))];
+    Thing { noun: Noun::Resolver, name: String::new(), inside: None, fields: named(fields) }
 }
 
 fn or_off<T: ToString>(value: Option<T>) -> String {
@@ -213,6 +222,8 @@ fn service_alone(service: &Service) -> Thing {
         ("protocol", protocol(service.protocol).to_owned()),
         ("connections.idle", service.connections.idle.to_string()),
         ("connections.idle_timeout", write(service.connections.idle_timeout)),
+        ("discovery.ttl_min", write(service.discovery.ttl_min)),
+        ("discovery.ttl_max", write(service.discovery.ttl_max)),
         ("timeouts.connect", write(timeouts.connect)),
         ("timeouts.per_try", optional(timeouts.per_try)),
         ("timeouts.idle", optional(timeouts.idle)),
@@ -296,7 +307,13 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
             noun: Noun::Endpoint,
             name: format!("{} of {name} in {region}", endpoint.address),
             inside: Some((Noun::Version, name.clone())),
-            fields: named([("weight", endpoint.weight.to_string())]),
+            fields: weight_and_zone(endpoint.weight, endpoint.zone.as_ref()),
+        }));
+        things.extend(pool.sources.iter().map(|source| Thing {
+            noun: Noun::Endpoint,
+            name: format!("{} of {name} in {region}", source.query),
+            inside: Some((Noun::Version, name.clone())),
+            fields: weight_and_zone(source.weight, source.zone.as_ref()),
         }));
     }
 }
@@ -308,6 +325,11 @@ fn forces<'a>(forces: &'a Forces, pool: &'a str) -> impl Iterator<Item = Thing> 
     let breakers = forces.breakers.iter().map(move |(address, to)| format!("breaker of {address} of {pool} held {to}"));
     let breaker = forces.breaker.iter().map(move |to| format!("breaker of {pool} held {to}"));
     endpoints.chain(breakers).chain(breaker).map(held)
+}
+
+fn weight_and_zone(weight: Weight, zone: Option<&ZoneName>) -> Vec<(Cow<'static, str>, String)> {
+    let zone = zone.map(|zone| ("zone", zone.to_string()));
+    named([("weight", weight.to_string())].into_iter().chain(zone))
 }
 
 fn route(route: &Route, services: &[Service]) -> Thing {

@@ -186,7 +186,7 @@ fn check_in_doubt(judge: &mut Judge<'_>, path: &Path, check: &written::HealthChe
         let message = format!("{} is longer than the interval {}", write(in_doubt), write(interval));
         let hint = "what is in doubt is asked sooner, not later: lower it, or leave it out".to_owned();
         judge.report(Code::Conflict, place, message, Some(hint));
-    } else if in_doubt < timeout && are_known(judge, path, &["timeout", "interval_in_doubt"]) {
+    } else if in_doubt < timeout && timeout <= interval && are_known(judge, path, &["timeout", "interval_in_doubt"]) {
         let message = format!("the timeout {} is longer than {}", write(timeout), write(in_doubt));
         let hint = "a probe must be over before the next one starts: raise it or lower the timeout".to_owned();
         judge.report(Code::TimeoutAboveInterval, place, message, Some(hint));

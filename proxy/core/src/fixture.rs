@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Balancer, Breakers, Capabilities, Connections, Endpoint, Fallback, Forces, HealthCheck, HostMatch, Match,
-    PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split, TcpProbe,
-    Timeouts, ValueMatch, Version,
+    Balancer, Breakers, Capabilities, Connections, Discovery, Endpoint, Fallback, Forces, HealthCheck, HostMatch,
+    HttpProbe, Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits,
+    Split, TcpProbe, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -56,8 +56,8 @@ pub(crate) fn version(name: &str, weight: u32, regions: &[(usize, u16)]) -> Vers
 fn pool(version: &str, region: usize, count: u16) -> Pool {
     let network = [10, version.bytes().last().unwrap(), u8::try_from(region).unwrap(), 1];
     let address = |port| SocketAddr::from((network, 8000 + port));
-    let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap() };
-    Pool { region, endpoints: (0..count).map(endpoint).collect(), forces: Forces::default() }
+    let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap(), zone: None };
+    Pool { region, endpoints: (0..count).map(endpoint).collect(), sources: Vec::new(), forces: Forces::default() }
 }
 
 pub(crate) fn health_check() -> HealthCheck {
@@ -89,6 +89,7 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
         limits: ServiceLimits::default(),
         fallback: Fallback::OtherRegion,
         health_check: checked.then(health_check),
+        discovery: Discovery::default(),
         protocol: Protocol::Http1,
         tls: None,
         connections: Connections { idle: 256, idle_timeout: Duration::from_secs(50), streams: 100 },

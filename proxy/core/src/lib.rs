@@ -11,6 +11,8 @@
 //! [`endpoint`] and [`pool`] hold what outlives a revision: [`health`], [`latency`], [`outlier`], [`breaker`], [`slow_start`], by a service's
 //! [`policies`]; [`sample`] says what an attempt tells of its endpoint, [`window`] counts it, [`change`] names what follows. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
 //!
+//! Where a pool's addresses are not written down, [`discovery`] says when to ask for them and what to believe.
+//!
 //! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
 //! short).
 //!
@@ -57,6 +59,7 @@ pub mod balance;
 pub mod breaker;
 pub mod change;
 pub mod client;
+pub mod discovery;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;

@@ -118,7 +118,8 @@ mod tests {
         for ending in Ending::ALL {
             let is_fault = ending.judge().outcome == Outcome::OriginFault;
             let is_failure = class(ending).is_some_and(Class::is_failure);
-            let says_nothing = matches!(ending, Ending::NoEndpoint | Ending::StalePooled | Ending::NoTunnel);
+            let says_nothing =
+                matches!(ending, Ending::NoEndpoint | Ending::BreakerOpen | Ending::StalePooled | Ending::NoTunnel);
             assert_eq!(is_failure, is_fault && !says_nothing, "{ending:?}");
         }
     }

@@ -93,8 +93,8 @@ pub struct Choice {
 /// A request that is answered elsewhere than where it was assigned to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Moved {
-    /// Where it was assigned to.
-    pub from: Place,
+    /// The pool to which it was assigned; see [`Moved::pool`]. In a number that leaves a choice small.
+    from: u16,
     /// What its pool lacked.
     pub why: Lack,
 }
@@ -129,10 +129,16 @@ impl Refuge {
 }
 
 impl Moved {
+    /// The indices of region and version of the pool to which it was assigned, in the service that was chosen from.
+    #[must_use]
+    pub const fn pool(&self, service: &Service) -> (usize, usize) {
+        (self.from as usize / service.versions(), self.from as usize % service.versions())
+    }
+
     /// Where it went, if it went to this version.
     #[must_use]
-    pub const fn to(&self, version: usize) -> Refuge {
-        if self.from.version as usize == version { Refuge::OtherRegion } else { Refuge::Baseline }
+    pub const fn to(&self, service: &Service, version: usize) -> Refuge {
+        if self.pool(service).1 == version { Refuge::OtherRegion } else { Refuge::Baseline }
     }
 }
 
@@ -375,7 +381,7 @@ impl Walk<'_> {
             Err(lack) => lack,
         };
         self.home = Some(why);
-        let moved = start.moved.or(Some(Moved { from: self.place, why }));
+        let moved = start.moved.or(Some(Moved { from: self.home_pool(), why }));
         let start = Start { moved, ..start };
         let is_alone = self.ask.version.is_some() || start.version == self.service.baseline;
         let baseline = Start { version: self.service.baseline, why_version: split::Reason::Baseline, ..start };
@@ -422,6 +428,11 @@ impl Walk<'_> {
                 Err(lack)
             }
         }
+    }
+
+    fn home_pool(&self) -> u16 {
+        let (region, version) = self.place.pool();
+        self.service.pool_index(region, version) as u16
     }
 
     fn refusal(&self) -> Refusal {

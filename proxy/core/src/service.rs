@@ -5,6 +5,8 @@
 //! region before its share goes to the baseline. Regions with the same versions share one split, so in the common
 //! document, where every version is everywhere, a service has one, and its windows hold over all regions together.
 //!
+//! A pool whose endpoints are all still to be discovered counts as there: what is found later must not change a split.
+//!
 //! Invariants: pools are in the order of regions, then versions; a pool without endpoints is empty, not absent.
 
 mod explain;
@@ -121,12 +123,12 @@ impl Service {
     ) -> Self {
         let versions: Vec<Version> = service.versions.iter().map(|version| Version::new(service, version)).collect();
         let pools = pools(regions, service, registry);
-        let (splits, split_of) = splits(&versions, &pools);
         let is_led = service.session.is_some() || matches!(service.balancer, Balancer::Maglev { .. });
         let table = |(at, members): (usize, &Vec<Member>)| {
             let (region, version) = (&regions[at / versions.len()].name, &versions[at % versions.len()].name);
             (is_led && !members.is_empty()).then(|| table(old.and_then(|old| old.table(region, version)), members))
         };
+        let (splits, split_of) = splits(&versions, service, regions.len());
         let pulse = registry.pulse(&service.name).map(Arc::clone).unwrap_or_default();
         let service = Self {
             tables: pools.iter().enumerate().map(table).collect(),
@@ -241,7 +243,7 @@ fn pools(regions: &[Region], service: &validated::Service, registry: &Registry) 
             let member = |endpoint: &validated::Endpoint| {
                 let id = identity(regions, service, version, pool, endpoint);
                 let state = registry.find(&id).expect("the registry was carried for this document");
-                Member { endpoint: Arc::clone(state), weight: endpoint.weight.get(), zone: None }
+                Member { endpoint: Arc::clone(state), weight: endpoint.weight.get(), zone: endpoint.zone.clone() }
             };
             pools[pool.region * versions + at] = pool.endpoints.iter().map(member).collect();
         }
@@ -290,10 +292,12 @@ fn bytes(address: SocketAddr) -> [u8; 18] {
 }
 
 /// The different splits over the versions, and for each region which one its requests take.
-fn splits(versions: &[Version], pools: &[Vec<Member>]) -> (Vec<Shares>, Vec<Option<usize>>) {
+fn splits(versions: &[Version], service: &validated::Service, regions: usize) -> (Vec<Shares>, Vec<Option<usize>>) {
     let mut splits: Vec<Shares> = Vec::new();
-    let split_of = pools.chunks(versions.len()).map(|row| {
-        let there = versions.iter().zip(row).map(|(version, pool)| (version.weight, !pool.is_empty()));
+    let has = |version: &validated::Version, region| version.pools.iter().any(|pool| pool.region == region);
+    let split_of = (0..regions).map(|region| {
+        let there = versions.iter().zip(&service.versions);
+        let there = there.map(|(version, written)| (version.weight, has(written, region)));
         let shares = split(there);
         if shares.members() == 0 {
             return None;

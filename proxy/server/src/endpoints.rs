@@ -10,7 +10,7 @@ use sluice_config::validated;
 use sluice_config::{Timestamp, overlay};
 use sluice_proxy_core::breaker::{self, State};
 use sluice_proxy_core::endpoint::Force;
-use sluice_proxy_core::health::Standing;
+use sluice_proxy_core::health::{Cause, Standing};
 use sluice_proxy_core::service::Candidate;
 
 use crate::live::{Live, ServiceEntry};
@@ -74,10 +74,10 @@ fn endpoint(candidate: &Candidate<'_>, has_breaker: bool, clock: Clock) -> Endpo
     });
     Endpoint {
         address: state.id().address,
-        zone: None,
+        zone: candidate.zone.map(ToString::to_string),
         weight: candidate.weight,
         level: candidate.offer.level,
-        health: Health { standing: view.standing.as_str().to_owned(), cause: None },
+        health: Health { standing: view.standing.as_str().to_owned(), cause: view.fault.map(fault) },
         ejection,
         breaker: breaker(&view.breaker, has_breaker, clock),
         in_flight: view.in_flight,
@@ -90,6 +90,10 @@ fn endpoint(candidate: &Candidate<'_>, has_breaker: bool, clock: Clock) -> Endpo
         eligible: candidate.obstacle.is_none(),
         obstacle: candidate.obstacle.map(|obstacle| obstacle.as_str().to_owned()),
     }
+}
+
+fn fault(cause: Cause) -> String {
+    if let Cause::Status(status) = cause { format!("status {status}") } else { cause.as_str().to_owned() }
 }
 
 /// Nothing where there is none, and none is held.

@@ -157,7 +157,8 @@ fn chosen(service: &ServiceEntry, choice: Choice, record: &mut Record<'_>) {
         service.versions[choice.spot.version].chosen(record.worker.index);
     }
     if let Some(moved) = choice.moved {
-        service.pool_series(moved.from.pool()).gave_away(moved.to(choice.spot.version).as_str());
+        let to = moved.to(&service.core, choice.spot.version);
+        service.pool_series(moved.pool(&service.core)).gave_away(to.as_str());
     }
     record.chosen(choice);
 }

@@ -178,11 +178,11 @@ pub fn compile(
     let by_name: BTreeMap<_, _> = document.services.iter().map(|service| &service.name).zip(&reaches).collect();
     let peers = carry_peers(&registry, &by_name, before);
     let pendings = carry_pendings(&registry, before);
-    let lasting: BTreeMap<&ServiceName, &Arc<Lasting>> =
-        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.lasting)).collect();
+    let old: BTreeMap<&ServiceName, &ServiceEntry> =
+        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), service)).collect();
     let services = document.services.iter().zip(&reaches).map(|(service, reach)| {
-        let lasting = lasting.get(&service.name).map_or_else(Lasting::new, |it| Arc::clone(it));
-        compile_service(&regions, service, (reach, lasting), &registry, (&peers, &pendings), metrics)
+        let old = old.get(&service.name).copied();
+        compile_service(&regions, (service, old), reach, &registry, (&peers, &pendings), metrics)
     });
     let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
@@ -304,13 +304,13 @@ fn carry_pendings(registry: &Registry, before: Option<&Live>) -> BTreeMap<PoolId
 
 fn compile_service(
     regions: &Arc<[Region]>,
-    service: &validated::Service,
-    (reach, lasting): (&Arc<Reach>, Arc<Lasting>),
+    (service, old): (&validated::Service, Option<&ServiceEntry>),
+    reach: &Arc<Reach>,
     registry: &Registry,
     (peers, pendings): (&BTreeMap<EndpointId, Arc<Peer>>, &BTreeMap<PoolId, Arc<Pending>>),
     metrics: &Metrics,
 ) -> ServiceEntry {
-    let core = Service::new(regions, service, registry);
+    let core = Service::after(old.map(|old| &old.core), regions, service, registry);
     let pools = || (0..regions.len()).flat_map(|region| (0..core.versions()).map(move |version| (region, version)));
     let pool = |(region, version)| {
         let members = core.pool(region, version).iter();
@@ -328,7 +328,7 @@ fn compile_service(
         balancer: service.balancer.clone(),
         session: service.session.clone(),
         retries: service.retries.clone(),
-        lasting,
+        lasting: old.map_or_else(Lasting::new, |old| Arc::clone(&old.lasting)),
         limits: service.limits,
         series: metrics.service(&service.name),
         versions: service.versions.iter().map(|version| metrics.version(&service.name, &version.name)).collect(),

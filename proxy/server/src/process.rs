@@ -39,6 +39,7 @@ use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries, Metrics, SERIES_
 use crate::notify;
 use crate::overload::Overload;
 use crate::probe::Prober;
+use crate::resolve::Finder;
 use crate::source::{Away, Feed, Follower, Identity, Parts, Rest};
 use crate::stage::Stage;
 use crate::tls::Keyring;
@@ -83,6 +84,9 @@ pub struct Options {
     pub files: PathBuf,
     /// What was open before this process.
     pub inherited: Inherited,
+    /// Addresses that no endpoint may be, whatever DNS or a file says: where this process can be changed. That of `status` is
+    /// another one by itself.
+    pub own: Vec<SocketAddr>,
     /// Who else in this process holds what a successor needs, and is to let go of it first.
     pub beside: Option<mpsc::UnboundedSender<Beside>>,
 }
@@ -140,6 +144,7 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     let equipment = Equipment { dialer, metrics: metrics.clone(), log: log.clone(), overload: Arc::clone(&overload) };
     let mut crew = Crew::start(workers, &equipment)?;
     let commands = crew.commands();
+    options.own.extend(status.local_addr().ok());
     let arrival = Arrival::new(&mut options, &status, log)?;
     let begun = begin(options, &metrics, commands.clone(), &overload);
     let Begun { mut follower, watch, current, served, follower_rests, _readers } = match begun {
@@ -335,7 +340,10 @@ fn begin(
     overload: &Arc<Overload>,
 ) -> Result<Begun, RunError> {
     let keyring = Arc::new(Keyring::new(options.files.clone(), metrics.clone())?);
-    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring), Arc::clone(overload));
+    let finder = Finder::new(options.own, options.files.clone());
+    metrics.tell_discovery(Arc::clone(finder.board()));
+    let board = Arc::clone(finder.board());
+    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring), Arc::clone(overload), finder);
     stage.listen = options.listen;
     stage.zone = options.zone;
     stage.folder = options.files;
@@ -343,6 +351,7 @@ fn begin(
     let current = Arc::clone(&stage.current);
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
+    watch.discovery = Some(board);
     watch.keyring = Some(Arc::clone(&keyring));
     watch.overload = Some(Arc::clone(overload));
     if let Some(document) = options.document {

@@ -254,6 +254,10 @@ impl Endpoint {
             return None;
         }
         let transition = watch.health.step(verdict, policy);
+        watch.fault = match verdict {
+            Verdict::Good => None,
+            Verdict::Bad(cause) => Some(cause),
+        };
         watch.count_probe(verdict == Verdict::Good, policy.recovery_threshold);
         self.publish(&mut watch);
         transition
@@ -263,6 +267,7 @@ impl Endpoint {
     pub fn set_checked(&self, checked: bool) -> Option<Transition> {
         let mut watch = self.watch();
         watch.checked = checked;
+        watch.fault = watch.fault.filter(|_| checked);
         let from = watch.health.standing();
         if checked || from == Standing::Verified {
             return None;
@@ -279,6 +284,7 @@ impl Endpoint {
         View {
             offer: self.offer(),
             standing: watch.health.standing(),
+            fault: watch.fault,
             force: watch.force,
             advice: watch.advice,
             breaker: watch.circuit.view(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Advice, Force, Offer};
 use crate::breaker;
-use crate::health::Standing;
+use crate::health::{Cause, Standing};
 use crate::outlier::Ejected;
 
 /// An endpoint for people: what it may be given, and all that speaks for or against it.
@@ -14,6 +14,8 @@ pub struct View {
     pub offer: Offer,
     /// What its health checks say.
     pub standing: Standing,
+    /// What the last probe found wrong.
+    pub fault: Option<Cause>,
     /// The operator's word.
     pub force: Option<Force>,
     /// What it says of itself.

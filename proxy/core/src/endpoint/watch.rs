@@ -5,7 +5,7 @@ use sluice_config::validated::SlowStart;
 use super::offer::Facts;
 use super::{Advice, Barrier, FULL, Force, Offer};
 use crate::breaker::{Circuit, State};
-use crate::health::{Health, Standing};
+use crate::health::{Cause, Health, Standing};
 use crate::outlier::{Ejections, Return};
 use crate::slow_start::Ramp;
 
@@ -13,6 +13,8 @@ use crate::slow_start::Ramp;
 pub(super) struct Watch {
     pub(super) checked: bool,
     pub(super) health: Health,
+    /// What the last probe found wrong.
+    pub(super) fault: Option<Cause>,
     pub(super) force: Option<Force>,
     pub(super) advice: Advice,
     pub(super) circuit: Circuit,
@@ -48,6 +50,7 @@ impl Watch {
         Self {
             checked,
             health: Health::new(standing),
+            fault: None,
             force: None,
             advice: Advice::default(),
             circuit: Circuit::default(),

@@ -192,7 +192,7 @@ fn fill(worker: &Worker, region: usize, version: usize, cap: Option<u32>) {
 fn moves(worker: &mut Worker) -> Vec<((usize, usize), Option<Lack>)> {
     let choices = (0..100).map(|_| worker.choose(&ask()).unwrap());
     let canary =
-        choices.filter(|choice| choice.spot.version == 1 || choice.moved.is_some_and(|moved| moved.from.version == 1));
+        choices.filter(|choice| choice.spot.version == 1 || choice.moved.is_some_and(|moved| moved.from % 2 == 1));
     canary.map(|choice| (place_of(&choice), choice.moved.map(|moved| moved.why))).collect()
 }
 

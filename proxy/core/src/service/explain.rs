@@ -22,6 +22,8 @@ pub struct Candidate<'a> {
     pub version: usize,
     /// Its state.
     pub endpoint: &'a Arc<Endpoint>,
+    /// Where in its region it is.
+    pub zone: Option<&'a ZoneName>,
     /// Share of its pool's requests by the document.
     pub weight: u32,
     /// Share of its pool's requests now, in thousandths of one of the document; 0 if it may not be chosen in its pool.
@@ -138,6 +140,7 @@ impl Service {
                 region,
                 version,
                 endpoint: &member.endpoint,
+                zone: member.zone.as_ref(),
                 weight: member.weight,
                 effective: reading.supply.weight(member.weight, *offer),
                 offer: *offer,

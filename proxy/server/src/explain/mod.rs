@@ -83,6 +83,20 @@ pub struct Answer {
     pub regions: Vec<Placed>,
     /// Every endpoint of the service.
     pub endpoints: Vec<Reached>,
+    /// Where further endpoints are found; offline nobody is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Asked>,
+}
+
+/// A source of endpoints.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// What is asked.
+    pub source: String,
+    /// Where its endpoints are.
+    pub region: String,
+    /// Of which version.
+    pub version: String,
 }
 
 /// A region and what it gets of such requests.
@@ -237,10 +251,28 @@ fn answered(
         Some(capability) => (capability, "route"),
         None => (capability_of(request.method()), "method"),
     };
-    let case = Case { service, zone, weights: weights(document, route), capability, pinned: route.version };
+    let sources = sources(document, route);
+    let case =
+        Case { service, zone, weights: weights(document, route), capability, pinned: route.version, sources: &sources };
     let key = service.sticky().and_then(|by| request.key(by));
     let retries = retries::words(&document.services[route.service].retries, request.method());
-    Answer { retries, ..case.answer(route, capability_by, key.as_deref()) }
+    let answer = case.answer(route, capability_by, key.as_deref());
+    Answer { retries, sources, ..answer }
+}
+
+fn sources(document: &Validated, route: &Route) -> Vec<Asked> {
+    let mut all = Vec::new();
+    for version in &document.services[route.service].versions {
+        for pool in &version.pools {
+            let region = &document.regions[pool.region].name;
+            all.extend(pool.sources.iter().map(|source| Asked {
+                source: source.query.to_string(),
+                region: region.to_string(),
+                version: version.name.to_string(),
+            }));
+        }
+    }
+    all
 }
 
 fn weights(document: &Validated, route: &Route) -> Vec<u32> {
@@ -254,6 +286,7 @@ struct Case<'a> {
     weights: Vec<u32>,
     capability: Capability,
     pinned: Option<usize>,
+    sources: &'a [Asked],
 }
 
 impl Case<'_> {
@@ -269,6 +302,7 @@ impl Case<'_> {
             capability_by: capability_by.into(),
             split: self.split_words(key),
             retries: String::new(),
+            sources: Vec::new(),
             endpoints: endpoints.collect(),
             regions: (0..placement.len()).map(|at| self.placed(at, placement[at], &splits[at], &candidates)).collect(),
         }
@@ -327,6 +361,9 @@ impl Case<'_> {
             .map(|(version, share)| Version { version: self.service.version(version).to_string(), share: *share });
         let obstacle = candidates.iter().filter(|c| c.region == at).map(|c| c.obstacle).next();
         let why_not = match obstacle {
+            None if self.sources.iter().any(|asked| asked.region == region.name.as_str()) => {
+                "its endpoints are discovered, and none is known"
+            }
             None => "it has no endpoint of the service",
             Some(None) => "it has no endpoint that may be chosen",
             Some(Some(obstacle)) => self.region_words(obstacle),

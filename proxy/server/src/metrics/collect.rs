@@ -15,12 +15,17 @@ use sluice_proxy_core::pool::PoolState;
 
 use super::family::{self, Output};
 use super::series::{CLASSES, RequestSeries};
+use crate::resolve::Row;
+
 use super::{PoolKey, RequestKey, Running, Shared, State, other_version};
 
 /// Upper bounds of the exported buckets, in seconds: steps of about 2.5 from a fast answer to a given-up one, with the
 /// usual objectives of 0.25, 0.5, 1 and 2.5 s among them.
 pub(super) const BOUNDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// Sources of endpoints that are told of; the others only by the endpoints that they bring.
+const SOURCES: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Collector {
@@ -105,6 +110,9 @@ impl prometheus::core::Collector for Collector {
         process_wide(&mut out, &self.shared);
         bounds(&mut out, &self.shared);
         outside(&mut out, &self.shared);
+        if let Some(board) = self.shared.discovery.get() {
+            board.rows(SOURCES).iter().for_each(|row| source(&mut out, row));
+        }
         out.counter(&family::METRICS_SERIES_REFUSED, &[], state.series_refused);
         let series = out.series() + 1;
         out.gauge(&family::METRICS_SERIES, &[], series as f64);
@@ -303,6 +311,20 @@ fn outside(out: &mut Output, shared: &Shared) {
         if let Some(newest) = keep.newest() {
             out.gauge(&family::KEEP_TIMESTAMP, &[], since_1970(newest));
         }
+    }
+}
+
+/// What is known of one source of endpoints.
+fn source(out: &mut Output, row: &Row) {
+    let source = row.source.as_str();
+    for (result, count) in &row.results {
+        out.counter(&family::DISCOVERY_ANSWERS, &[source, result], *count);
+    }
+    out.counter(&family::DISCOVERY_CHANGES, &[source], row.changes);
+    out.counter(&family::DISCOVERY_DROPPED, &[source], row.dropped);
+    out.gauge(&family::DISCOVERY_ENDPOINTS, &[source], row.endpoints as f64);
+    if let Some(age) = row.age {
+        out.gauge(&family::DISCOVERY_AGE, &[source], age.as_secs_f64());
     }
 }
 

@@ -49,6 +49,16 @@ families! {
         "1 while there is a connection to the control plane, else 0: what runs goes on. Absent where the control plane is in this process.";
     CONTROL_SILENCE: GAUGE "sluice_control_last_contact_seconds" []
         "Seconds since the control plane was last known to be there: 0 while connected, which pings prove within 15 s; absent before the first contact.";
+    DISCOVERY_AGE: GAUGE "sluice_discovery_last_good_seconds" ["source"]
+        "Seconds since the source last gave an address; absent before the first. While it grows, the last good addresses stay.";
+    DISCOVERY_ANSWERS: COUNTER "sluice_discovery_answers_total" ["source", "result"]
+        "Rounds of questions to a source of endpoints: ok, or what stood in the way of a whole answer.";
+    DISCOVERY_CHANGES: COUNTER "sluice_discovery_changes_total" ["source"]
+        "Changes of the source's addresses.";
+    DISCOVERY_DROPPED: COUNTER "sluice_discovery_dropped_total" ["source"]
+        "Addresses that the source gave and that are not used, each time: those of this process itself, such where nobody can be, and more than 10,000.";
+    DISCOVERY_ENDPOINTS: GAUGE "sluice_discovery_endpoints" ["source"]
+        "Addresses that the source stands for now.";
     DOCUMENT_ACCEPTED: GAUGE "sluice_document_accepted" []
         "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
     DRAINING: GAUGE "sluice_draining" []

@@ -37,6 +37,8 @@ pub use self::series::{
     ServiceSeries, UpstreamSeries, VersionSeries,
 };
 
+use crate::resolve::Board;
+
 use self::collect::Collector;
 use self::keyed::Keyed;
 use self::pools::Retired;
@@ -169,6 +171,7 @@ struct Shared {
     document: OnceLock<Arc<DocumentSeries>>,
     control: OnceLock<Arc<ControlSeries>>,
     keep: OnceLock<Arc<KeepSeries>>,
+    discovery: OnceLock<Arc<Board>>,
     log_dropped: OnceLock<Arc<AtomicU64>>,
     /// Taken, and refused.
     certificates_read: [AtomicU64; 2],
@@ -210,6 +213,7 @@ impl Metrics {
             document: OnceLock::new(),
             control: OnceLock::new(),
             keep: OnceLock::new(),
+            discovery: OnceLock::new(),
             log_dropped: OnceLock::new(),
             certificates_read: Default::default(),
             draining: AtomicBool::new(false),
@@ -335,6 +339,12 @@ impl Metrics {
     pub fn tell_keep(&self, keep: Arc<KeepSeries>) {
         // A second one is refused by the cell itself.
         let _ = self.shared.keep.set(keep);
+    }
+
+    /// Tells what is known of the sources of endpoints. The first call counts; without a call nothing is told of them.
+    pub(crate) fn tell_discovery(&self, board: Arc<Board>) {
+        // A second one is refused by the cell itself.
+        let _ = self.shared.discovery.set(board);
     }
 
     /// What each pool has answered since the process began: never less than before. O(series).

@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use proptest::prelude::*;
+use sluice_config::validated::{Discovery, Query};
+use sluice_proxy_core::discovery::{Answer, Found};
 use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Cause, Policy, Standing, Verdict};
 use sluice_proxy_core::outlier;
@@ -119,8 +122,20 @@ fn busy() -> Metrics {
     keep.written(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001));
     metrics.tell_control(control);
     metrics.tell_keep(keep);
+    metrics.tell_discovery(discovered());
     metrics.publish(running(vec![(version, 1.0)], vec![endpoint(true, 1), answered()]));
     metrics
+}
+
+/// A source that gave an address, and one of our own.
+fn discovered() -> Arc<Board> {
+    let board = Arc::new(Board::default());
+    let query = Query::File { path: "shop.yaml".to_owned() };
+    let own = [SocketAddr::from(([10, 0, 0, 9], 80))];
+    let found = [1, 9].map(|last| Found { address: ([10, 0, 0, last], 80).into(), weight: None, zone: None });
+    let answer = Answer::Found(found.into(), Duration::from_secs(1));
+    board.take(&query, vec![(String::new(), answer)], &Discovery::default(), &own);
+    board
 }
 
 /// The value of the one series whose name and labels are written so.

@@ -113,7 +113,15 @@ impl Origin {
     /// When the system refuses a thread or a port.
     #[must_use]
     pub fn start(id: &str) -> Self {
-        let address = free_address();
+        Self::start_at(id, free_address())
+    }
+
+    /// As [`Origin::start`], at this address.
+    ///
+    /// # Panics
+    /// When the system refuses a thread or the address.
+    #[must_use]
+    pub fn start_at(id: &str, address: SocketAddr) -> Self {
         let shared = Arc::new(Shared::new(id));
         let (wanted, orders) = watch::channel(Wanted::Alive);
         let (theirs, name) = (Arc::clone(&shared), format!("origin {id}"));
