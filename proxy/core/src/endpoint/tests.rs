@@ -66,7 +66,9 @@ fn traffic_is_told_once() {
 #[test]
 fn another_question_begins_another_streak() {
     let (_, endpoint) = registry(true);
-    [Verdict::Good, BAD, BAD].map(|verdict| endpoint.step(verdict, &POLICY));
+    for verdict in [Verdict::Good, BAD, BAD] {
+        endpoint.step(verdict, &POLICY);
+    }
     endpoint.ask_anew();
     assert_eq!([BAD, BAD].map(|verdict| endpoint.step(verdict, &POLICY)), [None, None]);
     assert_eq!(endpoint.standing(), Standing::Verified);
