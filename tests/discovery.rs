@@ -184,7 +184,7 @@ fn a_pool_without_addresses_gives_way_until_it_has_some() {
     let document = format!(
         "listeners: [{{ name: web, address: \"{web}\" }}]\n\
          resolver: {{ servers: [\"{}\"] }}\n\
-         regions: [{{ name: near }}, {{ name: far, weight: 0 }}]\n\
+         regions: [{{ name: near }}, {{ name: far, role: standby }}]\n\
          services:\n\
          - name: shop\n  discovery: {{ ttl_min: 100ms, ttl_max: 300ms }}\n  endpoints:\n    near: [{{ dns: {NAME}, port: {port} }}]\n    far: [\"{}\"]\n\
          - name: lost\n  endpoints: {{ near: [{{ dns: lost.internal, port: 80 }}] }}\n\
