@@ -181,7 +181,7 @@ impl EndpointArgs {
             Action::Freeze | Action::Breaker(_) => false,
         };
         let none = || format!("no override holds {} of {}", self.address, self.service);
-        only(laid, is_meant, || unheld(&none()), |several| name_one(several))
+        only(laid, is_meant, || unheld(&none()), name_one)
     }
 }
 
@@ -210,7 +210,7 @@ impl ReleaseBreakerArgs {
         };
         let what = place.endpoint.map_or_else(|| "a breaker".to_owned(), |address| format!("the breaker of {address}"));
         let none = || format!("no override holds {what} of {}", self.service);
-        only(laid, is_meant, || unheld(&none()), |several| name_one(several))
+        only(laid, is_meant, || unheld(&none()), name_one)
     }
 }
 
@@ -236,23 +236,32 @@ mod tests {
     use crate::canned;
     use crate::cli::{Cli, Command};
 
+    fn parse(line: &str) -> Command {
+        Cli::try_parse_from(line.split_whitespace()).unwrap().command
+    }
+
     fn release(line: &str, laid: &Overrides) -> Result<u64, String> {
-        let found = match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Endpoint { command: EndpointCommand::Release(args) } => args.endpoint.find(laid),
-            Command::Breaker { command: BreakerCommand::Release(args) } => args.find(laid),
-            other => panic!("{other:?}"),
+        let command = parse(line);
+        let found = if let Command::Endpoint { command: EndpointCommand::Release(args) } = &command {
+            args.endpoint.find(laid)
+        } else if let Command::Breaker { command: BreakerCommand::Release(args) } = &command {
+            args.find(laid)
+        } else {
+            panic!("{command:?}")
         };
         found.map(|id| id.0).map_err(|error| error.to_string())
     }
 
     fn wish(line: &str) -> String {
-        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Endpoint { command: EndpointCommand::Force(args) } => {
-                Wish::Endpoint(args.endpoint.wish(args.to)).to_string()
-            }
-            Command::Breaker { command: BreakerCommand::Force(args) } => Wish::Breaker(args.wish()).to_string(),
-            other => panic!("{other:?}"),
-        }
+        let command = parse(line);
+        let wish = if let Command::Endpoint { command: EndpointCommand::Force(args) } = &command {
+            Wish::Endpoint(args.endpoint.wish(args.to))
+        } else if let Command::Breaker { command: BreakerCommand::Force(args) } = &command {
+            Wish::Breaker(args.wish())
+        } else {
+            panic!("{command:?}")
+        };
+        wish.to_string()
     }
 
     #[test]

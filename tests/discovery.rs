@@ -161,7 +161,7 @@ fn a_list_in_a_file_is_followed_and_no_request_fails() {
         ("- [".to_owned(), "not YAML"),
         (format!("- {{ address: \"{}\", wieght: 2 }}\n", c.address()), "did you mean `weight`"),
         ("[]\n".to_owned(), "the list is empty"),
-        (String::new(), "empty"),
+        (String::new(), "the document is empty"),
     ] {
         fs::write(&list, content).unwrap();
         wait_ailing(&sluice, words);
@@ -184,7 +184,7 @@ fn a_pool_without_addresses_gives_way_until_it_has_some() {
     let document = format!(
         "listeners: [{{ name: web, address: \"{web}\" }}]\n\
          resolver: {{ servers: [\"{}\"] }}\n\
-         regions: [{{ name: near }}, {{ name: far, weight: 0 }}]\n\
+         regions: [{{ name: near }}, {{ name: far, role: standby }}]\n\
          services:\n\
          - name: shop\n  discovery: {{ ttl_min: 100ms, ttl_max: 300ms }}\n  endpoints:\n    near: [{{ dns: {NAME}, port: {port} }}]\n    far: [\"{}\"]\n\
          - name: lost\n  endpoints: {{ near: [{{ dns: lost.internal, port: 80 }}] }}\n\

@@ -455,3 +455,47 @@ fn too_small_a_rest_panics_as_the_policy_says() {
         assert_eq!(answers.len(), if mode == "fail_open" { 3 } else { 1 }, "{mode}: {answers:?}");
     }
 }
+
+/// Endpoints of the proxy's own zone are preferred as long as they carry the load; what they cannot goes to the others.
+#[test]
+fn the_own_zone_is_preferred_and_spills_when_it_fails() {
+    let (web, origins) = (free_address(), ["a1", "a2", "b1", "b2"].map(Origin::start));
+    let endpoint = |at: usize, zone: &str| format!("{{ address: \"{}\", zone: {zone} }}", origins[at].address());
+    let document = format!(
+        "listeners: [{{ name: web, address: \"{web}\" }}]\n\
+         services:\n\
+         - name: shop\n  zones: {{}}\n  \
+           health_check: {{ http: {{ path: /healthz }}, interval: 200ms, timeout: 200ms, failure_threshold: 1, recovery_threshold: 1 }}\n  \
+           endpoints: [{}, {}, {}, {}]\n\
+         routes: [{{ service: shop }}]\n",
+        endpoint(0, "a"),
+        endpoint(1, "a"),
+        endpoint(2, "b"),
+        endpoint(3, "b"),
+    );
+    let sluice = setup(SLUICE).arguments(&["--zone", "a"]).start(document);
+    let healthy = |count: f64| {
+        until(&format!("{count} are healthy"), || {
+            (sluice.metric("sluice_endpoint_healthy", &[]) == count).then_some(())
+        });
+    };
+    let ask = |times: usize| {
+        let before = origins.each_ref().map(Origin::requests);
+        (0..times).for_each(|_| assert_eq!(Client::connect(web).get("/").status(), 200));
+        let after = origins.each_ref().map(Origin::requests);
+        (after[0] + after[1] - before[0] - before[1], after[2] + after[3] - before[2] - before[3])
+    };
+    healthy(4.0);
+    assert_eq!(ask(50), (50, 0));
+    origins[0].set_healthy(false);
+    healthy(3.0);
+    // Half of the zone is trusted with 140 % of a half.
+    let (near, far) = ask(100);
+    assert!((68..=72).contains(&near) && near + far == 100, "{near} of 100 stay");
+    origins[1].set_healthy(false);
+    healthy(2.0);
+    assert_eq!(ask(20), (0, 20));
+    origins[..2].iter().for_each(|origin| origin.set_healthy(true));
+    healthy(4.0);
+    assert_eq!(ask(50), (50, 0));
+}

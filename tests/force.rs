@@ -31,7 +31,7 @@ impl Stage {
         let document = Document::new()
             .listener("web", web, "")
             .region("here", "role: primary")
-            .region("there", "weight: 0")
+            .region("there", "role: standby")
             .service("shop", settings)
             .version("v1", 100, &[("here", &addresses), ("there", &[there.address()])])
             .route("{ path: / }", "service: shop");
@@ -58,8 +58,16 @@ impl Stage {
         self.operate(&["endpoint", "release", "shop", &self.address(at)]).expect(0).assert_says(&["held", "no more"]);
     }
 
+    /// So many requests are shared like this. Where a turn begins is left to chance, so each may have one more or less, but none
+    /// where none is meant.
+    fn assert_shared(&self, expected: [u64; 4]) {
+        let answered = self.ask(expected.iter().sum());
+        let fits = |(is, meant): (&u64, &u64)| if *meant == 0 { *is == 0 } else { is.abs_diff(*meant) <= 1 };
+        assert!(answered.iter().zip(&expected).all(fits), "{answered:?} is not {expected:?}");
+    }
+
     /// How many of so many requests each endpoint answered.
-    fn ask(&self, requests: usize) -> [u64; 4] {
+    fn ask(&self, requests: u64) -> [u64; 4] {
         let before = self.requests();
         let mut client = Client::connect(self.web);
         (0..requests).for_each(|_| assert_eq!(client.get("/").status(), 200));
@@ -91,9 +99,9 @@ impl Stage {
 #[test]
 fn an_endpoint_that_is_forced_out_gets_nothing_until_it_is_released() {
     let stage = Stage::new("");
-    assert_eq!(stage.ask(30), [10, 10, 10, 0]);
+    stage.assert_shared([10, 10, 10, 0]);
     stage.force(1, "out", "1h").assert_says(&["held out"]);
-    assert_eq!(stage.ask(30), [15, 0, 15, 0]);
+    stage.assert_shared([15, 0, 15, 0]);
     let seen = stage.seen(1);
     assert_eq!(
         (&seen["eligible"], &seen["obstacle"], &seen["force"]),
@@ -107,7 +115,7 @@ fn an_endpoint_that_is_forced_out_gets_nothing_until_it_is_released() {
         "ann",
     ]);
     stage.release(1);
-    assert_eq!(stage.ask(30), [10, 10, 10, 0]);
+    stage.assert_shared([10, 10, 10, 0]);
     assert_eq!((stage.seen(1)["eligible"].clone(), stage.seen(1)["force"].clone()), (json!(true), Value::Null));
 }
 
@@ -133,14 +141,14 @@ fn forces_cost_no_request_under_load() {
 #[test]
 fn a_force_ends_by_itself() {
     let stage = Stage::new("");
-    let _ = stage.force(2, "out", "2s");
+    let _ = stage.force(2, "out", "5s");
     assert_eq!(stage.ask(20)[2], 0);
     until("the override has ended", || {
         let laid = stage.sluice.api().get("/v1/overrides");
         laid["overrides"].as_object().unwrap().is_empty().then_some(())
     });
     until("the proxy knows", || (stage.seen(2)["force"] == Value::Null).then_some(()));
-    assert_eq!(stage.ask(30), [10, 10, 10, 0]);
+    stage.assert_shared([10, 10, 10, 0]);
     let last = stage.sluice.api().audit().pop().unwrap();
     assert_eq!((&last["event"]["action"], &last["event"]["author"]), (&json!("expire"), &json!("sluice")));
 }
@@ -221,7 +229,7 @@ fn forcing_the_last_endpoint_out_is_done_and_told() {
     let _ = stage.force(1, "out", "1h");
     let last = stage.force(2, "out", "1h");
     last.assert_says(&["warning: no endpoint of shop/v1 in here is left"]);
-    assert_eq!(stage.ask(10), [0, 0, 0, 10], "another region answers");
+    stage.assert_shared([0, 0, 0, 10]);
     let away = stage.operate(&[
         "endpoint",
         "force",
@@ -236,29 +244,29 @@ fn forcing_the_last_endpoint_out_is_done_and_told() {
     away.expect(0).assert_says(&["warning"]);
     assert_eq!(Client::connect(stage.web).get("/").status(), 503);
     stage.release(2);
-    assert_eq!(stage.ask(10), [0, 0, 10, 0]);
+    stage.assert_shared([0, 0, 10, 0]);
 }
 
 /// Forced in, an endpoint gets its share although its probes fail.
 #[test]
 fn an_endpoint_that_is_forced_in_gets_its_share_whatever_its_health_says() {
-    let health = "health_check: { http: { path: /healthz }, interval: 100ms, timeout: 100ms, failure_threshold: 2, \
+    let health = "health_check: { http: { path: /healthz }, interval: 400ms, timeout: 400ms, failure_threshold: 2, \
                   recovery_threshold: 1 }";
     let stage = Stage::new(health);
     until("all are verified", || (stage.pool("here")["eligible"] == 3).then_some(()));
     stage.here[1].set_healthy(false);
     until("its probes fail", || (stage.seen(1)["obstacle"] == "out").then_some(()));
     assert_eq!(stage.seen(1)["health"]["cause"], "status 503");
-    assert_eq!(stage.ask(20), [10, 0, 10, 0]);
+    stage.assert_shared([10, 0, 10, 0]);
     let _ = stage.force(1, "in", "1h");
     let seen = stage.seen(1);
     assert_eq!(
         (&seen["eligible"], &seen["health"]["standing"], &seen["force"]),
         (&json!(true), &json!("out"), &json!("in"))
     );
-    assert_eq!(stage.ask(30), [10, 10, 10, 0]);
+    stage.assert_shared([10, 10, 10, 0]);
     stage.release(1);
-    assert_eq!(stage.ask(20), [10, 0, 10, 0]);
+    stage.assert_shared([10, 0, 10, 0]);
 }
 
 #[test]
@@ -269,7 +277,7 @@ fn a_breaker_that_is_forced_open_moves_what_it_had_and_closes_when_it_is_release
         stage.operate(&words).expect(0).assert_says(&["breaker of shop/v1", "held open"]);
     };
     force("here");
-    assert_eq!(stage.ask(10), [0, 0, 0, 10]);
+    stage.assert_shared([0, 0, 0, 10]);
     let pool = stage.pool("here");
     assert_eq!((&pool["breaker"]["state"], &pool["breaker"]["force"]), (&json!("open"), &json!("open")));
     assert_eq!((&pool["eligible"], &pool["healthy"]), (&json!(0), &json!(3)));
@@ -277,7 +285,7 @@ fn a_breaker_that_is_forced_open_moves_what_it_had_and_closes_when_it_is_release
     force("there");
     assert_eq!(Client::connect(stage.web).get("/").status(), 503);
     let _ = stage.operate(&["breaker", "release", "shop", "--region", "here"]).expect(0);
-    assert_eq!(stage.ask(30), [10, 10, 10, 0]);
+    stage.assert_shared([10, 10, 10, 0]);
     let _ = stage.operate(&["breaker", "release", "shop"]).expect(0);
     let none = stage.operate(&["breaker", "release", "shop"]).expect(1);
     none.assert_says(&["no override holds a breaker of shop", "sluice get overrides"]);
@@ -289,11 +297,11 @@ fn a_breaker_of_one_endpoint_is_forced_alone() {
     let address = stage.address(0);
     let words = ["breaker", "force", "shop", "open", "--endpoint", &address, "--for", "1h", "--reason", "look"];
     stage.operate(&words).expect(0).assert_says(&["breaker of", &address]);
-    assert_eq!(stage.ask(20), [0, 10, 10, 0]);
+    stage.assert_shared([0, 10, 10, 0]);
     let seen = stage.seen(0);
     assert_eq!((&seen["obstacle"], &seen["breaker"]["force"]), (&json!("breaker"), &json!("open")));
     let _ = stage.operate(&["breaker", "release", "shop", "--endpoint", &address]).expect(0);
-    assert_eq!(stage.ask(30), [10, 10, 10, 0]);
+    stage.assert_shared([10, 10, 10, 0]);
 }
 
 #[test]
@@ -314,11 +322,10 @@ fn what_is_not_there_is_refused_and_nothing_is_removed_under_a_hand() {
         let file = stage.sluice.api().get("/v1/status")["file"].clone();
         (file["accepted"] == false).then_some(file)
     });
-    assert!(standing["standing"].as_str().unwrap().contains("problem"), "{standing}");
-    assert!(stage.sluice.stderr().contains("sluice endpoint release shop"), "{}", stage.sluice.stderr());
+    assert!(standing["standing"].as_str().unwrap().contains("sluice endpoint release shop"), "{standing}");
     stage.release(2);
     until("the file is applied", || (stage.sluice.api().get("/v1/status")["file"]["accepted"] == true).then_some(()));
-    assert_eq!(stage.ask(20), [10, 10, 0, 0]);
+    stage.assert_shared([10, 10, 0, 0]);
 }
 
 #[test]
@@ -334,7 +341,7 @@ fn a_running_proxy_explains_a_request_with_its_endpoints_as_they_are() {
     assert_eq!(of(&stage.address(0))["share"], 0.5);
     assert_eq!(of(&stage.address(1))["why_not"], "an operator holds it out");
     ask(&["POST", "http://shop.test/api"]).expect(0).assert_says(&["an operator holds it out", "Live: as revision 2"]);
-    ask(&["TRACE", "/"]).expect(0).assert_says(&["501 Not Implemented"]);
+    ask(&["TRACE", "http://shop.test/"]).expect(0).assert_says(&["501 Not Implemented"]);
     ask(&["/", "--listener", "wob"]).expect(1).assert_says(&["no listener `wob`; it has web"]);
     ask(&["GET"]).expect(2).assert_says(&["the URL is missing"]);
     let file = stage.sluice.file().to_str().unwrap();

@@ -165,7 +165,11 @@ fn state(endpoint: &Endpoint, now: Timestamp) -> Cell {
         ("out", _) => "its probes fail".to_owned(),
         ("breaker", _) => "its breaker is open".to_owned(),
         ("draining", _) => "it drains".to_owned(),
-        ("full", _) => "it has no room".to_owned(),
+        ("full", _) => "no room".to_owned(),
+        ("level", _) => "it asks for nothing".to_owned(),
+        ("pool_breaker", _) => "the pool's breaker is open".to_owned(),
+        ("panic", _) => "too few of its pool are left".to_owned(),
+        ("zone", _) => "another zone takes everything".to_owned(),
         (other, _) => other.replace('_', " "),
     };
     Cell::new(words, Tone::Bad)

@@ -118,20 +118,6 @@ impl Trouble {
             Self::Failed(Failure::Unsound(_)) => "unsound",
         }
     }
-
-    /// Every name, in the order of the metrics.
-    pub const NAMES: [&str; 10] = [
-        "no_name",
-        "no_records",
-        "empty",
-        "timeout",
-        "server_failure",
-        "refused",
-        "unreachable",
-        "malformed",
-        "unreadable",
-        "unsound",
-    ];
 }
 
 impl fmt::Display for Trouble {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
     Balancer, Breakers, Capabilities, Connections, Discovery, Endpoint, Fallback, Forces, HealthCheck, HostMatch,
-    HttpProbe, Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits,
-    Split, TcpProbe, Timeouts, ValueMatch, Version,
+    Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split,
+    TcpProbe, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 

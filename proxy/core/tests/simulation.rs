@@ -475,30 +475,27 @@ impl World {
         self.count(Injection::ForceBreaker);
     }
 
-    /// One request with up to three attempts at finding an endpoint with room.
+    /// One request. What is chosen may be given something, and what has room is found.
     fn request(&mut self) {
-        let mut tried: Vec<Spot> = Vec::new();
-        loop {
-            let ask = Ask {
-                capability: Capability::Read,
-                sticky_key: None,
-                key: None,
-                version: None,
-                previous: None,
-                waited: None,
-                tried: &tried,
-                now: self.now,
-            };
-            let Ok(choice) = self.selector.choose(&self.service, &ask, &mut self.rng) else {
-                return self.check_refusal(&tried);
-            };
-            let endpoint = Arc::clone(choice.endpoint(&self.service));
-            let barred = endpoint.offer().barrier.is_some() || self.service.pool_state(0, 0).offer().barrier.is_some();
-            if !barred && let Some(flight) = endpoint.begin() {
-                return self.send(flight, choice.spot);
-            }
-            tried.push(choice.spot);
-        }
+        let ask = Ask {
+            capability: Capability::Read,
+            sticky_key: None,
+            key: None,
+            version: None,
+            previous: None,
+            waited: None,
+            tried: &[],
+            now: self.now,
+        };
+        let Ok(choice) = self.selector.choose(&self.service, &ask, &mut self.rng) else {
+            return self.check_refusal();
+        };
+        let endpoint = Arc::clone(choice.endpoint(&self.service));
+        let is_barred = !endpoint.offer().is_eligible() || self.service.pool_state(0, 0).offer().barrier.is_some();
+        self.assert(!is_barred, || format!("{choice:?} is barred: {:?}", endpoint.offer()));
+        let flight = endpoint.begin();
+        self.assert(flight.is_some(), || format!("{choice:?} has no room"));
+        flight.into_iter().for_each(|flight| self.send(flight, choice.spot));
     }
 
     fn send(&mut self, flight: Flight, spot: Spot) {
@@ -686,17 +683,18 @@ impl World {
     }
 
     /// A request found nobody: then nobody could have taken it.
-    fn check_refusal(&self, tried: &[Spot]) {
+    fn check_refusal(&self) {
         let pool = self.service.pool_state(0, 0);
-        let pool_takes = pool.offer().barrier.is_none() && pool.has_room();
-        for (at, member) in self.service.pool(0, 0).iter().enumerate() {
-            let offer = member.endpoint.offer();
-            let best = self.endpoints().any(|it| it.standing() == Standing::Verified);
-            let takes = offer.is_eligible() && offer.level > 0 && member.weight > 0 && member.endpoint.has_room();
-            let turn = member.endpoint.standing() == Standing::Verified
-                || member.endpoint.standing() == Standing::Unprobed && !best;
-            let was_tried = tried.iter().any(|spot| spot.endpoint == at);
-            self.assert(!(pool_takes && takes && turn) || was_tried, || format!("{at} could have taken it: {offer:?}"));
+        if pool.offer().barrier.is_some() || !pool.has_room() {
+            return;
+        }
+        let usable = || {
+            let members = self.service.pool(0, 0).iter().filter(|it| it.weight > 0);
+            members.map(|it| (&it.endpoint, it.endpoint.offer())).filter(|(_, offer)| offer.is_eligible())
+        };
+        let best = usable().map(|(_, offer)| offer.standing).min();
+        for (endpoint, offer) in usable().filter(|(_, offer)| Some(offer.standing) == best) {
+            self.assert(!endpoint.has_room(), || format!("{} could have taken it: {offer:?}", endpoint.id()));
         }
     }
 

@@ -226,11 +226,11 @@ impl Live {
                 overlay::Force::In => Force::In,
                 overlay::Force::Out => Force::Out,
             }));
-            let of_breaker = forces.and_then(|forces| forces.breakers.get(&id.address)).map(circuit);
+            let of_breaker = forces.and_then(|forces| forces.breakers.get(&id.address)).copied().map(circuit);
             changes.extend(endpoint.force_breaker(of_breaker, now));
         }
         for pool in self.registry.pools() {
-            let force = held.get(pool.id()).and_then(|forces| forces.breaker.as_ref()).map(circuit);
+            let force = held.get(pool.id()).and_then(|forces| forces.breaker).map(circuit);
             changes.extend(pool.force_breaker(force, now));
         }
         changes
@@ -275,7 +275,7 @@ impl Live {
     }
 }
 
-const fn circuit(force: &Circuit) -> breaker::Force {
+const fn circuit(force: Circuit) -> breaker::Force {
     match force {
         Circuit::Open => breaker::Force::Open,
         Circuit::Closed => breaker::Force::Closed,

@@ -160,7 +160,7 @@ fn records(query: &Query, said: &Said) -> Vec<Record> {
         }
         Said::Targets(all, ttl) if query.query_type() == RecordType::SRV => {
             let data = all.iter().map(|(priority, weight, port, host)| {
-                let host = Name::from_ascii(format!("{host}.")).expect("a name of DNS");
+                let host = Name::from_ascii(format!("{}.", host.trim_end_matches('.'))).expect("a name of DNS");
                 RData::SRV(SRV::new(*priority, *weight, *port, host))
             });
             data.map(|data| record(*ttl, data)).collect()

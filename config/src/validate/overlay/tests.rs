@@ -163,6 +163,14 @@ fn last<T>(actions: &[Action], holds: impl Fn(&Action) -> Option<T>) -> Option<T
     actions.iter().rev().find_map(holds)
 }
 
+const fn endpoint_of(action: &Action) -> Option<&EndpointForce> {
+    if let Action::Endpoint(one) = action { Some(one) } else { None }
+}
+
+const fn breaker_of(action: &Action) -> Option<&BreakerForce> {
+    if let Action::Breaker(one) = action { Some(one) } else { None }
+}
+
 proptest! {
     /// Of overrides that overlap the newest holds, and nothing is held that none names. Fails when `put` takes them in
     /// another order, or a breaker of all regions for one of its region.
@@ -175,23 +183,17 @@ proptest! {
                 one.version.as_str() == version && one.region.as_ref().is_none_or(|of| of.as_str() == region)
             };
             let mut expected = Forces {
-                breaker: last(&actions, |action| match action {
-                    Action::Breaker(one) if of_pool(one) && one.address.is_none() => Some(one.to),
-                    _ => None,
-                }),
+                breaker: last(&actions, |action| breaker_of(action).filter(|one| of_pool(one) && one.address.is_none()).map(|one| one.to)),
                 ..Forces::default()
             };
             for address in ["10.0.0.1:80", "10.0.0.2:80"] {
                 let address: SocketAddr = address.parse().unwrap();
-                let endpoint = last(&actions, |action| match action {
-                    Action::Endpoint(one) if (one.version.as_str(), one.region.as_str()) == (version, region) => {
-                        (one.address == address).then_some(one.to)
-                    }
-                    _ => None,
+                let endpoint = last(&actions, |action| {
+                    let of = |one: &&EndpointForce| (one.version.as_str(), one.region.as_str()) == (version, region);
+                    endpoint_of(action).filter(of).filter(|one| one.address == address).map(|one| one.to)
                 });
-                let breaker = last(&actions, |action| match action {
-                    Action::Breaker(one) if of_pool(one) && one.address == Some(address) => Some(one.to),
-                    _ => None,
+                let breaker = last(&actions, |action| {
+                    breaker_of(action).filter(|one| of_pool(one) && one.address == Some(address)).map(|one| one.to)
                 });
                 expected.endpoints.extend(endpoint.map(|to| (address, to)));
                 expected.breakers.extend(breaker.map(|to| (address, to)));

@@ -235,10 +235,7 @@ impl<'a> Narrow<'a> {
             found = pools.iter().filter(|(_, pool)| pool.may_have(address)).collect();
         }
         match found[..] {
-            [one @ (version, pool)] => {
-                debug_assert!(pools.contains(one));
-                Ok((version.name.clone(), self.region_of(pool).clone()))
-            }
+            [(version, pool)] => Ok((version.name.clone(), self.region_of(pool).clone())),
             [] => Err(self.no_endpoint(address, &pools)),
             [..] => Err(Refusal::Ambiguous {
                 what: format!("the endpoint {address} of {}", self.service.name),

@@ -369,6 +369,49 @@ async fn an_override_needs_a_time_and_a_reason_and_is_lifted_by_its_number() {
 }
 
 #[tokio::test]
+async fn an_endpoint_is_forced_by_what_is_unique_and_told_by_its_whole_identity() {
+    let world = world(None).await;
+    world.apply(DOCUMENT).await;
+    let lay = || Request::post("/v1/overrides").header("content-type", "application/json");
+    let order = |action: Value| json!({ "action": action, "for": "1h", "reason": "disk full" }).to_string();
+    for (bad, code) in [
+        (json!({ "endpoint": { "service": "shop", "address": "127.0.0.1:9009", "to": "out" } }), "no-endpoint"),
+        (json!({ "endpoint": { "service": "shap", "address": "127.0.0.1:9001", "to": "out" } }), "no-service"),
+        (json!({ "endpoint": { "service": "shop", "address": "127.0.0.1:9001", "to": "off" } }), "malformed-content"),
+        (json!({ "breaker": { "service": "shop", "to": "open" } }), "ambiguous"),
+        (json!({ "breaker": { "service": "shop", "version": "v1", "region": "moon", "to": "open" } }), "no-pool"),
+        (json!({ "breaker": { "service": "shop", "version": "v3", "to": "open" } }), "no-version"),
+    ] {
+        let (status, refused) = world.send(lay(), &order(bad)).await;
+        assert!(status.is_client_error() && refused["code"] == code && refused["hint"].is_string(), "{refused}");
+    }
+    let out = order(json!({ "endpoint": { "service": "shop", "address": "127.0.0.1:9001", "to": "out" } }));
+    let stale = lay().header("if-match", "\"9\"");
+    assert_eq!(world.send(stale, &out).await.0, StatusCode::PRECONDITION_FAILED);
+    let once = || lay().header("if-match", "\"1\"").header("idempotency-key", "k1");
+    let (status, done) = world.send(once(), &out).await;
+    assert_eq!((status, &done["revision"]["id"]), (StatusCode::OK, &json!(2)), "{done}");
+    assert!(done["note"].as_str().unwrap().starts_with("no endpoint of shop/v1 in default is left"), "{done}");
+    assert_eq!(world.send(once(), &out).await.1["revision"]["id"], 2, "sent again, it is done once");
+    let held = world.get("/v1/overrides").await["overrides"]["2"]["action"].clone();
+    let whole =
+        json!({ "service": "shop", "version": "v1", "region": "default", "address": "127.0.0.1:9001", "to": "out" });
+    assert_eq!(held, json!({ "endpoint": whole }));
+    let without = DOCUMENT.replace("127.0.0.1:9001", "127.0.0.1:9003");
+    let put = Request::put("/v1/document").header("content-type", "application/yaml");
+    let (status, refused) = world.send(put, &without).await;
+    let problem = &refused["problems"][0];
+    assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("named-by-overlay")), "{refused}");
+    assert!(problem["hint"].as_str().unwrap().contains("sluice endpoint release shop 127.0.0.1:9001"), "{problem}");
+    let changes = world.get("/v1/revisions/2/diff").await["changes"].clone();
+    assert_eq!(changes, json!(["127.0.0.1:9001 of shop/v1 in default held out"]));
+    let entries = world.get("/v1/audit").await["entries"].as_array().unwrap().clone();
+    let told = |entry: &Value| (entry["event"]["action"].clone(), entry["event"]["target"].clone());
+    assert!(entries.iter().any(|one| told(one) == (json!("force-endpoint"), json!("127.0.0.1:9001 of shop out"))));
+    assert_eq!(world.send(Request::delete("/v1/overrides/2"), "").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn health_is_told_to_everybody() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(Some(&tokens(folder.path()))).await;

@@ -112,6 +112,19 @@ fn only_the_lowest_priority_is_used_and_no_weight_is_zero() {
     assert!(preferred(&[target(0, 1, ".")]).is_empty());
 }
 
+/// Without the first `clamp` in `Known::wait` every proxy of a fleet asks in the moment when the ceiling is over.
+#[test]
+fn a_ttl_above_the_ceiling_has_its_jitter_too() {
+    let wait = |seed| {
+        let answers = vec![("a".to_owned(), good(&[1], 604_800))];
+        let now = start();
+        Known::default().step(answers, &BOUNDS, &[], now, &mut StdRng::seed_from_u64(seed)).next - now
+    };
+    let waits: BTreeSet<Duration> = (0..100).map(wait).collect();
+    assert!(waits.len() > 90, "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait >= BOUNDS.ttl_max.mul_f64(0.9) && *wait <= BOUNDS.ttl_max), "{waits:?}");
+}
+
 #[test]
 fn trouble_is_asked_about_less_and_less_often() {
     let longest = |rounds: usize| {
@@ -192,8 +205,8 @@ proptest! {
         }
     }
 
-    /// Without the last `clamp` in `Known::wait` the jitter falls below the floor; without the first one a TTL of 0 or of a
-    /// week is believed; without the bound of a retry an outage lasts a day.
+    /// Without the last `clamp` in `Known::wait` the jitter falls below the floor; without the bound of a retry a source
+    /// that is well again is not asked for as long as its ceiling.
     #[test]
     fn questions_are_neither_too_close_nor_too_far(
         rounds in prop::collection::vec(round(), 1..40), floor in 100_u64..5_000, more in 0_u64..100_000, seed: u64,
@@ -224,7 +237,7 @@ proptest! {
     }
 
     /// If every question is answered with something, the set is exactly that: what is gone leaves, what is new is there. If
-    /// `settle` did not replace the parts, an address would never leave.
+    /// `Round::take` added to what a question said before, an address would never leave.
     #[test]
     fn an_answer_is_believed_whole(before in round(), lists in prop::collection::vec(prop::collection::vec(0_u8..9, 1..5), 1..4)) {
         let mut known = Known::default();

@@ -56,6 +56,26 @@ fn a_check_that_comes_takes_out_only_what_fails_it() {
 }
 
 #[test]
+fn traffic_is_told_once() {
+    let (_, endpoint) = registry(true);
+    assert!(!endpoint.take_traffic());
+    drop((endpoint.begin(), endpoint.begin()));
+    assert!(endpoint.take_traffic() && !endpoint.take_traffic());
+}
+
+#[test]
+fn another_question_begins_another_streak() {
+    let (_, endpoint) = registry(true);
+    for verdict in [Verdict::Good, BAD, BAD] {
+        endpoint.step(verdict, &POLICY);
+    }
+    endpoint.ask_anew();
+    assert_eq!([BAD, BAD].map(|verdict| endpoint.step(verdict, &POLICY)), [None, None]);
+    assert_eq!(endpoint.standing(), Standing::Verified);
+    assert!(endpoint.step(BAD, &POLICY).is_some());
+}
+
+#[test]
 fn a_pulse_advances_with_each_change_of_its_service_only() {
     let registry = Registry::default().carry([(id(1, 1), true), (id(1, 2), true), (id(2, 1), true)]);
     let pulse = |service: &str| registry.pulse(&service.parse().unwrap()).unwrap().now();

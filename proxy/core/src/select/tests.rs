@@ -433,6 +433,24 @@ fn splits_go_on_exactly_through_swaps() {
     assert!(high - low < 10, "{low} {high}");
 }
 
+/// Revisions keep the turns inside of a pool, too. Fails if pools are not carried.
+#[test]
+fn turns_go_on_exactly_through_swaps() {
+    let document = shop(true, vec![version("v1", 1, &[(0, 7)])]);
+    let mut worker = Worker::new(&regions(), &document, 5);
+    for _ in 0..30 {
+        let mut round: Vec<usize> = Vec::new();
+        for step in 0..7 {
+            if step % 3 == 0 {
+                worker.swap(&regions(), &document);
+            }
+            round.push(worker.choose(&ask()).unwrap().spot.endpoint);
+        }
+        round.sort_unstable();
+        assert!(round.iter().copied().eq(0..7), "{round:?}");
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Row {
     weight: u32,

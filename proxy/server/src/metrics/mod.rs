@@ -11,6 +11,7 @@
 
 mod collect;
 mod family;
+mod key;
 mod keyed;
 mod outside;
 mod overload;
@@ -24,12 +25,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
-use sluice_config::name::{ListenerName, RegionName, ServiceName, VersionName};
+use sluice_config::name::{ListenerName, ServiceName, VersionName};
 use sluice_config::value::{Digest, RevisionId};
 use sluice_config::wire::PoolReport;
-use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
-use sluice_proxy_core::pool::{PoolId, PoolState};
+use sluice_proxy_core::endpoint::Endpoint;
+use sluice_proxy_core::pool::PoolState;
 
+pub use self::key::{PoolKey, RequestKey};
 pub use self::outside::{ControlSeries, KeepSeries};
 pub use self::overload::OverloadSeries;
 pub use self::series::{
@@ -40,6 +42,7 @@ pub use self::series::{
 use crate::resolve::Board;
 
 use self::collect::Collector;
+use self::key::{OTHER, VersionKey, other_version};
 use self::keyed::Keyed;
 use self::pools::Retired;
 use self::shard::Tally;
@@ -53,72 +56,6 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// Rules that a request can break, and room for more: none may be told as another because many were broken. Only this count
 /// has so much room; most are kept for each service or pool.
 const RULES: usize = 128;
-
-/// What labels are folded into when the budget is spent.
-const OTHER: &str = "other";
-
-/// The labels of a request. Nothing where the request did not get so far: Prometheus sees an empty label.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RequestKey {
-    /// The name of the route.
-    pub route: Option<String>,
-    /// Of the route.
-    pub service: Option<ServiceName>,
-    /// That the split chose, or the route names.
-    pub version: Option<VersionName>,
-    /// Where the request was placed.
-    pub region: Option<RegionName>,
-}
-
-impl RequestKey {
-    fn without_route(&self) -> Self {
-        Self { route: Some(OTHER.to_owned()), ..self.clone() }
-    }
-
-    fn other() -> Self {
-        let pool = PoolKey::other();
-        Self { route: Some(OTHER.to_owned()), service: pool.service, version: pool.version, region: pool.region }
-    }
-
-    fn pool(&self) -> PoolKey {
-        PoolKey { service: self.service.clone(), version: self.version.clone(), region: self.region.clone() }
-    }
-}
-
-/// The labels of a pool. Nothing where a request did not get so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PoolKey {
-    /// Of the document.
-    pub service: Option<ServiceName>,
-    /// Of the service.
-    pub version: Option<VersionName>,
-    /// Of the document.
-    pub region: Option<RegionName>,
-}
-
-impl PoolKey {
-    fn other() -> Self {
-        Self { service: OTHER.parse().ok(), version: OTHER.parse().ok(), region: OTHER.parse().ok() }
-    }
-}
-
-impl From<&EndpointId> for PoolKey {
-    fn from(id: &EndpointId) -> Self {
-        Self { service: Some(id.service.clone()), version: Some(id.version.clone()), region: Some(id.region.clone()) }
-    }
-}
-
-impl From<&PoolId> for PoolKey {
-    fn from(id: &PoolId) -> Self {
-        Self { service: Some(id.service.clone()), version: Some(id.version.clone()), region: Some(id.region.clone()) }
-    }
-}
-
-type VersionKey = (Option<ServiceName>, Option<VersionName>);
-
-fn other_version() -> VersionKey {
-    (OTHER.parse().ok(), OTHER.parse().ok())
-}
 
 /// The revision that runs, as metrics tell it.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use sluice_config::validated::{Discovery, Query};
 use sluice_proxy_core::discovery::{Answer, Found};
+use sluice_proxy_core::endpoint::EndpointId;
 use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Cause, Policy, Standing, Verdict};
 use sluice_proxy_core::outlier;
