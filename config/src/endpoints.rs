@@ -40,6 +40,9 @@ pub struct Pool {
     pub healthy: usize,
     /// How many may be chosen now.
     pub eligible: usize,
+    /// So few may be chosen that its `panic` policy holds.
+    #[serde(default)]
+    pub panic: bool,
     /// Its own breaker. Absent: it has none, and none is forced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<Breaker>,
@@ -114,6 +117,9 @@ pub struct Breaker {
     /// What opened it. Absent while it is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How many requests it lets through at once, to see. Absent unless it is half open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admits: Option<u32>,
     /// When it lets requests through again, to see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,

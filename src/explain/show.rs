@@ -61,8 +61,8 @@ fn answered(answer: &Answer, paint: Paint) -> Vec<String> {
     lines.extend(regions(answer).lines(paint));
     lines.push(String::new());
     lines.extend(endpoints(answer).lines(paint));
-    lines.push(String::new());
     if !answer.sources.is_empty() {
+        lines.push(String::new());
         lines.extend(sources(answer).lines(paint));
     }
     lines

@@ -84,7 +84,7 @@ fn pool_row(pool: &Pool, now: Timestamp) -> [Cell; 6] {
     [
         pool_name(pool).into(),
         pool.region.as_str().into(),
-        of_all(pool.eligible),
+        if pool.panic { Cell::new(format!("{}/{all} panic", pool.eligible), Tone::Bad) } else { of_all(pool.eligible) },
         of_all(pool.healthy),
         breaker(pool.breaker.as_ref(), now),
         pool.in_flight.to_string().into(),
@@ -139,6 +139,7 @@ fn breaker(breaker: Option<&Breaker>, now: Timestamp) -> Cell {
     let until = breaker.until.map(|until| format!(" for {}", between(now, until))).unwrap_or_default();
     let why = match (&breaker.force, &breaker.reason) {
         (Some(_), _) => " (forced)".to_owned(),
+        (None, _) if breaker.admits.is_some() => format!(" ({} at once)", breaker.admits.unwrap_or_default()),
         (None, Some(reason)) => format!(" ({reason})"),
         (None, None) => String::new(),
     };
@@ -158,7 +159,8 @@ fn state(endpoint: &Endpoint, now: Timestamp) -> Cell {
         ("forced", _) => "forced out".to_owned(),
         ("ejected", Some(ejection)) => {
             let (until, times) = (between(now, ejection.until), ejection.times);
-            format!("ejected for {until}, {times} times lately: {}", ejection.reason)
+            let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+            format!("ejected for {until}, {times} lately: {}", ejection.reason)
         }
         ("weight", _) => "its weight is 0".to_owned(),
         ("unprobed", _) => "not probed yet".to_owned(),

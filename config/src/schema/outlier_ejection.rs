@@ -36,7 +36,7 @@ pub(crate) struct OutlierEjection {
     pub(crate) max_ejected: Percent,
     /// And at most so many endpoints, or `off`. 1 to 10,000,000. Default `off`.
     pub(crate) max_ejected_endpoints: Most,
-    /// Whether a good probe of the health check brings an endpoint back before its time. Default `true`.
+    /// Whether good probes of the health check, `recovery_threshold` in a row after a bad one, bring an endpoint back before its time. A check that does not see what is wrong cannot. Default `true`.
     pub(crate) return_on_good_probe: bool,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct FailurePercentage {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LatencyOutlier {
-    /// How many times the median of the pool an endpoint's mean time to an answer must be. Above `100%`. Default `300%`.
+    /// How many times the median of the pool an endpoint's mean time to an answer (the geometric one, which a single slow answer moves little) must be. Above `100%`. Default `300%`.
     pub(crate) factor: Percentage,
     /// And by how much it must be above the median, so that microseconds are no reason. Default `100ms`.
     pub(crate) min_difference: Span,

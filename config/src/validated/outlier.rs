@@ -30,7 +30,7 @@ pub struct OutlierEjection {
     pub max_ejected: Share,
     /// And at most so many, 1 or more. Absent: no bound.
     pub max_ejected_endpoints: Option<u32>,
-    /// Whether a good probe brings an endpoint back before its time. Default true.
+    /// Whether good probes in a row, after a bad one, bring an endpoint back before its time. Default true.
     pub return_on_good_probe: bool,
 }
 
@@ -59,7 +59,7 @@ pub struct FailurePercentage {
 /// Answers that take much longer than those of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct LatencyOutlier {
-    /// How many times the pool's median an endpoint's mean must be; above 100 %. Default 300 %.
+    /// How many times the pool's median an endpoint's (geometric) mean must be; above 100 %. Default 300 %.
     pub factor: Percentage,
     /// And by how much it must be above it. Default 100 ms.
     pub min_difference: Duration,

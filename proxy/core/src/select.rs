@@ -181,7 +181,7 @@ impl Choice {
 /// Why there is no endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// No region that serves the capability has an endpoint that may take traffic.
+    /// No region takes part that serves the capability and has a version of the service.
     NoRegion,
     /// No pool that may stand in has an endpoint left that may take traffic and was not tried.
     Exhausted(Lost),
@@ -256,7 +256,9 @@ impl Selector {
 
     fn start(&mut self, service: &Service, ask: &Ask<'_>, rng: &mut impl Rng) -> Result<Start, Refusal> {
         let at = placement_index(service, ask.capability, ask.version);
-        let (region, why_region) = self.placements[at].choose(rng).ok_or(Refusal::NoRegion)?;
+        // Where nobody can answer, the pool that should have says what it lacks.
+        let home = || Some((home(service, ask.capability)?, place::Reason::Weighted));
+        let (region, why_region) = self.placements[at].choose(rng).or_else(home).ok_or(Refusal::NoRegion)?;
         let (version, why_version) = self.split(service, region, ask, rng).ok_or(Refusal::NoRegion)?;
         Ok(Start { region, version, why_region, why_version, moved: None })
     }
@@ -444,6 +446,12 @@ impl Walk<'_> {
             (None, _) => Refusal::Exhausted(lost),
         }
     }
+}
+
+/// The first of the regions that take part in the choice and have versions of the service.
+fn home(service: &Service, capability: Capability) -> Option<usize> {
+    let takes_part = |region: &usize| place::takes_part(&service.regions[*region], capability);
+    service.fallbacks.iter().copied().filter(takes_part).find(|region| service.split_of[*region].is_some())
 }
 
 fn placement_index(service: &Service, capability: Capability, version: Option<usize>) -> usize {

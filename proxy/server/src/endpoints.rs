@@ -58,6 +58,7 @@ fn pool(service: &validated::Service, entry: &ServiceEntry, (region, version): (
         in_flight: view.in_flight,
         limit: view.limit,
         healthy: 0,
+        panic: entry.core.panics().is_some_and(|panics| panics[region * entry.core.versions() + version]),
         eligible: 0,
         breaker: breaker(&view.breaker, service.breaker.pool.is_some(), clock),
         endpoints: Vec::new(),
@@ -106,6 +107,7 @@ fn breaker(view: &breaker::View, is_asked_for: bool, clock: Clock) -> Option<Bre
     let told = Breaker {
         state: view.state.as_str().to_owned(),
         reason: reason.map(|reason| reason.as_str().to_owned()),
+        admits: view.admits,
         until: view.until.map(|until| clock.at(until)),
         force,
     };

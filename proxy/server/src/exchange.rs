@@ -142,9 +142,13 @@ async fn wait_for_room<S: Source, R: Reply>(
 ) -> Result<Aim, Ending> {
     let (deadline, mut again) = (tries.patience(), false);
     loop {
-        relay::while_client_stays(down.source, down.reply, tries.wait(&place, deadline, again)).await?;
+        let wait = tries.wait(record, &place, deadline, again);
+        relay::while_client_stays(down.source, down.reply, wait).await?;
         place = match tries.first(record, Some(place)) {
-            Ok(aim) => return Ok(aim),
+            Ok(aim) => {
+                tries.service.pool_series(place.pool()).waited("granted");
+                return Ok(aim);
+            }
             Err(Unplaced::For(ending)) => return Err(ending),
             Err(Unplaced::Full(place)) => place,
         };
@@ -152,13 +156,21 @@ async fn wait_for_room<S: Source, R: Reply>(
     }
 }
 
-fn chosen(service: &ServiceEntry, choice: Choice, record: &mut Record<'_>) {
-    if matches!(choice.version, split::Reason::Random | split::Reason::Sticky) {
-        service.versions[choice.spot.version].chosen(record.worker.index);
+/// Counts a request for where it was assigned to, wherever it goes.
+fn assigned(service: &ServiceEntry, choice: &Choice, worker: usize) {
+    let core = &service.core;
+    let version = choice.moved.map_or(choice.spot.version, |moved| moved.pool(core).1);
+    if choice.version != split::Reason::Pinned {
+        service.versions[version].chosen(worker);
     }
     if let Some(moved) = choice.moved {
-        let to = moved.to(&service.core, choice.spot.version);
-        service.pool_series(moved.pool(&service.core)).gave_away(to.as_str());
+        service.pool_series(moved.pool(core)).gave_away(moved.to(core, choice.spot.version).as_str());
+    }
+}
+
+fn chosen(service: &ServiceEntry, choice: Choice, record: &mut Record<'_>) {
+    if record.attempts == 0 {
+        assigned(service, &choice, record.worker.index);
     }
     record.chosen(choice);
 }
@@ -200,8 +212,7 @@ async fn attempt<S: Source, R: Reply>(
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Answered, Failed> {
-    let choice = &aim.choice;
-    let peer = tries.service.peer(&choice.spot);
+    let peer = tries.service.peer(&aim.choice.spot);
     if !tries.stale && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
         // So that the ends of kept connections are seen that have come and were not looked at yet: this request could not
         // be sent again.
@@ -209,34 +220,34 @@ async fn attempt<S: Source, R: Reply>(
     }
     record.progress.begin_attempt();
     let answered = match peer.reach.protocol {
-        Protocol::Http1 => over_h1(tries, choice, record, down).await,
-        Protocol::Http2 => Box::pin(over_h2(tries, choice, peer, record, down)).await,
+        Protocol::Http1 => over_h1(tries, aim, record, down).await,
+        Protocol::Http2 => Box::pin(over_h2(tries, aim, peer, record, down)).await,
     };
     tries.note(aim, ending(&answered, record), record);
     answered
 }
 
-/// What an attempt ended with.
+/// What an attempt ended with. That of a tunnel was noted at the switch.
 fn ending(answered: &Result<Answered, Failed>, record: &Record<'_>) -> Option<Ending> {
     match answered {
-        Ok(Answered::Whole | Answered::Tunnelled) => {
-            record.progress.answered.get().map(|status| record.progress.call.ending(status))
-        }
+        Ok(Answered::Whole) => record.progress.answered.get().map(|status| record.progress.call.ending(status)),
+        Ok(Answered::Tunnelled) => None,
         Ok(Answered::Refused(planned)) => Some(planned.ending),
+        Err(_) if record.progress.answered.get() == Some(101) => None,
         Err(failed) => Some(failed.ending),
     }
 }
 
 async fn over_h1<S: Source, R: Reply>(
     tries: &Tries<'_>,
-    choice: &Choice,
+    aim: &Aim,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Answered, Failed> {
-    let connection = connect(tries.service.peer(&choice.spot), tries, record, down).await.map_err(Failed::unsent)?;
+    let connection = connect(tries.service.peer(&aim.choice.spot), tries, record, down).await.map_err(Failed::unsent)?;
     let mut answer = OriginReader::new(connection.reader, record.head, connection.reused);
     let mut upstream = OriginWriter::new(connection.writer, record.head);
-    let answered = pass(tries, choice, record, down, (&mut answer, &mut upstream)).await;
+    let answered = pass(tries, aim, record, down, (&mut answer, &mut upstream)).await;
     let sent = upstream.sent();
     let at_end = match &answered {
         Ok(Answered::Whole) => true,
@@ -244,14 +255,14 @@ async fn over_h1<S: Source, R: Reply>(
         Ok(Answered::Tunnelled) | Err(_) => false,
     };
     if at_end {
-        keep(tries.service.peer(&choice.spot), answer, upstream, record);
+        keep(tries.service.peer(&aim.choice.spot), answer, upstream, record);
     }
     answered.map_err(|ending| Failed { ending, sent })
 }
 
 async fn over_h2<S: Source, R: Reply>(
     tries: &Tries<'_>,
-    choice: &Choice,
+    aim: &Aim,
     peer: &Arc<Peer>,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
@@ -259,20 +270,20 @@ async fn over_h2<S: Source, R: Reply>(
     let slot = record.worker.pool.slot(peer, &record.worker.connector, tries.service.timeouts.connect);
     let slot = while_connecting(slot, tries, down).await.map_err(Failed::unsent)?;
     let (mut answer, mut upstream) = h2::begin(slot, peer, record.head).map_err(Failed::unsent)?;
-    let answered = pass(tries, choice, record, down, (&mut answer, &mut upstream)).await;
+    let answered = pass(tries, aim, record, down, (&mut answer, &mut upstream)).await;
     answered.map_err(|ending| Failed { ending, sent: !answer.untouched() })
 }
 
 /// Relays between the client and an origin, by whatever protocol.
 async fn pass<S: Source, R: Reply, A: Answer, U: Sink>(
     tries: &Tries<'_>,
-    choice: &Choice,
+    aim: &Aim,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
     (answer, upstream): (&mut A, &mut U),
 ) -> Result<Answered, Ending> {
     let mut head = record.worker.spare_head();
-    let verdict = Verdict::new(tries, record, choice);
+    let verdict = Verdict::new(tries, record, &aim.choice);
     let mut ends =
         Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut *answer, upstream: &mut *upstream };
     let relayed = relay::relay(&mut ends, &mut head, &verdict, &record.progress, &tries.deadlines, down.alarm).await;
@@ -281,6 +292,8 @@ async fn pass<S: Source, R: Reply, A: Answer, U: Sink>(
         Relayed::Whole => Answered::Whole,
         Relayed::Refused => Answered::Refused(verdict.planned()),
         Relayed::Switched => {
+            // How the endpoint answers is known now; the tunnel may stay for hours.
+            tries.note(aim, Some(Ending::Status(101)), record);
             Box::pin(tunnel(tries.service, answer, upstream, record, down)).await?;
             Answered::Tunnelled
         }

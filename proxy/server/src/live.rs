@@ -125,7 +125,18 @@ impl ServiceEntry {
 
     /// Wakes who waits where there is room, whatever made it.
     pub(crate) fn wake(&self) {
-        self.pendings.iter().filter(|pending| pending.len() > 0).for_each(|pending| pending.wake());
+        for (at, pending) in self.pendings.iter().enumerate().filter(|(_, pending)| pending.len() > 0) {
+            if self.has_room((at / self.core.versions(), at % self.core.versions())) {
+                pending.wake();
+            }
+        }
+    }
+
+    /// Whether anybody in this pool has room.
+    pub(crate) fn has_room(&self, (region, version): (usize, usize)) -> bool {
+        let mut endpoints = self.core.pool(region, version).iter().map(|member| &member.endpoint);
+        self.core.pool_state(region, version).has_room()
+            && endpoints.any(|endpoint| endpoint.offer().is_eligible() && endpoint.has_room())
     }
 
     /// Every endpoint of every pool.

@@ -24,7 +24,7 @@ use crate::keys::Keys;
 use crate::live::{Lasting, RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::patience::Deadlines;
-use crate::pending::{Pending, Turned, Wait};
+use crate::pending::{Pending, Wait};
 use crate::upkeep;
 use crate::worker::Running;
 
@@ -145,7 +145,7 @@ impl<'a> Tries<'a> {
 
     /// Where the first attempt goes. `waited`: where it has been let through.
     pub(crate) fn first(&self, record: &Record<'_>, waited: Option<Place>) -> Result<Aim, Unplaced> {
-        let aim = self.aim(record, (None, waited), Vec::new()).map_err(|refusal| self.unplaced(refusal))?;
+        let aim = self.aim(record, (None, waited), Vec::new()).map_err(|refusal| self.unplaced(record, refusal))?;
         let others = self.waits()
             && waited.is_none()
             && self.service.pending(aim.choice.place().pool()).is_ahead_of(self.route.priority);
@@ -153,19 +153,27 @@ impl<'a> Tries<'a> {
         if others { Err(Unplaced::Full(aim.choice.place())) } else { Ok(aim) }
     }
 
-    fn unplaced(&self, refusal: Refusal) -> Unplaced {
+    fn unplaced(&self, record: &Record<'_>, refusal: Refusal) -> Unplaced {
         let lost = match refusal {
             Refusal::NoRegion => return Unplaced::For(Ending::NoEndpoint),
             Refusal::Full(place) if self.waits() => return Unplaced::Full(place),
             Refusal::Full(place) => Lost { place, why: Lack::Breaker },
             Refusal::Exhausted(lost) | Refusal::Rejected(lost) => lost,
         };
-        self.service.pool_series(lost.place.pool()).gave_away("nowhere");
+        self.lose(record, &lost.place);
         Unplaced::For(match lost.why {
             Lack::Breaker => Ending::BreakerOpen,
             Lack::Full => Ending::NoRoom,
             Lack::Empty | Lack::Panic | Lack::Tried => Ending::NoEndpoint,
         })
+    }
+
+    /// Counts a request that goes nowhere for where it was assigned to.
+    fn lose(&self, record: &Record<'_>, place: &Place) {
+        self.service.pool_series(place.pool()).gave_away("nowhere");
+        if place.why_version != split::Reason::Pinned {
+            self.service.versions[place.pool().1].chosen(record.worker.index);
+        }
     }
 
     /// Whether a request may wait for room.
@@ -174,23 +182,21 @@ impl<'a> Tries<'a> {
         limits.pool.requests.is_some() || limits.endpoint.requests.is_some()
     }
 
-    /// Whether anybody in this pool has room.
-    fn has_room(&self, place: &Place) -> bool {
-        let (region, version) = place.pool();
-        let core = &self.service.core;
-        let mut endpoints = core.pool(region, version).iter().map(|member| &member.endpoint);
-        core.pool_state(region, version).has_room()
-            && endpoints.any(|endpoint| endpoint.offer().is_eligible() && endpoint.has_room())
-    }
-
     /// Waits until there may be room in this pool. Wait after wait ends at the same moment.
-    pub(crate) async fn wait(&self, place: &Place, deadline: Instant, again: bool) -> Result<(), Ending> {
+    pub(crate) async fn wait(
+        &self,
+        record: &Record<'_>,
+        place: &Place,
+        deadline: Instant,
+        again: bool,
+    ) -> Result<(), Ending> {
         let (pending, limits) = (self.service.pending(place.pool()), &self.service.limits.pool);
         let wait = Wait { priority: self.route.priority, deadline, again };
-        let waited = pending.wait(wait, limits, || self.has_room(place)).await;
-        let series = self.service.pool_series(place.pool());
-        series.waited(waited.map_or_else(Turned::as_str, |()| "granted"));
-        waited.map_err(|_| Ending::NoRoom)
+        pending.wait(wait, limits, || self.service.has_room(place.pool())).await.map_err(|turned| {
+            self.service.pool_series(place.pool()).waited(turned.as_str());
+            self.lose(record, place);
+            Ending::NoRoom
+        })
     }
 
     /// When a wait that begins now is over.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use sluice_proxy_core::change::{Change, Subject, Turn};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::live::Live;
+use crate::live::{Live, ServiceEntry};
 use crate::metrics::{Metrics, PoolKey};
 
 /// How often time is told. An ejection or an open breaker lasts at most so much longer than it should.
@@ -32,6 +32,18 @@ fn tick(live: &Live, metrics: &Metrics) {
     for service in &live.services {
         service.core.tick(now, &mut rand::rng()).iter().for_each(|change| tell(change, metrics));
         service.wake();
+        tell_panics(service);
+    }
+}
+
+fn tell_panics(service: &ServiceEntry) {
+    let (core, panics) = (&service.core, service.core.panics());
+    for (at, panics) in panics.into_iter().flatten().enumerate() {
+        let (region, version) = (at / core.versions(), at % core.versions());
+        if service.pool_series((region, version)).panic(panics) {
+            let pool = core.pool_state(region, version).id();
+            tracing::warn!(%pool, panics, "so few endpoints are left that the policy of the pool's panic begins or ends");
+        }
     }
 }
 

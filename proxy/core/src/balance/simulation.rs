@@ -238,7 +238,7 @@ fn envoy(weights: &[f64]) -> impl FnMut() -> usize {
 
 /// No less smooth than the smoothest of the peers, with one heavy endpoint or among many.
 #[test]
-fn turns_are_as_smooth_as_the_smoothest_peer() {
+fn turns_are_smooth_beside_the_rules_of_peers() {
     let mut many = vec![1.0; 101];
     many[0] = 100.0;
     for weights in [vec![8.0, 1.0, 1.0], vec![5.0, 1.0, 1.0], vec![7.0, 5.0, 3.0, 2.0, 1.0], many] {

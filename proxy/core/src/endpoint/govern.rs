@@ -104,7 +104,7 @@ impl Endpoint {
         let policy = policies.outlier.as_ref()?;
         let mut watch = self.watch();
         let Ejected { since, until, .. } = watch.ejections.eject(cause, policy, now)?;
-        watch.good_probes = 0;
+        watch.good_probes = None;
         self.attempts.clear();
         self.publish(&mut watch);
         self.pool.schedule(Some(until));

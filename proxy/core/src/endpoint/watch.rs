@@ -19,8 +19,8 @@ pub(super) struct Watch {
     pub(super) advice: Advice,
     pub(super) circuit: Circuit,
     pub(super) ejections: Ejections,
-    /// Good probes in a row since it was ejected.
-    pub(super) good_probes: u32,
+    /// Good probes in a row since a bad one, if one was bad since it was ejected.
+    pub(super) good_probes: Option<u32>,
     /// An ejection that ended between two ticks is told by the next.
     pub(super) returned: Option<Return>,
     pub(super) ramp: Ramp,
@@ -55,7 +55,7 @@ impl Watch {
             advice: Advice::default(),
             circuit: Circuit::default(),
             ejections: Ejections::default(),
-            good_probes: 0,
+            good_probes: None,
             returned: None,
             ramp: if added && !checked { Ramp::Due } else { Ramp::Over },
             risen: FULL,
@@ -123,10 +123,12 @@ impl Watch {
         self.asked.slow_start.map_or(FULL, |policy| crate::slow_start::floor(&policy))
     }
 
-    /// A probe that is good ends an ejection as it brings back what is out: with so many in a row.
+    /// Good probes end an ejection as they bring back what is out: with so many in a row. Those of a check that has not found
+    /// anything bad say nothing: it does not see what requests meet.
     pub(super) fn count_probe(&mut self, good: bool, needed: u32) {
-        self.good_probes = if good { self.good_probes.saturating_add(1) } else { 0 };
-        if self.asked.return_on_good_probe && self.good_probes >= needed && self.ejections.end().is_some() {
+        self.good_probes = if good { self.good_probes.map(|count| count.saturating_add(1)) } else { Some(0) };
+        let is_proven = self.good_probes.is_some_and(|count| count >= needed);
+        if self.asked.return_on_good_probe && is_proven && self.ejections.end().is_some() {
             self.returned = Some(Return::GoodProbe);
         }
     }

@@ -28,6 +28,8 @@ pub struct Candidate<'a> {
     pub weight: u32,
     /// Share of its pool's requests now, in thousandths of one of the document; 0 if it may not be chosen in its pool.
     pub effective: u32,
+    /// Of its pool's requests now, 0 to 1, as far as the balancer goes by weights.
+    pub share: f64,
     /// As it was read.
     pub offer: Offer,
     /// Why it is not chosen; none if it may be.
@@ -130,6 +132,16 @@ impl Service {
         self.stand(&read, |_, _| None)
     }
 
+    /// Which pools panic now, by the order of pools. Nothing where no policy says what that is. Reads every endpoint.
+    #[must_use]
+    pub fn panics(&self) -> Option<Vec<bool>> {
+        self.panic?;
+        let is_panic = |members: &Vec<Member>| {
+            matches!(Reading::of(self, members, None).supply, Supply::Panic | Supply::None(Lack::Panic))
+        };
+        Some(self.pools.iter().map(is_panic).collect())
+    }
+
     /// The endpoints as they stand, where `outer` speaks against a whole pool.
     fn stand(&self, read: &[Reading<'_>], outer: impl Fn(usize, usize) -> Option<Obstacle>) -> Vec<Candidate<'_>> {
         let mut candidates = Vec::new();
@@ -143,6 +155,7 @@ impl Service {
                 zone: member.zone.as_ref(),
                 weight: member.weight,
                 effective: reading.supply.weight(member.weight, *offer),
+                share: reading.share(members, member, *offer),
                 offer: *offer,
                 obstacle: outer.or_else(|| reading.obstacle(member, *offer)),
             }));
@@ -174,8 +187,8 @@ struct Reading<'a> {
     offers: Vec<Offer>,
     supply: Supply,
     has_room: bool,
-    /// The zone that takes everything.
-    only: Option<&'a ZoneName>,
+    /// The zone that is preferred, and of [`zone::PARTS`] how many stay there.
+    preferred: Option<(&'a ZoneName, u32)>,
 }
 
 impl<'a> Reading<'a> {
@@ -187,11 +200,11 @@ impl<'a> Reading<'a> {
         let supply = Supply::of(whole.offer, weighted(), service.panic);
         let is_near = |member: &Member| zone.is_some() && member.zone.as_ref() == zone;
         let preferred = service.zones.filter(|zones| zone::is_preferred(zones, members.iter().map(is_near)));
-        let only = preferred.filter(|zones| {
+        let part = preferred.map(|zones| {
             let now = weighted().map(|(weight, offer)| supply.weight(weight, offer));
-            zone::part(zones, pool::residents(members, now, is_near)) == zone::PARTS
+            zone::part(&zones, pool::residents(members, now, is_near))
         });
-        Self { supply, has_room: whole.has_room, only: zone.filter(|_| only.is_some()), offers }
+        Self { supply, has_room: whole.has_room, preferred: zone.zip(part), offers }
     }
 
     fn obstacle(&self, member: &Member, offer: Offer) -> Option<Obstacle> {
@@ -201,10 +214,22 @@ impl<'a> Reading<'a> {
         if self.supply.weight(member.weight, offer) == 0 {
             return Some(self.lack(offer));
         }
-        if self.only.is_some() && member.zone.as_ref() != self.only {
+        if self.preferred.is_some_and(|(zone, part)| part == zone::PARTS && member.zone.as_ref() != Some(zone)) {
             return Some(Obstacle::Zone);
         }
         (!self.has_room || !member.endpoint.has_room()).then_some(Obstacle::Full)
+    }
+
+    /// What a member gets of the pool's requests.
+    fn share(&self, members: &[Member], member: &Member, offer: Offer) -> f64 {
+        let near = |one: &Member| self.preferred.is_some_and(|(zone, _)| one.zone.as_ref() == Some(zone));
+        let beside = members.iter().zip(&self.offers).filter(|(one, _)| near(one) == near(member));
+        let sum: f64 = beside.map(|(one, offer)| f64::from(self.supply.weight(one.weight, *offer))).sum();
+        let side = self.preferred.map_or(1.0, |(_, part)| {
+            let part = f64::from(part) / f64::from(zone::PARTS);
+            if near(member) { part } else { 1.0 - part }
+        });
+        if sum > 0.0 { side * f64::from(self.supply.weight(member.weight, offer)) / sum } else { 0.0 }
     }
 
     /// Its own obstacle is told before that of its pool.

@@ -379,9 +379,8 @@ impl Case<'_> {
 
     fn reached(&self, to: &Candidate<'_>, all: &[Candidate<'_>], placement: &[f64], splits: &[Vec<f64>]) -> Reached {
         let pool = all.iter().filter(|c| c.region == to.region && c.version == to.version && c.obstacle.is_none());
-        let weight = |candidate: &Candidate<'_>| u64::from(candidate.effective);
-        let all = pool.map(weight).sum::<u64>().max(1);
-        let in_pool = if to.obstacle.is_none() { weight(to) as f64 / all as f64 } else { 0.0 };
+        let all: f64 = pool.map(|candidate| candidate.share).sum();
+        let in_pool = if to.obstacle.is_none() && all > 0.0 { to.share / all } else { 0.0 };
         let share = placement[to.region] * splits[to.region][to.version] * in_pool;
         let elsewhere = (share == 0.0).then_some("the user's key leads to another version");
         Reached {

@@ -68,6 +68,7 @@ impl Collector {
             if series.probe_seconds() > 0.0 {
                 out.seconds(&family::PROBE_SECONDS, &[service, version, region], series.probe_seconds());
             }
+            out.gauge(&family::POOL_PANIC, &[service, version, region], if series.panics() { 1.0 } else { 0.0 });
             for (reason, count) in series.ejections() {
                 out.counter(&family::EJECTIONS, &[service, version, region, reason], count);
             }

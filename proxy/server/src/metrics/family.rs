@@ -109,6 +109,8 @@ families! {
         "The breaker of the pool: 0 closed, 1 half-open, 2 open.";
     POOL_IN_FLIGHT: GAUGE "sluice_pool_requests_in_flight" ["service", "version", "region"]
         "Requests that endpoints of the pool are answering now.";
+    POOL_PANIC: GAUGE "sluice_pool_panic" ["service", "version", "region"]
+        "1 while so few endpoints of the pool may be chosen that its `panic` policy holds, else 0.";
     POOL_PENDING: GAUGE "sluice_pool_requests_pending" ["service", "version", "region"]
         "Requests that wait for room in the pool now.";
     POOL_WAITED: COUNTER "sluice_pool_requests_waited_total" ["service", "version", "region", "result"]

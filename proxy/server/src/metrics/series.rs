@@ -110,6 +110,7 @@ pub struct PoolSeries {
     pool_breakers: Tally,
     moved: Tally,
     waited: Tally,
+    panics: AtomicBool,
 }
 
 impl PoolSeries {
@@ -125,6 +126,7 @@ impl PoolSeries {
             pool_breakers: Tally::default(),
             moved: Tally::default(),
             waited: Tally::default(),
+            panics: AtomicBool::new(false),
         }
     }
 
@@ -136,6 +138,15 @@ impl PoolSeries {
     /// Counts a request that had to wait for room, by how that ended.
     pub fn waited(&self, end: &'static str) {
         self.waited.add(end);
+    }
+
+    /// Takes whether the pool panics, and says whether that is new.
+    pub fn panic(&self, panics: bool) -> bool {
+        self.panics.swap(panics, Relaxed) != panics
+    }
+
+    pub(super) fn panics(&self) -> bool {
+        self.panics.load(Relaxed)
     }
 
     /// Counts an ejection of an endpoint by its reason.
