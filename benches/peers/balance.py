@@ -253,7 +253,8 @@ def print_tables(result):
     options, machine = result["options"], result["machine"]
     for trouble, rounds in result["rounds"].items():
         print_trouble(trouble, rounds)
-    print_smoothness(result["smoothness"], options["sequence"])
+    if result["smoothness"]:
+        print_smoothness(result["smoothness"], options["sequence"])
     print(f"\nMedians of {options['rounds']} interleaved rounds of {options['seconds']} s (lowest to highest), {options['rate']} requests/s, latency from ", end="")
     print(f"the moment a request was due; one worker on one core. {machine['cpu']}, Linux {machine['kernel']}, {machine['date']}.")
     print("; ".join(result["versions"]) + ".")
