@@ -1,5 +1,8 @@
 //! Values that several commands take, each refused with what would be one.
 
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use sluice_config::duration;
@@ -25,6 +28,16 @@ pub(crate) fn revision(text: &str) -> Result<RevisionId, String> {
     number.map(RevisionId).ok_or_else(|| "write a number from 1; `sluice history` lists them".to_owned())
 }
 
+/// Reads the name of a service, a version or a region.
+pub(crate) fn name<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+/// Reads an address.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 10.0.1.10:8080".to_owned())
+}
+
 /// Reads a reason.
 pub(crate) fn reason(text: &str) -> Result<Reason, String> {
     text.parse().map_err(|error| format!("a reason {error}"))
@@ -48,6 +61,10 @@ mod tests {
         for bad in [" ", "two\nlines", &"a".repeat(501)] {
             assert!(reason(bad).unwrap_err().contains("a reason"), "{bad}");
         }
+        for bad in ["10.0.1.10", "localhost:80", ""] {
+            assert!(address(bad).unwrap_err().contains("10.0.1.10:8080"), "{bad}");
+        }
+        assert!(name::<sluice_config::name::ServiceName>("a b").is_err());
         assert_eq!(revision("17"), Ok(RevisionId(17)));
         assert_eq!(lasting("2h"), Ok(Duration::from_secs(7_200)));
     }

@@ -47,3 +47,11 @@ pub(crate) fn freeze() -> Value {
     json!({ "action": "freeze", "author": "bob", "reason": "incident 7", "since": "2026-11-26T09:30:00Z",
             "expires": "2026-11-26T10:30:00Z" })
 }
+
+/// An endpoint that is held out.
+pub(crate) fn force() -> Value {
+    let endpoint = json!({ "service": "shop", "version": "v1", "region": "us-east-1", "address": "10.0.1.10:8080",
+                           "to": "out" });
+    json!({ "action": { "endpoint": endpoint }, "author": "ann", "reason": "disk full", "since": "2026-11-26T09:45:00Z",
+            "expires": "2026-11-26T11:45:00Z" })
+}

@@ -60,7 +60,8 @@ fn lines(changed: &Changed, difference: Option<&Difference>) -> Vec<String> {
     let head =
         format!("revision {}: {}{restores}, by {}: {}", revision.id, revision.kind, revision.author, revision.reason);
     let changes = difference.iter().flat_map(|difference| &difference.changes).map(|change| format!("  {change}"));
-    std::iter::once(head).chain(changes).collect()
+    let caution = changed.note.iter().map(|note| format!("warning: {note}"));
+    std::iter::once(head).chain(changes).chain(caution).collect()
 }
 
 fn told(mut answer: Value, difference: Option<Difference>, waited: Option<&Waited>) -> Value {
@@ -84,6 +85,9 @@ mod tests {
         let changes = vec!["version shop/v1: weight 100 -> 95".to_owned(), "version shop/v2: weight 0 -> 5".to_owned()];
         let difference = Difference { from: RevisionId(17), to: RevisionId(18), changes };
         let mut text = lines(&changed, Some(&difference)).join("\n");
+        changed.note = Some("no endpoint of shop/v1 is left".to_owned());
+        text += &format!("\n\n{}", lines(&changed, None).join("\n"));
+        changed.note = None;
         changed.revision.restores = Some(RevisionId(12));
         text += &format!("\n\n{}", lines(&changed, None).join("\n"));
         changed.changed = false;

@@ -39,10 +39,12 @@ pub(crate) fn run(args: &CheckArgs, color: Color) -> anyhow::Result<Exit> {
 
 fn summary(document: &Document) -> String {
     let Validated { listeners, regions, services, routes, digest, .. } = &document.source.validated;
-    let endpoints: usize =
-        services.iter().flat_map(|s| &s.versions).flat_map(|v| &v.pools).map(|p| p.endpoints.len()).sum();
+    let pools = || services.iter().flat_map(|service| &service.versions).flat_map(|version| &version.pools);
+    let endpoints: usize = pools().map(|pool| pool.endpoints.len()).sum();
+    let sources: usize = pools().map(|pool| pool.sources.len()).sum();
+    let found = if sources > 0 { format!(" and those of {}", count(sources, "source")) } else { String::new() };
     format!(
-        "{} is sound: {}, {}, {}, {}, {}; digest {:.12}",
+        "{} is sound: {}, {}, {}, {}{found}, {}; digest {:.12}",
         document.path.display(),
         count(listeners.len(), "listener"),
         count(regions.len(), "region"),

@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::show::LookArgs;
 use crate::terminal::Color;
 use crate::{
-    apply, audit, check, completions, config, control, demo, diff, explain, export, freeze, get, history, plan, proxy,
-    rollback, run, shift, token, upgrade,
+    apply, audit, check, completions, config, control, demo, diff, explain, export, force, freeze, get, history, plan,
+    proxy, rollback, run, shift, token, upgrade,
 };
 
 /// A reverse proxy that decides, for every request, which region and which version of a service answers it
@@ -58,6 +58,16 @@ pub(crate) enum Command {
     Freeze(freeze::FreezeArgs),
     /// Lift a freeze
     Unfreeze(freeze::UnfreezeArgs),
+    /// Force an endpoint in or out for a while, or release it
+    Endpoint {
+        #[command(subcommand)]
+        command: force::EndpointCommand,
+    },
+    /// Force a breaker open or closed for a while, or release it
+    Breaker {
+        #[command(subcommand)]
+        command: force::BreakerCommand,
+    },
     /// List what there is
     Get {
         #[command(subcommand)]

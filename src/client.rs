@@ -5,6 +5,7 @@ mod call;
 mod connection;
 mod failure;
 mod server;
+mod status;
 mod stream;
 mod token;
 
@@ -21,6 +22,7 @@ pub(crate) use answer::{Answer, understand};
 pub(crate) use call::Call;
 pub(crate) use failure::Failure;
 pub(crate) use server::ADMIN;
+pub(crate) use status::{STATUS, StatusListener};
 pub(crate) use stream::News;
 
 use connection::Lost;

@@ -156,7 +156,7 @@ fn start_proxy(workers: NonZeroUsize, stage: &Stage) -> anyhow::Result<Proxy> {
     let service =
         Service::open(Box::new(set_up), Inherited::default())?.map_err(|unsound| anyhow!("{}", unsound.problems))?;
     let status = stage.status;
-    let serve = move || service.run(workers, status, &AccessLog::Off);
+    let serve = move || service.run(workers, status, &AccessLog::Off, None);
     std::thread::Builder::new().name("proxy".to_owned()).spawn(serve).context("cannot start a thread")
 }
 

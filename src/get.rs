@@ -1,5 +1,6 @@
 //! `sluice get`: what there is.
 
+mod endpoints;
 mod nodes;
 mod overrides;
 mod services;
@@ -20,6 +21,8 @@ pub(crate) enum GetCommand {
     Services(LookArgs),
     /// Nodes: what each runs and why it does not run what is wanted
     Nodes(LookArgs),
+    /// Endpoints as a proxy sees them: health, breakers, requests, and why one is not chosen
+    Endpoints(endpoints::EndpointsArgs),
     /// Overrides that are laid, and when they end
     Overrides(LookArgs),
     /// Revisions, as `sluice history`
@@ -39,6 +42,7 @@ pub(crate) fn run(command: &GetCommand, color: Color) -> anyhow::Result<Exit> {
         GetCommand::Nodes(look) => {
             show(&look.client(color)?, &Call::get("/v1/nodes"), |all, paint| nodes::lines(all, now, paint))
         }
+        GetCommand::Endpoints(args) => endpoints::run(args, color),
         GetCommand::Overrides(look) => {
             show(&look.client(color)?, &Call::get("/v1/overrides"), |all, paint| overrides::lines(all, now, paint))
         }

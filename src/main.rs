@@ -21,12 +21,14 @@ mod drift;
 mod events;
 mod explain;
 mod export;
+mod force;
 mod freeze;
 mod get;
 mod history;
 mod logging;
 mod moment;
 mod open_files;
+mod overrides;
 mod plan;
 mod proxy;
 mod rollback;
@@ -73,6 +75,8 @@ fn dispatch(command: Command, color: terminal::Color) -> anyhow::Result<Exit> {
         Command::Shift(args) => shift::run(&args, color),
         Command::Freeze(args) => freeze::run(&args, color),
         Command::Unfreeze(args) => freeze::lift(&args, color),
+        Command::Endpoint { command } => force::endpoint(&command, color),
+        Command::Breaker { command } => force::breaker(&command, color),
         Command::Get { command } => get::run(&command, color),
         Command::Status(args) => status::run(&args, color),
         Command::Events(args) => events::run(&args, color),

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use sluice_config::name::{ListenerName, NodeName, RegionName};
+use sluice_config::name::{ListenerName, NodeName, RegionName, ZoneName};
 use sluice_proxy::control::{ControlOptions, ControlUrl, CredentialFiles};
 use sluice_proxy::{Inherited, Options, Source};
 
@@ -27,6 +27,9 @@ pub(crate) struct ProxyArgs {
     /// The region where this proxy stands
     #[arg(long, value_name = "NAME", value_parser = name::<RegionName>)]
     region: Option<RegionName>,
+    /// The zone in its region where this proxy stands; services with `zones` prefer endpoints of the same zone
+    #[arg(long, value_name = "NAME", env = "SLUICE_ZONE", hide_env_values = true, value_parser = name::<ZoneName>)]
+    zone: Option<ZoneName>,
     /// The name of this proxy, unique in its fleet [default: the machine's]
     #[arg(long, value_name = "NAME", value_parser = name::<NodeName>)]
     node: Option<NodeName>,
@@ -121,11 +124,13 @@ pub(crate) fn run(args: ProxyArgs, color: Color) -> anyhow::Result<Exit> {
         data: Some(args.data.open()?),
         node: args.node,
         region: args.region,
+        zone: args.zone,
         listen,
         health: None,
         document: None,
         files: args.files.unwrap_or_default(),
         inherited,
+        own: Vec::new(),
         beside: None,
     })?;
     Ok(Exit::Done)

@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use sluice_config::name::ZoneName;
 use sluice_proxy::Inherited;
 
 use crate::admin::AdminArgs;
+use crate::argument::name;
 use crate::cli::{Exit, misused, source};
 use crate::data::DataArgs;
 use crate::logging::LogArgs;
@@ -36,6 +38,9 @@ pub(crate) struct RunArgs {
     /// Where each request is told in a line of JSON: `stdout`, `off` or a file
     #[arg(long, value_name = "TARGET", default_value = "stdout")]
     access_log: AccessLog,
+    /// The zone where this proxy stands; services with `zones` prefer endpoints of the same zone
+    #[arg(long, value_name = "NAME", env = "SLUICE_ZONE", hide_env_values = true, value_parser = name::<ZoneName>)]
+    zone: Option<ZoneName>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -92,6 +97,6 @@ pub(crate) fn run(args: &RunArgs, color: Color) -> anyhow::Result<Exit> {
         }
     };
     open_files::prepare(&args.file);
-    service.run(args.workers, args.status, &args.access_log)?;
+    service.run(args.workers, args.status, &args.access_log, args.zone.clone())?;
     Ok(Exit::Done)
 }

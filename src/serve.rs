@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sluice_config::health::{Component, Status};
+use sluice_config::name::ZoneName;
 use sluice_control::{Address, Clock, Control, Link, OpenError, Options, Plane, Standing, Stands, serve_in_process};
 use sluice_proxy::log::Target;
 use sluice_proxy::metrics::DocumentSeries;
@@ -76,6 +77,8 @@ pub(crate) struct Service {
     document: Arc<DocumentSeries>,
     /// The folder of the document's file.
     files: PathBuf,
+    /// Where the control plane can be reached.
+    admin: Vec<SocketAddr>,
 }
 
 impl Service {
@@ -88,21 +91,32 @@ impl Service {
         let mut options = set_up()?;
         options.sockets =
             options.admin.iter().filter_map(|at| Some((at.clone(), inherited.take_beside(&name(at))?))).collect();
+        let tcp = |at: &Address| match at {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        };
+        let admin = options.admin.iter().filter_map(tcp).collect();
         let (data, path) = (options.folder.clone(), options.file.clone().unwrap_or_default());
         let control = match Half::open(options, &document)? {
             Ok(control) => control,
             Err(error) => return refused(&path, error).map(Err),
         };
         let files = folder_of(&path).to_owned();
-        Ok(Ok(Self { control, set_up, inherited, data, document, files }))
+        Ok(Ok(Self { control, set_up, inherited, data, document, files, admin }))
     }
 
     /// Serves until the process is told to leave and every request under way has ended, or another process has taken over.
     ///
     /// # Errors
     /// An address cannot be bound, the access log not be opened, or a thread not be started.
-    pub(crate) fn run(self, workers: NonZeroUsize, status: SocketAddr, access_log: &AccessLog) -> anyhow::Result<()> {
-        let Self { control, set_up, inherited, data, document, files } = self;
+    pub(crate) fn run(
+        self,
+        workers: NonZeroUsize,
+        status: SocketAddr,
+        access_log: &AccessLog,
+        zone: Option<ZoneName>,
+    ) -> anyhow::Result<()> {
+        let Self { control, set_up, inherited, data, document, files, admin } = self;
         let gone = if let Half::Gone(why) = &control { Some(why.clone()) } else { None };
         let beside =
             Companion::start(control, set_up, Arc::clone(&document)).context("cannot start the control plane")?;
@@ -114,11 +128,13 @@ impl Service {
             data: Some(data),
             node: None,
             region: None,
+            zone,
             listen: BTreeMap::new(),
             health: Some(beside.health),
             document: Some(document),
             files,
             inherited,
+            own: admin,
             beside: Some(beside.wishes),
         });
         // It ends now, too, and closes its store and its sockets. It is not waited for when it hangs.

@@ -8,7 +8,7 @@ use sluice_config::name::{ServiceName, VersionName};
 use sluice_config::share::Share;
 use sluice_control::api::view::{Lasts, ShiftRequest};
 
-use crate::argument::{lasting, share};
+use crate::argument::{lasting, name, share};
 use crate::change::{ChangeArgs, finish};
 use crate::cli::{Exit, OutputArg, misused};
 use crate::client::{Call, ServerArgs};
@@ -19,7 +19,7 @@ use crate::wait::WaitArgs;
 #[derive(Debug, Args)]
 pub(crate) struct ShiftArgs {
     /// The service
-    #[arg(value_parser = service)]
+    #[arg(value_parser = name::<ServiceName>)]
     service: ServiceName,
     /// A version and its share of new requests, such as v2=5%. The versions that are not named keep their ratio in what is
     /// left
@@ -41,13 +41,9 @@ pub(crate) struct ShiftArgs {
     server: ServerArgs,
 }
 
-fn service(text: &str) -> Result<ServiceName, String> {
-    text.parse().map_err(|error| format!("{error}"))
-}
-
 fn part(text: &str) -> Result<(VersionName, Share), String> {
     let (version, part) = text.split_once('=').ok_or("write VERSION=SHARE, such as v2=5%")?;
-    Ok((version.parse().map_err(|error| format!("{error}"))?, share(part)?))
+    Ok((name(version)?, share(part)?))
 }
 
 /// Shifts, and tells what it did.

@@ -34,7 +34,7 @@ fn lines(status: &Status, now: Timestamp, paint: Paint) -> Vec<String> {
     rows.extend(head.into_iter().flat_map(|head| owned(head, now)).map(|text| ("weights", text.into())));
     for (id, one) in &status.overrides {
         let ends = between(now, one.expires);
-        let text = format!("{} {id} by {}: {}; ends in {ends}", one.action, one.author, one.reason);
+        let text = format!("{id} {} by {}: {}; ends in {ends}", one.action, one.author, one.reason);
         rows.push(("override", Cell::new(text, Tone::Bad)));
     }
     rows.push(("nodes", nodes(&status.nodes)));

@@ -48,6 +48,7 @@ const OUT_OF_REACH: &[&str] = &[
 const KNOWN_ONLY_IN: &[(&str, &[&str])] = &[
     ("pingora", &["sluice-proxy"]),
     ("h2", &["sluice-proxy", "sluice-harness"]),
+    ("hickory", &["sluice-proxy", "sluice-harness"]),
     ("hyper", &["sluice-proxy", "sluice-control", "sluice"]),
     ("axum", &["sluice-control"]),
     ("rusqlite", &["sluice-control"]),

@@ -2,20 +2,20 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sluice_config::percentage::Percentage;
 use sluice_config::validated::{
-    self, Balancer, Breakers, Capabilities, Capability, Connections, Endpoint, Fallback, Pool, Protocol, Region,
-    Retries, Role, ServiceLimits, Split, StickyKey, Timeouts, Version,
+    self, Balancer, Breakers, Capabilities, Capability, Connections, Discovery, Endpoint, Fallback, Forces, HashKey,
+    Pool, Protocol, Region, Retries, Role, ServiceLimits, Split, StickyKey, Timeouts, Version,
 };
 use sluice_config::value::Weight;
-use sluice_proxy_core::endpoint::Registry;
+use sluice_proxy_core::endpoint::{Force, Registry};
 use sluice_proxy_core::histogram::Histogram;
-use sluice_proxy_core::pick::RoundRobin;
 use sluice_proxy_core::select::{Ask, Selector};
 use sluice_proxy_core::service::{Service, identities};
 use sluice_proxy_core::split::{Shares, Strata, Ticket, rendezvous};
@@ -40,13 +40,98 @@ fn ticket(at: usize) -> Ticket {
     Ticket::new(&"shop".parse().expect("a name"), &format!("v{at}").parse().expect("a name"), 10)
 }
 
+const SIZES: [u16; 3] = [10, 1_000, 10_000];
+
+fn balancers() -> Vec<(&'static str, Balancer)> {
+    let peak = Balancer::PeakEwma { decay: Duration::from_secs(10), failure_penalty: Duration::from_secs(5) };
+    let maglev = |bounded_load| Balancer::Maglev { key: HashKey::Path, bounded_load };
+    vec![
+        ("round_robin", Balancer::RoundRobin),
+        ("least_request", Balancer::LeastRequest { choices: 2 }),
+        ("peak_ewma", peak),
+        ("maglev", maglev(None)),
+        ("maglev bounded", maglev(Percentage::new(125))),
+        ("random", Balancer::Random),
+    ]
+}
+
+/// A service with one pool of so many endpoints, and one worker.
+struct Bench {
+    service: Service,
+    selector: Selector,
+    rng: StdRng,
+}
+
+impl Bench {
+    fn new(balancer: Balancer, count: u16) -> Self {
+        let regions: Arc<[Region]> = Arc::new([region("a", 50)]);
+        let mut document = validated::Service { split: Split::Random, balancer, ..document(count) };
+        document.versions.truncate(1);
+        document.versions[0].pools.truncate(1);
+        let registry = Registry::default().carry(identities(&regions, std::slice::from_ref(&document)));
+        let service = Service::new(&regions, &document, &registry);
+        let mut rng = StdRng::seed_from_u64(1);
+        let selector = Selector::new(&service, None, &mut rng);
+        Self { service, selector, rng }
+    }
+}
+
+/// With all that surrounds it: placement and split among one, the endpoints' own counts.
 fn pick(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick");
-    for count in [3, 100] {
-        let mut robin = RoundRobin::new(std::iter::repeat_n(1, count), &mut StdRng::seed_from_u64(1));
-        group.bench_function(BenchmarkId::from_parameter(count), |b| b.iter(|| robin.next(|_| black_box(1))));
+    for (name, balancer) in balancers() {
+        for count in SIZES {
+            let Bench { service, mut selector, mut rng } = Bench::new(balancer.clone(), count);
+            let mut key = 0_u64;
+            group.bench_function(BenchmarkId::new(name, count), |b| {
+                b.iter(|| {
+                    key += 1;
+                    let bytes = key.to_le_bytes();
+                    selector.choose(&service, &Ask { key: Some(&bytes), ..ask() }, &mut rng)
+                });
+            });
+        }
     }
     group.finish();
+}
+
+/// One endpoint falls out or returns, and the next request is the first to see it.
+fn refresh(c: &mut Criterion) {
+    let mut group = c.benchmark_group("refresh");
+    for (name, balancer) in balancers() {
+        for count in SIZES {
+            let Bench { service, mut selector, mut rng } = Bench::new(balancer.clone(), count);
+            let endpoint = Arc::clone(&service.pool(0, 0)[1].endpoint);
+            let mut out = false;
+            group.bench_function(BenchmarkId::new(name, count), |b| {
+                b.iter(|| {
+                    out = !out;
+                    endpoint.force(out.then_some(Force::Out));
+                    selector.choose(&service, &ask(), &mut rng)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn ask() -> Ask<'static> {
+    Ask {
+        capability: Capability::Read,
+        sticky_key: None,
+        key: None,
+        version: None,
+        previous: None,
+        waited: None,
+        tried: &[],
+        now: now(),
+    }
+}
+
+/// The clock is not what is measured.
+fn now() -> Instant {
+    static NOW: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *NOW
 }
 
 /// A service with two versions in three regions, and so many endpoints in each pool.
@@ -58,8 +143,8 @@ fn select(c: &mut Criterion) {
         let registry = Registry::default().carry(identities(&regions, std::slice::from_ref(&document)));
         let service = Service::new(&regions, &document, &registry);
         let mut rng = StdRng::seed_from_u64(1);
-        let mut selector = Selector::new(&service, &mut rng);
-        let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
+        let mut selector = Selector::new(&service, None, &mut rng);
+        let ask = ask();
         group.bench_function(BenchmarkId::new("random", count), |b| {
             b.iter(|| selector.choose(&service, &ask, &mut rng));
         });
@@ -83,8 +168,13 @@ fn weight(value: u32) -> Weight {
 fn document(endpoints: u16) -> validated::Service {
     let address = |region: usize, port: u16| SocketAddr::from(([10, 0, 0, 1 + region as u8], 8000 + port));
     let pool = |region: usize| {
-        let endpoint = |port| Endpoint { address: address(region, port), weight: weight(1) };
-        Pool { region, endpoints: (0..endpoints).map(endpoint).collect() }
+        let endpoint = |port| Endpoint { address: address(region, port), weight: weight(1), zone: None };
+        Pool {
+            region,
+            endpoints: (0..endpoints).map(endpoint).collect(),
+            sources: Vec::new(),
+            forces: Forces::default(),
+        }
     };
     let version = |name: &str, share: u32| Version {
         name: name.parse().expect("a name"),
@@ -115,6 +205,7 @@ fn document(endpoints: u16) -> validated::Service {
         breaker: Breakers::default(),
         limits: ServiceLimits::default(),
         fallback: Fallback::OtherRegion,
+        discovery: Discovery::default(),
         versions: vec![version("v1", 95), version("v2", 5)],
     }
 }
@@ -130,5 +221,5 @@ fn record(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, split, pick, select, record);
+criterion_group!(benches, split, pick, refresh, select, record);
 criterion_main!(benches);

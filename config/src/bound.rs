@@ -94,6 +94,18 @@ pub(crate) struct Rate(pub(crate) Size);
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct RateOrOff(pub(crate) Option<Rate>);
 
+/// So many times in each second: `500/s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Times(pub(crate) u32);
+
+/// So many times in each second, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct TimesOrOff(pub(crate) Option<Times>);
+
+/// The most times in a second: below that a machine can tell them apart.
+const MOST_TIMES: u32 = 1_000_000;
+
 /// Why a text is no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BoundError {
@@ -103,6 +115,10 @@ pub(crate) enum BoundError {
     NoSecond,
     /// Nothing.
     Zero,
+    /// The part that is a number is none.
+    NoNumber,
+    /// More than [`MOST_TIMES`].
+    TooOften,
 }
 
 impl fmt::Display for BoundError {
@@ -111,6 +127,8 @@ impl fmt::Display for BoundError {
             Self::Size(error) => error.fmt(f),
             Self::NoSecond => f.write_str("does not end with `/s`"),
             Self::Zero => f.write_str("must be above nothing"),
+            Self::NoNumber => f.write_str("is not a number for each second"),
+            Self::TooOften => write!(f, "is more than {MOST_TIMES}/s"),
         }
     }
 }
@@ -124,6 +142,40 @@ impl std::str::FromStr for Rate {
     type Err = BoundError;
     fn from_str(text: &str) -> Result<Self, BoundError> {
         positive(text.strip_suffix("/s").ok_or(BoundError::NoSecond)?).map(Self)
+    }
+}
+
+impl std::str::FromStr for Times {
+    type Err = BoundError;
+    fn from_str(text: &str) -> Result<Self, BoundError> {
+        let number = text.strip_suffix("/s").ok_or(BoundError::NoSecond)?;
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BoundError::NoNumber);
+        }
+        match number.parse() {
+            Ok(0) => Err(BoundError::Zero),
+            Ok(times) if times <= MOST_TIMES => Ok(Self(times)),
+            Ok(_) | Err(_) => Err(BoundError::TooOften),
+        }
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", self.0)
+    }
+}
+
+impl std::str::FromStr for TimesOrOff {
+    type Err = BoundError;
+    fn from_str(text: &str) -> Result<Self, BoundError> {
+        unless_off(text, str::parse).map(Self)
+    }
+}
+
+impl fmt::Display for TimesOrOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&or_off(self.0))
     }
 }
 
@@ -213,6 +265,12 @@ texts! {
     SizeOrOff, "size-or-off";
     SizeThatFits, "size-that-fits";
     RateOrOff, "rate-or-off";
+    TimesOrOff, "times-or-off";
+}
+
+/// `off` in a schema of several choices.
+pub(crate) fn off_word() -> Schema {
+    json_schema!({ "type": "string", "const": OFF })
 }
 
 macro_rules! counts {
@@ -257,6 +315,23 @@ mod tests {
             ("/s", BoundError::Size(SizeError::Malformed)),
         ] {
             assert_eq!(text.parse::<Rate>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_a_number_for_each_second() {
+        assert_eq!("500/s".parse(), Ok(Times(500)));
+        assert_eq!("off".parse(), Ok(TimesOrOff(None)));
+        for (text, error) in [
+            ("500", BoundError::NoSecond),
+            ("/s", BoundError::NoNumber),
+            ("+5/s", BoundError::NoNumber),
+            ("5B/s", BoundError::NoNumber),
+            ("0/s", BoundError::Zero),
+            ("1000001/s", BoundError::TooOften),
+            ("99999999999/s", BoundError::TooOften),
+        ] {
+            assert_eq!(text.parse::<Times>(), Err(error), "{text:?}");
         }
     }
 

@@ -20,7 +20,8 @@ use things::{Thing, things};
 pub struct Change {
     /// What kind of thing.
     pub noun: Noun,
-    /// Which: `web`, `shop`, `shop/v2`, `10.0.0.1:80 of shop/v2 in us-east-1`. Empty for a change of order.
+    /// Which: `web`, `shop`, `shop/v2`, `10.0.0.1:80 of shop/v2 in us-east-1`. Empty for a change of order. Of an override: what
+    /// is held, and to what.
     pub name: String,
     /// How.
     #[serde(flatten)]
@@ -47,10 +48,14 @@ pub enum Noun {
     Drain,
     /// What the whole process may use up.
     Limits,
+    /// What an operator holds, by an override.
+    Override,
+    /// Who is asked for the names of endpoints.
+    Resolver,
 }
 
 impl Noun {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Listener,
         Self::Region,
         Self::Service,
@@ -59,6 +64,8 @@ impl Noun {
         Self::Route,
         Self::Drain,
         Self::Limits,
+        Self::Override,
+        Self::Resolver,
     ];
 }
 
@@ -73,6 +80,8 @@ impl fmt::Display for Noun {
             Self::Route => "route",
             Self::Drain => "drain",
             Self::Limits => "limits",
+            Self::Override => "override",
+            Self::Resolver => "resolver",
         })
     }
 }
@@ -98,18 +107,20 @@ pub enum What {
     Reordered,
 }
 
-/// `listener web added`, `weight of shop/v2 100 -> 5`.
+/// `listener web added`, `weight of shop/v2 100 -> 5`, `10.0.0.1:80 of shop/v2 in us-east-1 held out no more`.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { noun, name, what } = self;
         match what {
+            What::Added if *noun == Noun::Override => write!(f, "{name}"),
+            What::Removed if *noun == Noun::Override => write!(f, "{name} no more"),
             What::Added => write!(f, "{noun} {name} added"),
             What::Removed => write!(f, "{noun} {name} removed"),
             What::Reordered => write!(f, "order of {noun}s changed"),
             What::Changed { field, from, to } => match noun {
                 Noun::Version | Noun::Endpoint => write!(f, "{field} of {name} {from} -> {to}"),
-                Noun::Drain | Noun::Limits => write!(f, "{noun} {field} {from} -> {to}"),
-                Noun::Listener | Noun::Region | Noun::Service | Noun::Route => {
+                Noun::Drain | Noun::Limits | Noun::Resolver => write!(f, "{noun} {field} {from} -> {to}"),
+                Noun::Listener | Noun::Region | Noun::Service | Noun::Route | Noun::Override => {
                     write!(f, "{field} of {noun} {name} {from} -> {to}")
                 }
             },
@@ -128,7 +139,7 @@ pub fn diff(old: &Validated, new: &Validated) -> Vec<Change> {
 #[must_use]
 pub fn beginning(new: &Validated) -> Vec<Change> {
     let mut changes = compare(&[], &things(new));
-    changes.retain(|change| !matches!(change.noun, Noun::Drain | Noun::Limits));
+    changes.retain(|change| !matches!(change.noun, Noun::Drain | Noun::Limits | Noun::Resolver));
     changes
 }
 
@@ -167,6 +178,10 @@ fn is_new(thing: &Thing, others: &ByKey<'_>) -> bool {
 
 /// Whether what is in both lists stands in another order.
 fn is_reordered(noun: Noun, old: (&[Thing], &ByKey<'_>), new: (&[Thing], &ByKey<'_>)) -> bool {
+    if noun == Noun::Override {
+        // They have no order of their own.
+        return false;
+    }
     let common = |things: &[Thing], others: &ByKey<'_>| -> Vec<String> {
         let common = things.iter().filter(|thing| thing.noun == noun && others.contains_key(&thing.key()));
         common.map(|thing| thing.name.clone()).collect()

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::address::Address;
-use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, SizeThatFits};
+use crate::bound::{Auto, Most, MostThatFits, Off, Rate, RateOrOff, SizeOrOff, SizeThatFits, Times, TimesOrOff};
 use crate::duration::{Span, SpanOrZero, Timeout};
+use crate::name::{RegionName, ServiceName, VersionName};
 use crate::schema::breaker::Breakers;
+use crate::schema::discovery::{Discovery, Resolver};
 use crate::schema::document::Document;
 use crate::schema::drain::Drain;
-use crate::schema::endpoint::{Endpoint, Endpoints, WeightedEndpoint};
-use crate::schema::health_check::{HealthCheck, HttpProbe};
+use crate::schema::endpoint::{Endpoint, Endpoints, ListedEndpoints, NamedEndpoints, WeightedEndpoint};
+use crate::schema::health_check::HealthCheck;
 use crate::schema::listener::{Limits, Listener};
 use crate::schema::origin::{ClientCertificate, Connections, OriginTls};
 use crate::schema::paths::Paths;
@@ -28,7 +30,7 @@ use crate::schema::version::Version;
 use crate::share::Share;
 use crate::size::Size;
 use crate::tree::escape_references;
-use crate::validated::{self, Bound, Capability, HostMatch, PathMatch, Protocol, Validated};
+use crate::validated::{self, Bound, Capability, Forces, HostMatch, PathMatch, Protocol, Query, Validated};
 use crate::value::Digest;
 
 /// The document as an operator would write it who trusts no default. It validates to the same digest, in any environment.
@@ -40,10 +42,25 @@ pub fn effective_yaml(validated: &Validated) -> String {
     yaml
 }
 
-/// The digest of the effective document: its canonical JSON, with fields in the order of the schema and keys sorted.
+/// The digest of the effective document: its canonical JSON, with fields in the order of the schema and keys sorted, and after it
+/// what operators hold, which has no place in a document.
 pub(crate) fn digest(validated: &Validated) -> Digest {
-    let canonical = serde_json::to_vec(&document(validated)).expect("the schema has text keys only");
+    let mut canonical = serde_json::to_vec(&document(validated)).expect("the schema has text keys only");
+    let forces: Vec<_> = forces(validated).collect();
+    if !forces.is_empty() {
+        canonical.extend(serde_json::to_vec(&forces).expect("addresses are text keys"));
+    }
     Digest::of(&canonical)
+}
+
+/// What is held in each pool where something is.
+fn forces(validated: &Validated) -> impl Iterator<Item = (&ServiceName, &VersionName, &RegionName, &Forces)> {
+    let versions = validated.services.iter().flat_map(|service| service.versions.iter().map(move |one| (service, one)));
+    let pools = versions.flat_map(|(service, version)| version.pools.iter().map(move |pool| (service, version, pool)));
+    let held = pools.filter(|(_, _, pool)| !pool.forces.is_empty());
+    held.map(|(service, version, pool)| {
+        (&service.name, &version.name, &validated.regions[pool.region].name, &pool.forces)
+    })
 }
 
 fn document(validated: &Validated) -> Document {
@@ -55,6 +72,7 @@ fn document(validated: &Validated) -> Document {
         routes: validated.routes.iter().map(|one| route(one, &validated.services)).collect(),
         drain: drain(&validated.drain),
         limits: process_limits(&validated.limits),
+        resolver: Resolver::from(&validated.resolver),
     }
 }
 
@@ -70,6 +88,10 @@ const fn process_limits(limits: &validated::ProcessLimits) -> ProcessLimits {
             Bound::Off => SizeThatFits::Off,
             Bound::At(bytes) => SizeThatFits::Size(Size::bytes(bytes)),
         },
+        probes: TimesOrOff(match limits.probes {
+            Some(count) => Some(Times(count)),
+            None => None,
+        }),
     }
 }
 
@@ -149,7 +171,8 @@ fn service(service: &validated::Service, regions: &[validated::Region]) -> Servi
         protocol: service.protocol,
         tls: service.tls.as_ref().map(origin_tls),
         connections: connections(service),
-        health_check: service.health_check.as_ref().map(health_check),
+        health_check: service.health_check.as_ref().map(HealthCheck::from),
+        discovery: Discovery::from(&service.discovery),
         timeouts: Timeouts {
             connect: Span(timeouts.connect),
             per_try: Timeout(timeouts.per_try),
@@ -197,25 +220,30 @@ fn split(split: &validated::Split) -> Split {
     }
 }
 
-fn health_check(check: &validated::HealthCheck) -> HealthCheck {
-    HealthCheck {
-        http: HttpProbe { path: check.http.path.clone(), host: check.http.host.clone() },
-        interval: Span(check.interval),
-        timeout: Span(check.timeout),
-        failure_threshold: check.failure_threshold,
-        recovery_threshold: check.recovery_threshold,
-    }
-}
-
 fn version(version: &validated::Version, regions: &[validated::Region]) -> Version {
     let pool = |pool: &validated::Pool| {
-        let weighted = |one: &validated::Endpoint| {
-            Endpoint::Weighted(WeightedEndpoint { address: Address(one.address), weight: one.weight })
+        let weighted = |one: &validated::Endpoint| WeightedEndpoint {
+            address: Address(one.address),
+            weight: one.weight,
+            zone: one.zone.clone(),
         };
-        (regions[pool.region].name.to_string(), pool.endpoints.iter().map(weighted).collect())
+        let endpoints = pool.endpoints.iter().map(weighted).map(Endpoint::from);
+        (regions[pool.region].name.to_string(), endpoints.chain(pool.sources.iter().map(source)).collect())
     };
     let endpoints = Endpoints::ByRegion(version.pools.iter().map(pool).collect());
     Version { name: version.name.clone(), weight: version.weight, endpoints }
+}
+
+fn source(source: &validated::Source) -> Endpoint {
+    let (dns, port, srv, family) = match &source.query {
+        Query::File { path } => {
+            return Endpoint::Listed(ListedEndpoints { file: path.clone(), zone: source.zone.clone() });
+        }
+        Query::Dns { name, port, family } => (name.clone(), Some(*port), false, *family),
+        Query::Srv { name, family } => (name.clone(), None, true, *family),
+    };
+    let weight = (!srv).then_some(source.weight);
+    Endpoint::Named(NamedEndpoints { dns, port, srv, family, weight, zone: source.zone.clone() })
 }
 
 fn route(route: &validated::Route, services: &[validated::Service]) -> Route {
@@ -318,7 +346,13 @@ fn scalar(text: &str) -> String {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'));
     let is_word = WORDS.contains(&text.to_ascii_lowercase().as_str());
     let has_unit = crate::duration::parse(text).is_ok()
-        || [text.parse::<Size>().is_ok(), text.parse::<Rate>().is_ok(), text.parse::<Share>().is_ok()].contains(&true);
+        || [
+            text.parse::<Size>().is_ok(),
+            text.parse::<Rate>().is_ok(),
+            text.parse::<Share>().is_ok(),
+            text.parse::<Times>().is_ok(),
+        ]
+        .contains(&true);
     if (starts_plain && is_plain && !is_word) || has_unit { text.to_owned() } else { Json::from(text).to_string() }
 }
 

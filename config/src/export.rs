@@ -9,7 +9,7 @@
 //! says so.
 //!
 //! # Invariants
-//! - The result validates, in the same environment and without an overlay, to the digest of the pair.
+//! - The result validates, in the same environment and without an overlay, to the digest of the pair without overrides.
 //! - Without live weights it is the text, byte for byte.
 
 use crate::effective::effective_yaml;
@@ -32,7 +32,7 @@ pub fn with_weights(source: &str, environment: &Environment, overlay: &Overlay) 
     if overlay.weights.is_empty() {
         return Ok(source.to_owned());
     }
-    let live = read_pair(source, environment, overlay)?.validated;
+    let live = read_pair(source, environment, &overlay.weights_only())?.validated;
     let written = edits(source, environment, overlay).and_then(|edits| put(source, edits));
     let is_live = |text: &String| validate(text, environment).is_ok_and(|again| again.digest == live.digest);
     Ok(written.filter(is_live).unwrap_or_else(|| format!("{PRINTED}{}", effective_yaml(&live))))

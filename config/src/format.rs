@@ -1,7 +1,7 @@
 //! The `format` keywords of the schema: each names the one parser that its texts must pass.
 
 use crate::address::{Address, AddressError};
-use crate::bound::{BoundError, RateOrOff, SizeOrOff, SizeThatFits};
+use crate::bound::{BoundError, RateOrOff, SizeOrOff, SizeThatFits, TimesOrOff};
 use crate::duration::{self, DurationError};
 use crate::limit;
 use crate::name;
@@ -9,6 +9,7 @@ use crate::network::{Network, NetworkError};
 use crate::path;
 use crate::percentage::{Percentage, PercentageError};
 use crate::problem::{Code, quote};
+use crate::schema::health_check::{StatusSpan, StatusSpanError};
 use crate::share::{Share, ShareError};
 use crate::size::{Size, SizeError};
 use crate::validated::Paths;
@@ -78,10 +79,12 @@ formats! {
     SizeOrOff = "size-or-off", "a size such as 1MiB, or off", "1B";
     SizeThatFits = "size-that-fits", "a size such as 2GiB, auto or off", "off";
     RateOrOff = "rate-or-off", "a rate such as 240B/s, or off", "1B/s";
+    TimesOrOff = "times-or-off", "a rate such as 500/s, or off", "1/s";
     SocketAddress = "socket-address", "\"IP:PORT\"", "127.0.0.1:1";
     Network = "network", "a network such as 10.0.0.0/8, or an address", "127.0.0.1";
     Host = "host", "a host such as shop.example.com or *.example.com", "x";
     HostField = "host-field", "a host such as shop.example.com", "x";
+    DnsName = "dns-name", "a name of DNS such as shop.west.internal", "x";
     ServerName = "server-name", "a host such as shop.internal, or an IP address", "x";
     Path = "path", "a path such as /api", "/";
     RequestTarget = "request-target", "a path such as /healthz", "/";
@@ -91,6 +94,9 @@ formats! {
     ParameterName = "parameter-name", "the name of a query parameter", "x";
     FieldValue = "field-value", "a value", "x";
     FilePath = "file-path", "a path such as certs/site.pem", "x";
+    HeaderValue = "header-value", "a value", "x";
+    ProbeText = "probe-text", "a text", "x";
+    StatusRange = "status-range", "a range of statuses such as 200-299", "200-299";
 }
 
 impl Format {
@@ -111,17 +117,21 @@ impl Format {
             Self::SizeOrOff => text.parse::<SizeOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SizeThatFits => text.parse::<SizeThatFits>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::RateOrOff => text.parse::<RateOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
+            Self::TimesOrOff => text.parse::<TimesOrOff>().map(drop).map_err(|error| bad_bound(text, error, self)),
             Self::SocketAddress => text.parse::<Address>().map(drop).map_err(|error| bad_address(text, error)),
             Self::Network => text.parse::<Network>().map(drop).map_err(|error| bad_network(text, error)),
             Self::Host => check_host(text),
             Self::HostField => check_host_field(text),
+            Self::DnsName => check_dns_name(text),
             Self::ServerName => check_server_name(text),
             Self::Path => check_path(text),
             Self::RequestTarget => check_target(text),
             Self::Method => check_method(text),
             Self::HeaderName | Self::CookieName => check_token(text, self),
             Self::ParameterName => check_parameter(text),
-            Self::FieldValue => check_value(text),
+            Self::FieldValue | Self::HeaderValue => check_value(text),
+            Self::ProbeText => check_probe_text(text),
+            Self::StatusRange => text.parse::<StatusSpan>().map(drop).map_err(|error| bad_statuses(text, error)),
             Self::FilePath => check_file_path(text),
         }
     }
@@ -201,7 +211,9 @@ fn bad_bound(text: &str, error: BoundError, format: Format) -> Refusal {
     let refusal = Refusal::new(Code::BadSize, format!("{} {error}", quote(text)));
     match error {
         BoundError::Zero => refusal.hint("write `off` for no limit"),
-        BoundError::Size(_) | BoundError::NoSecond => refusal.hint(format!("write {}", format.sample())),
+        BoundError::Size(_) | BoundError::NoSecond | BoundError::NoNumber | BoundError::TooOften => {
+            refusal.hint(format!("write {}", format.sample()))
+        }
     }
 }
 
@@ -209,7 +221,7 @@ fn bad_address(text: &str, error: AddressError) -> Refusal {
     let hint = match error {
         AddressError::NoPort => format!("write the port too: {text}:8080"),
         AddressError::NoAddress => format!("for every address of this machine write 0.0.0.0{text}"),
-        AddressError::Name => "names are not looked up: write the IP address".to_owned(),
+        AddressError::Name => "write the IP address; an endpoint by its name is { dns: NAME, port: 8080 }".to_owned(),
         AddressError::NoBrackets => "write [::1]:8080".to_owned(),
         AddressError::Malformed | AddressError::PortZero | AddressError::PortRange => {
             "an IP address and a port from 1 to 65535: 10.0.0.1:8080 or [::1]:8080".to_owned()
@@ -292,6 +304,38 @@ fn check_host_field(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::BadHost, format!("{} is a pattern, not a host", quote(text))));
     }
     check_host(name)
+}
+
+/// A name that DNS can be asked for.
+fn check_dns_name(text: &str) -> Result<(), Refusal> {
+    let refusal = |reason: &str| Refusal::new(Code::BadHost, format!("{} {reason}", quote(text)));
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if inner.parse::<std::net::IpAddr>().is_ok() {
+        return Err(refusal("is an address: nothing is to be looked up")
+            .hint("write it as an address in place of the map: \"IP:PORT\""));
+    }
+    if text.parse::<std::net::SocketAddr>().is_ok() {
+        return Err(refusal("is an address: nothing is to be looked up").hint("write it alone, in place of the map"));
+    }
+    if text.contains("://") || text.contains('/') {
+        return Err(refusal("is a URL").hint("write the name alone: shop.west.internal"));
+    }
+    if text.contains(':') {
+        return Err(refusal("has a port").hint("the port stands beside it: { dns: shop.west.internal, port: 8080 }"));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.len() > 253 {
+        return Err(refusal("is no name of DNS: it has more than 253 characters"));
+    }
+    if let Some(label) = name.split('.').find(|label| !is_label(label)) {
+        return Err(refusal(&format!("is no name of DNS: {} is not a label", quote(label)))
+            .hint("letters, digits, `-` and `_`, 1 to 63 in each label"));
+    }
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refusal("is no name of DNS: its last label is a number").hint("is it an address with a slip?"));
+    }
+    Ok(())
 }
 
 /// A name that a certificate can be for.
@@ -420,6 +464,26 @@ fn check_value(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What a probe sends, or looks for.
+fn check_probe_text(text: &str) -> Result<(), Refusal> {
+    if text.is_empty() {
+        return Err(Refusal::new(Code::BadField, "the text is empty").hint("leave the field out"));
+    }
+    if text.len() > limit::VALUE_BYTES {
+        return Err(Refusal::new(Code::BadField, format!("the text has more than {} bytes", limit::VALUE_BYTES)));
+    }
+    Ok(())
+}
+
+fn bad_statuses(text: &str, error: StatusSpanError) -> Refusal {
+    let hint = match error {
+        StatusSpanError::Malformed => "write \"200-299\", or a status alone as a number: 204",
+        StatusSpanError::Backwards => "the lower status goes first",
+        StatusSpanError::NeverFinal => "an answer ends with a status from 200 to 599",
+    };
+    Refusal::new(Code::OutOfRange, format!("{} {error}", quote(text))).hint(hint)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -482,10 +546,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in any::<String>(), keyword in 0_usize..20) {
+        fn no_text_panics(text in any::<String>(), keyword in 0_usize..23) {
             let keywords = ["name", "route-name", "duration", "duration-or-zero", "timeout", "size", "socket-address", "host",
                 "host-field", "path", "request-target", "method", "header-name", "cookie-name", "parameter-name", "field-value",
-                "server-name", "file-path", "network", "share"];
+                "server-name", "file-path", "network", "share", "times-or-off", "probe-text", "status-range"];
             let format = Format::of(keywords[keyword]).unwrap();
             let _ = format.check(&text);
         }

@@ -27,6 +27,10 @@ pub const SERVICES: usize = 10_000;
 pub const VERSIONS: usize = 64;
 /// Endpoints of the whole document. Each is probed on its own.
 pub const ENDPOINTS: usize = 100_000;
+/// Endpoints that one source may bring, a name of DNS or a file. An answer of DNS has at most some thousand.
+pub const DISCOVERED: usize = 10_000;
+/// Servers of DNS. More than are asked before a question's time is over help nobody.
+pub const DNS_SERVERS: usize = 16;
 /// Routes.
 pub const ROUTES: usize = 200_000;
 /// Routes by regular expression, which are tried one after the other.

@@ -109,6 +109,8 @@ names! {
     ServiceName,
     /// The name of a version inside its service.
     VersionName,
+    /// The name of a zone inside its region.
+    ZoneName,
     /// The name of a running proxy.
     NodeName,
 }

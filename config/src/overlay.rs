@@ -3,6 +3,8 @@
 //! An overlay names things of a document, so the two are proven together, as a pair (see [`read_pair`](crate::read_pair)).
 //! It is stored and sent as JSON; times in it are absolute, so that it means the same wherever and whenever it is read.
 
+mod action;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,6 +15,8 @@ use crate::name::ServiceName;
 use crate::share::Shares;
 use crate::timestamp::Timestamp;
 use crate::value::RevisionId;
+
+pub use action::{Action, BreakerForce, Circuit, EndpointForce, Force};
 
 /// What stands over a document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +37,17 @@ impl Overlay {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.weights.is_empty() && self.overrides.is_empty()
+    }
+
+    /// What proxies act by of the overrides, the oldest first: where two overlap, the later one holds.
+    pub fn forces(&self) -> impl Iterator<Item = (RevisionId, &Override)> {
+        self.overrides.iter().filter(|(_, one)| one.action.is_force()).map(|(id, one)| (*id, one))
+    }
+
+    /// The same weights, and no override.
+    #[must_use]
+    pub fn weights_only(&self) -> Self {
+        Self { weights: self.weights.clone(), overrides: BTreeMap::new() }
     }
 
     /// The earliest moment at which something in it ends by itself.
@@ -108,22 +123,6 @@ pub struct Override {
 impl Override {
     /// The longest that an override may last: 72 hours, so that one laid on a Friday evening is looked at on Monday.
     pub const MAX: std::time::Duration = std::time::Duration::from_secs(72 * 3_600);
-}
-
-/// What an override does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Automation changes nothing: a document's file is not applied. What operators ask for themselves is done.
-    Freeze,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Freeze => "freeze",
-        })
-    }
 }
 
 /// Why a text is not an author or a reason.

@@ -56,6 +56,15 @@ pub(crate) fn document() -> &'static Shape {
     })
 }
 
+/// The shape of a list of endpoints in a file of its own, made once.
+pub(crate) fn list() -> &'static Shape {
+    static SHAPE: OnceLock<Shape> = OnceLock::new();
+    SHAPE.get_or_init(|| {
+        let schema = Json::from(crate::schema::list_schema());
+        Builder { root: &schema }.build(&schema).expect("the schema of our own types is understood: a test holds this")
+    })
+}
+
 struct Builder<'a> {
     root: &'a Json,
 }
@@ -190,8 +199,14 @@ mod tests {
             ("routes", true),
             ("drain", false),
             ("limits", false),
+            ("resolver", false),
         ];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_schema_of_a_list_is_understood() {
+        assert!(matches!(list(), Shape::List { .. }));
     }
 
     #[test]

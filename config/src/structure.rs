@@ -6,12 +6,17 @@
 use crate::format::Format;
 use crate::problem::{Code, Path, Position, Problem, Problems, quote};
 use crate::shape::{Field, Shape};
-use crate::suggestion::Suggestions;
+use crate::suggestion::{Suggestions, nearest};
 use crate::tree::{Entry, Node, Value};
 
 /// Compares the tree with the shape of a document.
 pub(crate) fn check<'a>(root: &'a Node, problems: &'a mut Problems, suggestions: &'a mut Suggestions) {
-    Walk { problems, suggestions, trail: Vec::new() }.value(root, crate::shape::document());
+    compare(root, crate::shape::document(), problems, suggestions);
+}
+
+/// Compares the tree with any shape.
+pub(crate) fn compare<'a>(root: &'a Node, shape: &Shape, problems: &'a mut Problems, suggestions: &'a mut Suggestions) {
+    Walk { problems, suggestions, trail: Vec::new() }.value(root, shape);
 }
 
 /// A step of the walk. The path of a value is made of these only when a problem needs it.
@@ -186,7 +191,8 @@ impl<'a> Walk<'a> {
     }
 
     fn wrong_type(&mut self, node: &Node, shapes: &[Shape]) {
-        let wanted: Vec<String> = shapes.iter().map(kind).collect();
+        let mut wanted: Vec<String> = shapes.iter().map(kind).collect();
+        wanted.dedup();
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let message = format!("{} is here, where {} is needed", described(&node.value), listed(&wanted));
         self.report(Code::WrongType, node.at, message, type_hint(&node.value, shapes));
@@ -204,12 +210,17 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
             Some(format!("write the unit: {number}B or {number}KiB"))
         }
         (Value::Integer(number), Some(Some(Format::Share)), _) => Some(format!("write the sign: {number}%")),
+        (Value::Integer(number), Some(Some(Format::TimesOrOff)), _) => Some(format!("write the unit: {number}/s")),
         (Value::Integer(number), Some(Some(Format::RateOrOff)), _) => {
             Some(format!("write the unit: {number}B/s or {number}KiB/s"))
         }
         (
             Value::Integer(_) | Value::Float(_),
-            Some(Some(Format::FieldValue) | None | Some(Format::Name | Format::RouteName)),
+            Some(
+                Some(Format::FieldValue | Format::HeaderValue | Format::ProbeText)
+                | None
+                | Some(Format::Name | Format::RouteName),
+            ),
             _,
         ) => Some("a number becomes a text in quotes".to_owned()),
         (Value::Bool(value), Some(Some(Format::FieldValue)), _) => {
@@ -250,13 +261,13 @@ pub(crate) enum Choice<'a> {
     None,
 }
 
-/// The first choice of the right kind. Maps are told apart by their fields.
+/// The first choice of the right kind. Maps are told apart by their fields, first by those that only one of them needs.
 pub(crate) fn choose<'a>(value: &Value, choices: &'a [Shape]) -> Choice<'a> {
     let fitting: Vec<&Shape> = choices.iter().filter(|shape| kind_fits(value, shape)).collect();
     match (fitting.as_slice(), value) {
         ([], _) => Choice::None,
         ([first, _, ..], Value::Map(entries)) => {
-            let named = fitting.iter().find(|shape| entries.iter().any(|entry| has_field(shape, &entry.key)));
+            let named = meant(entries, &fitting);
             match (named, exclusive(&fitting)) {
                 (_, Some(fields)) if entries.len() != 1 || named.is_none() => Choice::OneOf(fields),
                 (named, _) => Choice::Shape(named.unwrap_or(first)),
@@ -266,8 +277,27 @@ pub(crate) fn choose<'a>(value: &Value, choices: &'a [Shape]) -> Choice<'a> {
     }
 }
 
-fn has_field(shape: &Shape, name: &str) -> bool {
-    matches!(shape, Shape::Record(fields) if fields.iter().any(|field| field.name == name))
+/// Which record a map was meant to be: the one with a required field that is here; else the one with the most of its fields
+/// here, of equals the one whose required field is nearly here. Nothing if no field of any is.
+fn meant<'a>(entries: &[Entry], shapes: &[&'a Shape]) -> Option<&'a Shape> {
+    let has = |field: &Field| entries.iter().any(|entry| entry.key == field.name);
+    let needs = |shape: &&Shape| fields_of(shape).iter().any(|field| field.required && has(field));
+    if let Some(needs) = shapes.iter().find(|shape| needs(shape)) {
+        return Some(needs);
+    }
+    let is_near = |field: &Field| entries.iter().any(|entry| nearest(&entry.key, [field.name.as_str()]).is_some());
+    let score = |shape: &Shape| {
+        let fields = fields_of(shape);
+        let here = fields.iter().filter(|field| has(field)).count();
+        (here, fields.iter().any(|field| field.required && is_near(field)))
+    };
+    // The last of equals is the first in the list.
+    let best = shapes.iter().rev().max_by_key(|shape| score(shape))?;
+    (score(best).0 > 0).then_some(best)
+}
+
+fn fields_of(shape: &Shape) -> &[Field] {
+    if let Shape::Record(fields) = shape { fields } else { &[] }
 }
 
 /// The fields, when each choice is a record of one field.

@@ -5,6 +5,9 @@
 
 mod balancer;
 mod breaker;
+mod discovery;
+mod forces;
+mod health_check;
 mod listener;
 mod outlier;
 mod retries;
@@ -16,7 +19,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::name::{RegionName, ServiceName, VersionName};
+use crate::name::{RegionName, ServiceName, VersionName, ZoneName};
 pub use crate::schema::identity::{Forwarded, ProxyProtocol};
 use crate::value::{Digest, Weight};
 
@@ -24,6 +27,9 @@ pub use balancer::{
     Balancer, Fallback, HALF, HashKey, OVERPROVISIONING, Panic, PanicMode, Session, SlowStart, TENTH, Zones,
 };
 pub use breaker::{Breaker, Breakers, SLOW_RATIO, SlowCalls};
+pub use discovery::{Discovery, Family, Query, Resolver, Source};
+pub use forces::Forces;
+pub use health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe, ProbeMethod, StatusRange, TcpProbe};
 pub use listener::{
     Certificate, ClientAuth, ClientAuthMode, DotSegments, EncodedSlashes, HostMismatch, Limits, Listener, Paths, Tls,
     TlsVersion,
@@ -48,6 +54,8 @@ pub struct Validated {
     pub drain: Drain,
     /// What the whole process may use up.
     pub limits: ProcessLimits,
+    /// Who is asked for the names of endpoints.
+    pub resolver: Resolver,
     /// Over the whole effective document.
     pub digest: Digest,
 }
@@ -145,6 +153,8 @@ pub struct Service {
     pub connections: Connections,
     /// Absent: every endpoint counts as verified.
     pub health_check: Option<HealthCheck>,
+    /// How often names of endpoints are asked for again.
+    pub discovery: Discovery,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// What is tried again.
@@ -233,15 +243,26 @@ pub struct Version {
 pub struct Pool {
     /// Index into the regions.
     pub region: usize,
-    /// At least one.
+    /// Those that are written down. At least one, unless there are sources.
     pub endpoints: Vec<Endpoint>,
+    /// What operators hold. Nothing in a document alone: overrides are laid live.
+    #[serde(skip_serializing_if = "Forces::is_empty")]
+    pub forces: Forces,
+    /// Where further ones are found.
+    pub sources: Vec<Source>,
 }
 
 impl Pool {
+    /// Whether an endpoint of this address is or may come to be in it. An override may name no other.
+    #[must_use]
+    pub fn may_have(&self, address: SocketAddr) -> bool {
+        self.bound().is_none() || self.endpoints.iter().any(|endpoint| endpoint.address == address)
+    }
+
     /// The most endpoints that it can have, if that is known.
     #[must_use]
     pub const fn bound(&self) -> Option<usize> {
-        Some(self.endpoints.len())
+        if self.sources.is_empty() { Some(self.endpoints.len()) } else { None }
     }
 }
 
@@ -252,30 +273,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Share of the pool's requests. Default 1.
     pub weight: Weight,
-}
-
-/// How endpoints are probed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HealthCheck {
-    /// What is asked; a final status of 200 to 299 is good.
-    pub http: HttpProbe,
-    /// Between the starts of two probes of one endpoint, jittered by a tenth. Default 5 s.
-    pub interval: Duration,
-    /// For the whole probe. Default 2 s; at most the interval.
-    pub timeout: Duration,
-    /// Bad probes in a row that take an endpoint out. Default 3.
-    pub failure_threshold: u32,
-    /// Good probes in a row that bring it back. Default 2.
-    pub recovery_threshold: u32,
-}
-
-/// A probe by HTTP GET.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HttpProbe {
-    /// Path and query.
-    pub path: String,
-    /// The Host field; default: the endpoint's address.
-    pub host: Option<String>,
+    /// Where in its region it is.
+    pub zone: Option<ZoneName>,
 }
 
 /// How long things may take. `None` is written `off`.
@@ -377,6 +376,8 @@ pub struct ProcessLimits {
     pub connections: Bound<u32>,
     /// Resident memory in bytes. Default: what fits.
     pub memory: Bound<u64>,
+    /// Probes of health checks in a second. Absent: no limit. Default 500.
+    pub probes: Option<u32>,
 }
 
 /// A limit that the process can find out by itself.

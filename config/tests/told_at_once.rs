@@ -30,13 +30,24 @@ fn good() -> Value {
                     "backoff": { "base": "10ms", "max": "1s" }, "budget": { "ratio": "10%", "min_per_second": 1 },
                     "max_retry_after": "2s", "body": "1KiB",
                 },
-                "health_check": { "http": { "path": "/h", "host": "a" }, "interval": "2s", "timeout": "1s" },
+                "health_check": {
+                    "http": { "path": "/h", "host": "a", "method": "GET", "statuses": [200, "300-302"], "body": "ok" },
+                    "interval": "2s", "timeout": "1s", "interval_in_doubt": "1s", "interval_without_traffic": "2s", "agent": true,
+                    "failure_threshold": 3, "recovery_threshold": 2, "unsteady_threshold": 4, "port": 81,
+                },
                 "versions": [
                     { "name": "v1", "weight": 1, "endpoints": { "us": ["10.0.0.1:80", "10.0.0.2:80"] } },
                     { "name": "v2", "weight": 0, "endpoints": { "us": [{ "address": "10.0.0.1:80", "weight": 1 }] } },
                 ],
             },
             { "name": "cart", "split": "random", "endpoints": { "eu": ["10.0.0.1:80"] } },
+            {
+                "name": "found", "split": "random", "discovery": { "ttl_min": "1s", "ttl_max": "9s" },
+                "endpoints": { "eu": [
+                    { "dns": "a.b", "port": 80, "weight": 1, "family": "any" }, { "dns": "_c._tcp.d", "srv": true },
+                    { "file": "e.yaml", "zone": "a" },
+                ] },
+            },
         ],
         "routes": [
             { "name": "a", "service": "shop", "version": "v1", "match": { "path": "/a" }, "capability": "read" },
@@ -44,6 +55,7 @@ fn good() -> Value {
             { "name": "c", "service": "shop", "match": { "host": "x", "path": { "exact": "/c" } } },
         ],
         "drain": { "deadline": "1s" },
+        "resolver": { "servers": ["10.0.0.2:53"], "timeout": "9s" },
     })
 }
 
@@ -66,6 +78,9 @@ const RECORDS: &[&str] = &[
     "/services/0/versions/1",
     "/services/0/versions/1/endpoints/us/0",
     "/services/1",
+    "/services/2",
+    "/services/2/discovery",
+    "/resolver",
     "/routes/0",
     "/routes/1",
     "/routes/2",
@@ -81,8 +96,11 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("/services/1/split", "{ \"sticky\": { \"cookie\": \"a b\" } }"),
     ("/services/0/timeouts/connect", "true"),
     ("/services/0/health_check/http/host", "\"a b\""),
+    ("/services/0/health_check/port", "0"),
+    ("/services/0/health_check/recovery_threshold", "\"many\""),
     ("/routes/2/match/host", "\"*\""),
     ("/drain/deadline", "null"),
+    ("/services/2/endpoints/eu/2/zone", "\"a b\""),
 ];
 
 /// What is wrong although each value alone is good: the place, the new value, the code, and where it is told.
@@ -101,6 +119,20 @@ const MEANINGS: &[(&str, &str, Code, &str)] = &[
     ("/services/0/timeouts/per_try", "\"off\"", Code::Conflict, "services[0].retries.causes[1]"),
     ("/services/0/health_check/timeout", "\"3s\"", Code::TimeoutAboveInterval, "services[0].health_check.timeout"),
     (
+        "/services/0/health_check/interval_in_doubt",
+        "\"3s\"",
+        Code::Conflict,
+        "services[0].health_check.interval_in_doubt",
+    ),
+    ("/services/0/health_check/unsteady_threshold", "8", Code::Conflict, "services[0].health_check.unsteady_threshold"),
+    ("/services/0/health_check/http/method", "\"HEAD\"", Code::Conflict, "services[0].health_check.http.body"),
+    (
+        "/services/0/health_check/http/statuses/0",
+        "301",
+        Code::DuplicateValue,
+        "services[0].health_check.http.statuses[1]",
+    ),
+    (
         "/services/0/versions/0/endpoints/us/1",
         "\"10.0.0.1:80\"",
         Code::DuplicateEndpoint,
@@ -108,6 +140,18 @@ const MEANINGS: &[(&str, &str, Code, &str)] = &[
     ),
     ("/services/1/endpoints", "[\"10.0.0.1:80\"]", Code::Conflict, "services[1].endpoints"),
     ("/services/1/endpoints", "{ \"asia\": [\"10.0.0.1:80\"] }", Code::UndeclaredRegion, "services[1].endpoints.asia"),
+    ("/services/2/discovery/ttl_min", "\"10s\"", Code::Conflict, "services[2].discovery.ttl_min"),
+    ("/services/2/discovery/ttl_min", "\"1ms\"", Code::OutOfRange, "services[2].discovery.ttl_min"),
+    ("/services/2/endpoints/eu/1", "{ \"dns\": \"_c._tcp.d\" }", Code::MissingField, "services[2].endpoints.eu[1]"),
+    (
+        "/services/2/endpoints/eu/1",
+        "{ \"dns\": \"a.b\", \"port\": 80 }",
+        Code::DuplicateEndpoint,
+        "services[2].endpoints.eu[1]",
+    ),
+    ("/services/2/endpoints/eu/2/file", "\"\"", Code::BadPath, "services[2].endpoints.eu[2].file"),
+    ("/services/2/endpoints/eu/0/dns", "\"10.0.0.1\"", Code::BadHost, "services[2].endpoints.eu[0].dns"),
+    ("/resolver/timeout", "\"2m\"", Code::OutOfRange, "resolver.timeout"),
     ("/routes/0/service", "\"nowhere\"", Code::DanglingReference, "routes[0].service"),
     ("/routes/0/version", "\"nothing\"", Code::DanglingReference, "routes[0].version"),
     ("/routes/0/capability", "\"admin\"", Code::UnservedCapability, "routes[0].capability"),

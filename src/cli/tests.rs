@@ -50,12 +50,16 @@ fn the_colour_may_stand_anywhere() {
 fn an_explained_request_has_a_method_or_not() {
     let request = |line: &str| {
         let Command::Explain(args) = parse(line).unwrap().command else { panic!("not explain") };
-        (args.request.clone(), args.header.len())
+        let (file, words) = args.split();
+        assert_eq!(file.is_none(), line.contains("--live"));
+        (words.to_vec(), args.header.len())
     };
     assert_eq!(request("sluice explain s.yaml http://a/b"), (vec!["http://a/b".to_owned()], 0));
     let (words, headers) = request("sluice explain s.yaml POST http://a/b -H x:1 -H y:2");
     assert_eq!((words.len(), headers), (2, 2));
-    assert!(refused("sluice explain s.yaml").contains("URL"));
+    assert_eq!(request("sluice explain --live POST http://a/b --status 127.0.0.1:1").0.len(), 2);
+    assert!(refused("sluice explain").contains("URL"));
+    assert!(refused("sluice explain s.yaml http://a/b --status 127.0.0.1:1").contains("--live"));
 }
 
 #[test]
@@ -100,6 +104,13 @@ fn operators_commands_say_what_is_possible() {
     assert!(refused("sluice rollback").contains("<N>"));
     assert!(refused("sluice freeze --for 2h").contains("--reason"));
     assert!(refused("sluice freeze --reason x").contains("--for"));
+    assert!(refused("sluice endpoint force shop 10.0.0.1:80 out --reason x").contains("--for"));
+    assert!(refused("sluice endpoint force shop 10.0.0.1:80 out --for 2h").contains("--reason"));
+    assert!(refused("sluice endpoint force shop 10.0.0.1 out --for 2h --reason x").contains("10.0.1.10:8080"));
+    assert!(refused("sluice endpoint force shop 10.0.0.1:80 off --for 2h --reason x").contains("in, out"));
+    assert!(refused("sluice breaker force shop v1 shut --for 2h --reason x").contains("open, closed"));
+    assert!(refused("sluice breaker force shop --for 2h --reason x").contains("open"));
+    assert!(refused("sluice get endpoints --status nowhere").contains("127.0.0.1:9901"));
     assert!(refused("sluice diff 1 2 3").contains('3'));
     assert!(refused("sluice history --limit 0").contains("1..=500"));
     assert!(refused("sluice get pods").contains("pods"));

@@ -1,6 +1,7 @@
 //! How asking fails: nobody is reached, or it is refused. Each says what to do.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use http::StatusCode;
 use serde_json::Value;
@@ -24,6 +25,13 @@ pub(crate) enum Failure {
     Foreign {
         /// With what.
         status: StatusCode,
+    },
+    /// No proxy answered.
+    Silent {
+        /// Where it was asked.
+        address: SocketAddr,
+        /// What was found.
+        why: String,
     },
 }
 
@@ -90,7 +98,7 @@ impl Failure {
                 let _ = rejection.show(color);
                 Exit::Refused
             }
-            Self::Unreachable(_) => self.warn(color, Exit::Unreachable),
+            Self::Unreachable(_) | Self::Silent { .. } => self.warn(color, Exit::Unreachable),
             Self::Foreign { .. } => self.warn(color, Exit::Refused),
         }
     }
@@ -108,6 +116,11 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(unreachable) => unreachable.fmt(f),
             Self::Refused(rejection) => rejection.fmt(f),
+            Self::Silent { address, why } => write!(
+                f,
+                "no proxy answers at {address}: {why}\n  = hint: start one with `sluice run FILE` or `sluice proxy`, or say \
+                 where its status listener is with --status"
+            ),
             Self::Foreign { status } => write!(
                 f,
                 "something that is no control plane answered with {status}\n  = hint: give the address of the admin API \
@@ -201,6 +214,7 @@ mod tests {
             ] }))
             .about("shop.yaml", "services:\n  - name: shop\n"),
             Failure::Foreign { status: StatusCode::NOT_FOUND },
+            Failure::Silent { address: ([127, 0, 0, 1], 9901).into(), why: "nobody listens there".to_owned() },
             Failure::Unreachable(Unreachable(vec![
                 ("unix:./.sluice/admin.sock".to_owned(), "there is no such socket".to_owned()),
                 ("http://127.0.0.1:9900".to_owned(), "nobody listens there".to_owned()),

@@ -1,8 +1,8 @@
 //! The explanation for people.
 
+use sluice_proxy::explain::{Answer, Explanation, Refusal};
 use sluice_proxy::message;
 
-use super::outcome::{Answer, Explanation, Refusal};
 use crate::terminal::{Cell, Paint, Table, Tone};
 
 /// The lines of an explanation.
@@ -19,6 +19,12 @@ pub(super) fn lines(explanation: &Explanation, paint: Paint) -> Vec<String> {
         None => lines.push(paint.tone(Tone::Bad, "No route answers: the client gets 404.")),
         Some(answer) => lines.extend(answered(answer, paint)),
     }
+    let basis = match &explanation.revision {
+        Some(id) => format!("Live: as revision {id} runs now."),
+        None => "Offline: every endpoint counts as verified, and nobody is asked for addresses that are discovered."
+            .to_owned(),
+    };
+    lines.extend([String::new(), paint.tone(Tone::Faint, &basis)]);
     lines
 }
 
@@ -56,7 +62,9 @@ fn answered(answer: &Answer, paint: Paint) -> Vec<String> {
     lines.push(String::new());
     lines.extend(endpoints(answer).lines(paint));
     lines.push(String::new());
-    lines.push(paint.tone(Tone::Faint, "Offline: every endpoint counts as verified."));
+    if !answer.sources.is_empty() {
+        lines.extend(sources(answer).lines(paint));
+    }
     lines
 }
 
@@ -71,7 +79,7 @@ fn regions(answer: &Answer) -> Table {
             format!("{:?}", placed.role).to_lowercase().into(),
             share(placed.share),
             versions.join(", ").into(),
-            placed.why_not.unwrap_or_default().into(),
+            placed.why_not.as_deref().unwrap_or_default().into(),
         ]);
     }
     table
@@ -85,8 +93,16 @@ fn endpoints(answer: &Answer) -> Table {
             reached.region.as_str().into(),
             reached.version.as_str().into(),
             share(reached.share),
-            reached.why_not.unwrap_or_default().into(),
+            reached.why_not.as_deref().unwrap_or_default().into(),
         ]);
+    }
+    table
+}
+
+fn sources(answer: &Answer) -> Table {
+    let mut table = Table::new(&["DISCOVERED", "REGION", "VERSION"]);
+    for asked in &answer.sources {
+        table.row([asked.source.as_str().into(), asked.region.as_str().into(), asked.version.as_str().into()]);
     }
     table
 }

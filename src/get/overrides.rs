@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn overrides_are_told_with_their_end() {
-        let overrides = canned::read(json!({ "overrides": { "7": canned::freeze() } }));
+        let overrides = canned::read(json!({ "overrides": { "7": canned::freeze(), "9": canned::force() } }));
         insta::assert_snapshot!(lines(&overrides, canned::now(), Paint::NONE).join("\n"));
         let none = canned::read(json!({ "overrides": {} }));
         assert_eq!(lines(&none, canned::now(), Paint::NONE), ["no override is laid"]);

@@ -7,18 +7,21 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::Noun;
-use crate::bound::Rate;
+use crate::bound::{Rate, Times};
 use crate::duration::write;
+use crate::name::ZoneName;
+use crate::schema;
 use crate::schema::balancer::{Balancer, Panic, Session, SlowStart, Zones};
 use crate::schema::breaker::Breakers;
 use crate::schema::outlier_ejection::OutlierEjection;
 use crate::schema::service_limits::ServiceLimits;
 use crate::size::Size;
 use crate::validated::{
-    Bound, Capability, DotSegments, EncodedSlashes, Forwarded, HealthCheck, HostMatch, Listener, Match, OriginTls,
-    PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Retries, Role, Route, Service, Split, StickyKey, Tls,
-    Validated, ValueMatch, Version,
+    Bound, Capability, DotSegments, EncodedSlashes, Forces, Forwarded, HealthCheck, HostMatch, Listener, Match,
+    OriginTls, PathMatch, ProcessLimits, Protocol, ProxyProtocol, Region, Resolver, Retries, Role, Route, Service,
+    Split, StickyKey, Tls, Validated, ValueMatch, Version,
 };
+use crate::value::Weight;
 
 /// Something with a name.
 pub(super) struct Thing {
@@ -46,6 +49,7 @@ pub(super) fn things(document: &Validated) -> Vec<Thing> {
         vec![("delay", write(drain.delay)), ("deadline", write(drain.deadline)), ("linger", write(drain.linger))];
     things.push(Thing { noun: Noun::Drain, name: String::new(), inside: None, fields: named(fields) });
     things.push(process_limits(&document.limits));
+    things.push(resolver(&document.resolver));
     things
 }
 
@@ -95,8 +99,14 @@ fn process_limits(limits: &ProcessLimits) -> Thing {
         Bound::Off => "off".to_owned(),
         Bound::At(count) => count.to_string(),
     };
-    let fields = vec![("connections", connections), ("memory", memory)];
+    let fields = vec![("connections", connections), ("memory", memory), ("probes", or_off(limits.probes.map(Times)))];
     Thing { noun: Noun::Limits, name: String::new(), inside: None, fields: named(fields) }
+}
+
+fn resolver(resolver: &Resolver) -> Thing {
+    let servers: Vec<_> = resolver.servers.iter().map(ToString::to_string).collect();
+    let fields = vec![("servers", format!("[{}]", servers.join(", "))), ("timeout", write(resolver.timeout))];
+    Thing { noun: Noun::Resolver, name: String::new(), inside: None, fields: named(fields) }
 }
 
 fn or_off<T: ToString>(value: Option<T>) -> String {
@@ -212,6 +222,8 @@ fn service_alone(service: &Service) -> Thing {
         ("protocol", protocol(service.protocol).to_owned()),
         ("connections.idle", service.connections.idle.to_string()),
         ("connections.idle_timeout", write(service.connections.idle_timeout)),
+        ("discovery.ttl_min", write(service.discovery.ttl_min)),
+        ("discovery.ttl_max", write(service.discovery.ttl_max)),
         ("timeouts.connect", write(timeouts.connect)),
         ("timeouts.per_try", optional(timeouts.per_try)),
         ("timeouts.idle", optional(timeouts.idle)),
@@ -223,8 +235,8 @@ fn service_alone(service: &Service) -> Thing {
     }
     fields.extend(service.tls.iter().flat_map(origin_tls));
     fields.extend(retries(&service.retries));
-    fields.extend(service.health_check.iter().flat_map(health_check));
     let mut fields = named(fields);
+    fields.extend(service.health_check.iter().flat_map(health_check));
     fields.extend(balance(service));
     Thing { noun: Noun::Service, name: service.name.to_string(), inside: None, fields }
 }
@@ -273,15 +285,10 @@ fn split(split: &Split) -> String {
     }
 }
 
-fn health_check(check: &HealthCheck) -> Vec<(&'static str, String)> {
-    let mut fields = vec![
-        ("health_check.http.path", check.http.path.clone()),
-        ("health_check.interval", write(check.interval)),
-        ("health_check.timeout", write(check.timeout)),
-        ("health_check.failure_threshold", check.failure_threshold.to_string()),
-        ("health_check.recovery_threshold", check.recovery_threshold.to_string()),
-    ];
-    fields.extend(check.http.host.iter().map(|host| ("health_check.http.host", host.clone())));
+/// By the names of the document, and in which way endpoints are asked: nothing more need be written about that.
+fn health_check(check: &HealthCheck) -> Vec<(Cow<'static, str>, String)> {
+    let mut fields = vec![("health_check".into(), check.probe.as_str().to_owned())];
+    flatten("health_check", &schema::health_check::HealthCheck::from(check), &mut fields);
     fields
 }
 
@@ -295,13 +302,34 @@ fn versions(service: &Service, version: &Version, regions: &[Region], things: &m
     });
     for pool in &version.pools {
         let region = &regions[pool.region].name;
+        things.extend(forces(&pool.forces, &format!("{name} in {region}")));
         things.extend(pool.endpoints.iter().map(|endpoint| Thing {
             noun: Noun::Endpoint,
             name: format!("{} of {name} in {region}", endpoint.address),
             inside: Some((Noun::Version, name.clone())),
-            fields: named([("weight", endpoint.weight.to_string())]),
+            fields: weight_and_zone(endpoint.weight, endpoint.zone.as_ref()),
+        }));
+        things.extend(pool.sources.iter().map(|source| Thing {
+            noun: Noun::Endpoint,
+            name: format!("{} of {name} in {region}", source.query),
+            inside: Some((Noun::Version, name.clone())),
+            fields: weight_and_zone(source.weight, source.zone.as_ref()),
         }));
     }
+}
+
+/// Each with what it is held to as a part of its name: to be held to another is another override.
+fn forces<'a>(forces: &'a Forces, pool: &'a str) -> impl Iterator<Item = Thing> + 'a {
+    let held = |name| Thing { noun: Noun::Override, name, inside: None, fields: Vec::new() };
+    let endpoints = forces.endpoints.iter().map(move |(address, to)| format!("{address} of {pool} held {to}"));
+    let breakers = forces.breakers.iter().map(move |(address, to)| format!("breaker of {address} of {pool} held {to}"));
+    let breaker = forces.breaker.iter().map(move |to| format!("breaker of {pool} held {to}"));
+    endpoints.chain(breakers).chain(breaker).map(held)
+}
+
+fn weight_and_zone(weight: Weight, zone: Option<&ZoneName>) -> Vec<(Cow<'static, str>, String)> {
+    let zone = zone.map(|zone| ("zone", zone.to_string()));
+    named([("weight", weight.to_string())].into_iter().chain(zone))
 }
 
 fn route(route: &Route, services: &[Service]) -> Thing {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::discovery::Resolver;
 use super::drain::Drain;
 use super::listener::Listener;
 use super::process::ProcessLimits;
@@ -33,4 +34,7 @@ pub(crate) struct Document {
     /// What the whole process may use up.
     #[serde(default)]
     pub(crate) limits: ProcessLimits,
+    /// Who is asked for the names of endpoints.
+    #[serde(default)]
+    pub(crate) resolver: Resolver,
 }

@@ -1,4 +1,4 @@
-//! One address, and the lists of them.
+//! One address, or a source of addresses, and the lists of them.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::name::ZoneName;
+use crate::validated::Family;
 use crate::value::Weight;
 
-/// An address that answers, `"IP:PORT"`, alone or with its weight.
+/// What answers: an address, `"IP:PORT"`, alone or with its weight; or a source of addresses that change.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Endpoint {
@@ -16,6 +18,10 @@ pub(crate) enum Endpoint {
     Address(Address),
     /// An address and its weight.
     Weighted(WeightedEndpoint),
+    /// Addresses by DNS.
+    Named(NamedEndpoints),
+    /// Addresses in a file.
+    Listed(ListedEndpoints),
 }
 
 /// An address and its weight.
@@ -27,21 +33,51 @@ pub(crate) struct WeightedEndpoint {
     /// Share of the pool's requests, relative to the other endpoints'. 0 to 1,000,000. Default 1.
     #[serde(default = "one")]
     pub(crate) weight: Weight,
+    /// Where in its region it is. Default: not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<ZoneName>,
 }
 
-impl Endpoint {
-    pub(crate) const fn address(&self) -> Address {
-        match self {
-            Self::Address(address) => *address,
-            Self::Weighted(endpoint) => endpoint.address,
-        }
-    }
+/// The addresses that DNS gives for a name. They are asked for again before they are too old, never while a request waits; when no answer comes, or an empty one, the last good addresses stay.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedEndpoints {
+    /// A name of DNS, such as `shop.west.internal`, whole: nothing is put behind it, and `/etc/hosts` is not looked at.
+    #[schemars(extend("format" = "dns-name"))]
+    pub(crate) dns: String,
+    /// The port of every address. It must be given, unless `srv` says that the answer has it. 1 to 65,535. Default: the answer's, with `srv`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub(crate) port: Option<u16>,
+    /// Whether the name is asked for SRV records: targets, ports and weights are those of the answer, and only the targets of the lowest priority are used. Default `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) srv: bool,
+    /// Which addresses are asked for: `any` (A and AAAA), `ipv4` (A) or `ipv6` (AAAA). Default `any`.
+    #[serde(default)]
+    pub(crate) family: Family,
+    /// Weight of each address. 0 to 1,000,000. Default 1; with `srv` the answer's, and none can be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) weight: Option<Weight>,
+    /// Where in its region each address is. Default: not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<ZoneName>,
+}
 
-    pub(crate) const fn weight(&self) -> Weight {
-        match self {
-            Self::Address(_) => one(),
-            Self::Weighted(endpoint) => endpoint.weight,
-        }
+/// The addresses in a file, which is looked at several times a second. While it cannot be read, is wrong or empty, the last good addresses stay.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListedEndpoints {
+    /// A file with a list, YAML or JSON, of addresses as they are written here: `"IP:PORT"` or `{ address, weight, zone }`. Relative to the document's folder, with `sluice proxy` to that of `--files`.
+    #[schemars(extend("format" = "file-path"))]
+    pub(crate) file: String,
+    /// Where in its region each address is that does not say so itself. Default: not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<ZoneName>,
+}
+
+impl From<WeightedEndpoint> for Endpoint {
+    fn from(endpoint: WeightedEndpoint) -> Self {
+        Self::Weighted(endpoint)
     }
 }
 
@@ -53,6 +89,25 @@ pub(crate) enum Endpoints {
     Here(#[schemars(length(min = 1))] Vec<Endpoint>),
     /// By the name of the region.
     ByRegion(#[schemars(schema_with = "by_region")] BTreeMap<String, Vec<Endpoint>>),
+}
+
+/// What stands in the list of a file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum FileEndpoint {
+    /// `"IP:PORT"`.
+    Address(Address),
+    /// An address and its weight.
+    Weighted(WeightedEndpoint),
+}
+
+impl From<FileEndpoint> for WeightedEndpoint {
+    fn from(written: FileEndpoint) -> Self {
+        match written {
+            FileEndpoint::Address(address) => Self { address, weight: one(), zone: None },
+            FileEndpoint::Weighted(endpoint) => endpoint,
+        }
+    }
 }
 
 const fn one() -> Weight {

@@ -6,6 +6,7 @@
 
 pub(crate) mod balancer;
 pub(crate) mod breaker;
+pub(crate) mod discovery;
 pub(crate) mod document;
 pub(crate) mod drain;
 pub(crate) mod endpoint;
@@ -36,10 +37,19 @@ use schemars::{Schema, generate::SchemaSettings};
 /// What it accepts is what the structural part of [`validate`](crate::validate) accepts: the same schema is walked there.
 #[must_use]
 pub fn json_schema() -> Schema {
-    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(refuse_null));
-    let mut schema = settings.into_generator().into_root_schema_for::<Document>();
+    let mut schema = schema_of::<Document>();
     schema.insert("title".into(), "The Sluice document".into());
     schema
+}
+
+/// The schema of a list of endpoints in a file of its own.
+pub(crate) fn list_schema() -> Schema {
+    schema_of::<Vec<endpoint::FileEndpoint>>()
+}
+
+fn schema_of<T: schemars::JsonSchema>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(refuse_null));
+    settings.into_generator().into_root_schema_for::<T>()
 }
 
 /// An optional field is left out, never written as `null`: a forgotten value must not pass for a decision.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balancer::{Balancer, Panic, Session, SlowStart, Zones};
 use super::breaker::Breakers;
+use super::discovery::Discovery;
 use super::endpoint::Endpoints;
 use super::health_check::HealthCheck;
 use super::origin::{Connections, OriginTls};
@@ -65,6 +66,9 @@ pub(crate) struct Service {
     /// How endpoints are probed. Default: they are not; every endpoint counts as verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health_check: Option<HealthCheck>,
+    /// How often names of endpoints are asked for again.
+    #[serde(default)]
+    pub(crate) discovery: Discovery,
     /// How long things may take.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,

@@ -9,9 +9,12 @@
 
 mod balance;
 mod cover;
+mod discovery;
 mod files;
+mod health_check;
 mod judge;
 mod limits;
+mod list;
 mod listeners;
 mod overlay;
 mod own;
@@ -24,9 +27,10 @@ mod routes;
 mod services;
 
 pub use files::{UnusableFile, refuse_files};
+pub use list::endpoint_list;
 pub use listeners::collide;
-pub use overlay::{Dangling, lay};
-pub use own::refuse_endpoints;
+pub use overlay::{Dangling, Gone, lay};
+pub use own::{is_own, refuse_endpoints};
 pub use regex::path_regex;
 
 use std::borrow::Cow;
@@ -154,8 +158,10 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let drain = &document.drain;
     let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     let limits = process::resolve(judge, &document.limits);
-    overlay::check(judge, &services, overlay);
-    let mut validated = Validated { listeners, regions, services, routes, drain, limits, digest: Digest::of(&[]) };
+    overlay::check(judge, &services, &regions, overlay);
+    let resolver = discovery::resolver(judge, &document.resolver);
+    let digest = Digest::of(&[]);
+    let mut validated = Validated { listeners, regions, services, routes, drain, limits, resolver, digest };
     // References are indices, which a document with problems may not have.
     if judge.problems.is_empty() {
         validated.digest = effective::digest(&validated);

@@ -30,7 +30,9 @@ pub fn refuse_endpoints(text: &str, environment: &Environment, own: &[SocketAddr
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn is_own(own: SocketAddr, endpoint: SocketAddr) -> bool {
+/// Whether an endpoint is this address of our own, as far as that can be told without asking the machine.
+#[must_use]
+pub fn is_own(own: SocketAddr, endpoint: SocketAddr) -> bool {
     let is_here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
     let same = own.ip() == endpoint.ip() || (own.ip().is_unspecified() && is_here(endpoint.ip()));
     own.port() == endpoint.port() && (same || (endpoint.ip().is_unspecified() && is_here(own.ip())))

@@ -27,5 +27,5 @@ pub(super) fn resolve(judge: &mut Judge<'_>, limits: &written::ProcessLimits) ->
         MostThatFits::Off(_) => Bound::Off,
         MostThatFits::Count(count) => Bound::At(count),
     };
-    ProcessLimits { connections, memory }
+    ProcessLimits { connections, memory, probes: limits.probes.0.map(|times| times.0) }
 }

@@ -5,19 +5,18 @@ use std::net::SocketAddr;
 
 use super::balance;
 use super::judge::{Judge, repeated, section};
-use super::retries;
+use super::{discovery, health_check, retries};
 use crate::name::VersionName;
 use crate::problem::{Code, Path, quote};
 use crate::schema::endpoint as written_endpoint;
 use crate::schema::endpoint::Endpoints;
-use crate::schema::health_check as written_check;
 use crate::schema::origin as written_origin;
 use crate::schema::service as written;
 use crate::schema::split as written_split;
 use crate::schema::version as written_version;
 use crate::validated::{
-    ClientCertificate, Connections, Endpoint, HealthCheck, HttpProbe, OriginTls, Pool, Protocol, Region, Service,
-    Split, StickyKey, Timeouts, Version,
+    ClientCertificate, Connections, Endpoint, Forces, OriginTls, Pool, Protocol, Query, Region, Service, Source, Split,
+    StickyKey, Timeouts, Version,
 };
 use crate::value::Weight;
 
@@ -67,11 +66,12 @@ impl<'a> Regions<'a> {
 }
 
 fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, regions: &Regions<'_>) -> Service {
-    let health_check = service.health_check.as_ref().map(|check| resolve_check(judge, &path, check));
+    let health_check = service.health_check.as_ref().map(|check| health_check::resolve(judge, &path, service, check));
     let versions = resolve_versions(judge, &path, service, regions);
     let connections = resolve_connections(judge, &path, service);
     let balance = balance::resolve(judge, &path, service, &versions);
     let timeouts = &service.timeouts;
+    let discovery = discovery::resolve(judge, &path, &service.discovery);
     let retries = retries::resolve(judge, &path, &service.retries, timeouts);
     Service {
         name: service.name.clone(),
@@ -89,6 +89,7 @@ fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, re
         tls: service.tls.as_ref().map(resolve_tls),
         connections,
         health_check,
+        discovery,
         timeouts: Timeouts {
             connect: timeouts.connect.0,
             per_try: timeouts.per_try.0,
@@ -138,27 +139,6 @@ fn resolve_split(split: &written_split::Split) -> Split {
             written_split::StickyKey::Cookie(name) => StickyKey::Cookie(name.clone()),
             written_split::StickyKey::ClientAddress => StickyKey::ClientAddress,
         }),
-    }
-}
-
-fn resolve_check(judge: &mut Judge<'_>, service: &Path, check: &written_check::HealthCheck) -> HealthCheck {
-    let (interval, timeout) = (check.interval.0, check.timeout.0);
-    let path = service.clone().field("health_check");
-    let is_known = !judge.gaps.lost(&path, "interval") && !judge.gaps.lost(&path, "timeout");
-    if timeout > interval && is_known {
-        let path = path.field("timeout");
-        let write = crate::duration::write;
-        let message = format!("the timeout {} is longer than the interval {}", write(timeout), write(interval));
-        let hint =
-            "a probe must be over before the next one starts: raise the interval or lower the timeout".to_owned();
-        judge.report(Code::TimeoutAboveInterval, path, message, Some(hint));
-    }
-    HealthCheck {
-        http: HttpProbe { path: check.http.path.clone(), host: check.http.host.clone() },
-        interval,
-        timeout,
-        failure_threshold: check.failure_threshold,
-        recovery_threshold: check.recovery_threshold,
     }
 }
 
@@ -256,10 +236,12 @@ fn report_undeclared(judge: &mut Judge<'_>, path: Path, name: &str, regions: &Re
 }
 
 fn resolve_pool(judge: &mut Judge<'_>, path: &Path, region: usize, list: &[written_endpoint::Endpoint]) -> Pool {
-    let endpoint =
-        |endpoint: &written_endpoint::Endpoint| Endpoint { address: endpoint.address().0, weight: endpoint.weight() };
-    let endpoints: Vec<Endpoint> = list.iter().map(endpoint).collect();
-    let addresses = endpoints.iter().map(|endpoint| endpoint.address).enumerate();
+    let members: Vec<_> = list.iter().enumerate().map(|(at, one)| member(judge, &path.clone().item(at), one)).collect();
+    let address = |(at, member): (usize, &Member)| match member {
+        Member::Endpoint(endpoint) => Some((at, endpoint.address)),
+        Member::Source(_) | Member::Unknown => None,
+    };
+    let addresses = members.iter().enumerate().filter_map(address);
     let addresses = addresses.filter(|(index, _)| !judge.is_lost(path, *index, "address"));
     for (later, first, address) in repeated::<SocketAddr>(addresses) {
         let other = judge.place(path.clone().item(first));
@@ -267,12 +249,78 @@ fn resolve_pool(judge: &mut Judge<'_>, path: &Path, region: usize, list: &[writt
         let hint = "remove it; a larger share is a larger weight".to_owned();
         judge.report(Code::DuplicateEndpoint, path.clone().item(later), message, Some(hint));
     }
-    let weights = endpoints.iter().enumerate().map(|(index, endpoint)| (index, endpoint.weight));
+    refuse_twice(judge, path, &members);
+    let weights = members.iter().map(Member::weight).enumerate();
     if all_zero(judge, path, weights) {
         let hint = "give at least one endpoint a weight above 0".to_owned();
         judge.report(Code::AllWeightsZero, path.clone(), "the weights of all endpoints are 0", Some(hint));
     }
-    Pool { region, endpoints }
+    let (mut endpoints, mut sources) = (Vec::new(), Vec::new());
+    for member in members {
+        match member {
+            Member::Endpoint(endpoint) => endpoints.push(endpoint),
+            Member::Source(source) => sources.push(source),
+            Member::Unknown => {}
+        }
+    }
+    Pool { region, endpoints, sources, forces: Forces::default() }
+}
+
+/// What one item of a pool's list means.
+enum Member {
+    Endpoint(Endpoint),
+    Source(Source),
+    /// It was refused.
+    Unknown,
+}
+
+impl Member {
+    /// As far as the document says it.
+    const fn weight(&self) -> Weight {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.weight,
+            Self::Source(source) => source.weight,
+            Self::Unknown => Weight::ONE,
+        }
+    }
+}
+
+fn member(judge: &mut Judge<'_>, path: &Path, written: &written_endpoint::Endpoint) -> Member {
+    match written {
+        written_endpoint::Endpoint::Address(address) => {
+            Member::Endpoint(Endpoint { address: address.0, weight: Weight::ONE, zone: None })
+        }
+        written_endpoint::Endpoint::Weighted(endpoint) => Member::Endpoint(Endpoint {
+            address: endpoint.address.0,
+            weight: endpoint.weight,
+            zone: endpoint.zone.clone(),
+        }),
+        written_endpoint::Endpoint::Named(named) => {
+            discovery::named(judge, path, named).map_or(Member::Unknown, Member::Source)
+        }
+        written_endpoint::Endpoint::Listed(list) => Member::Source(Source {
+            query: Query::File { path: list.file.clone() },
+            weight: Weight::ONE,
+            zone: list.zone.clone(),
+        }),
+    }
+}
+
+/// Refuses each source that is in the pool already.
+fn refuse_twice(judge: &mut Judge<'_>, path: &Path, members: &[Member]) {
+    let query = |(at, member): (usize, &'_ Member)| match member {
+        Member::Source(source) => Some((at, source.query.clone())),
+        Member::Endpoint(_) | Member::Unknown => None,
+    };
+    let known: Vec<(usize, Query)> = members.iter().enumerate().filter_map(query).collect();
+    let is_lost =
+        |at: usize| ["dns", "port", "srv", "family", "file"].iter().any(|field| judge.is_lost(path, at, field));
+    let known: Vec<_> = known.iter().filter(|(at, _)| !is_lost(*at)).map(|(at, query)| (*at, query)).collect();
+    for (later, first, query) in repeated(known.into_iter()) {
+        let other = judge.place(path.clone().item(first));
+        let message = format!("the source {query} is already {other}");
+        judge.report(Code::DuplicateEndpoint, path.clone().item(later), message, Some("remove it".to_owned()));
+    }
 }
 
 /// Whether no item of a list has a weight above 0, as far as all of them are known.

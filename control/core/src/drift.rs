@@ -72,7 +72,7 @@ pub fn drift(head: &Head) -> Drift {
     let overlay = &head.revision.overlay;
     let overrides = overlay.overrides.iter().map(|(id, one)| Overridden {
         id: *id,
-        action: one.action,
+        action: one.action.clone(),
         author: one.author.clone(),
         since: one.since,
         reason: one.reason.clone(),
@@ -136,11 +136,11 @@ impl fmt::Display for Drifted {
     }
 }
 
-/// `freeze 7 until 2026-11-26T10:00:00.000Z, by ann since 2026-11-26T09:30:00.000Z: incident`
+/// `override 7: freeze until 2026-11-26T10:00:00.000Z, by ann since 2026-11-26T09:30:00.000Z: incident`
 impl fmt::Display for Overridden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, action, author, since, reason, expires } = self;
-        write!(f, "{action} {id} until {expires}, by {author} since {since}: {reason}")
+        write!(f, "override {id}: {action} until {expires}, by {author} since {since}: {reason}")
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
     use sluice_config::Environment;
 
     use super::*;
-    use crate::change::{Proposal, Shift, Written, apply, lay, roll_back, shift};
+    use crate::change::{Proposal, Shift, Wish, Written, apply, lay, roll_back, shift};
 
     const TEXT: &str = r#"
 listeners: [{ name: web, address: "127.0.0.1:8080" }]
@@ -187,7 +187,7 @@ routes: [{ service: shop }]
         insta::assert_snapshot!(drift(&shifted(&head, "5%", None)), @"shop: v1=95% v2=5% as in the document; the operator's, by ann since 2026-11-26T09:30:00.000Z: try v2");
         let shifted = shifted(&head, "25%", Some(Duration::from_secs(7_200)));
         let why = "incident".parse().unwrap();
-        let frozen = lay(&shifted, Action::Freeze, Duration::from_secs(60), &"bob".parse().unwrap(), &why, now);
+        let frozen = lay(&shifted, &Wish::Freeze, Duration::from_secs(60), &"bob".parse().unwrap(), &why, now);
         let frozen = commit(Some(&shifted), frozen.unwrap());
         let file = Some(Digest::of(b"another text"));
         let other = Written::new(&TEXT.replace("9002", "9003"), &Environment::empty()).unwrap();
@@ -196,7 +196,7 @@ routes: [{ service: shop }]
         let drift = drift(&commit(Some(&applied), back));
         insta::assert_snapshot!(drift, @r"
         shop: v1=75% v2=25% live, v1=95% v2=5% in the document; the operator's, by ann since 2026-11-26T09:30:00.000Z until 2026-11-26T11:30:00.000Z: try v2
-        freeze 3 until 2026-11-26T09:31:00.000Z, by bob since 2026-11-26T09:30:00.000Z: incident
+        override 3: freeze until 2026-11-26T09:31:00.000Z, by bob since 2026-11-26T09:30:00.000Z: incident
         the file's text 4895ecc6f0c0 is parked by a rollback: it is not applied until the file changes
         ");
         let json = serde_json::to_value(&drift).unwrap();

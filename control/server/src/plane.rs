@@ -342,7 +342,11 @@ fn shift(live: &LiveWeights) -> view::ShiftView {
 fn told(region: &RegionName, pool: &validated::Pool, seen: Option<&PoolTotals>) -> view::Pool {
     view::Pool {
         region: region.clone(),
-        endpoints: pool.endpoints.len(),
+        // What sources bring is known to the proxies that ask them.
+        endpoints: match seen {
+            Some(seen) if !pool.sources.is_empty() => usize::try_from(seen.endpoints).unwrap_or(usize::MAX),
+            Some(_) | None => pool.endpoints.len(),
+        },
         healthy: seen.map(|seen| seen.healthy),
         requests: seen.map_or([0; 6], |seen| seen.classes),
         latency: seen.map_or_else(Latency::default, |seen| seen.latency),

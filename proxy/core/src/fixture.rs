@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Balancer, Breakers, Capabilities, Connections, Endpoint, Fallback, HealthCheck, HostMatch, HttpProbe, Match,
-    PathMatch, Pool, Priority, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split, Timeouts,
-    ValueMatch, Version,
+    Balancer, Breakers, Capabilities, Connections, Discovery, Endpoint, Fallback, Forces, HealthCheck, HostMatch,
+    HttpProbe, Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits,
+    Split, TcpProbe, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
@@ -17,8 +17,14 @@ use crate::service;
 
 pub(crate) const ALL: Capabilities = Capabilities { read: true, write: true, admin: true };
 pub(crate) const READ: Capabilities = Capabilities { read: true, write: false, admin: false };
-pub(crate) const POLICY: Policy =
-    Policy { interval: Duration::from_secs(5), failure_threshold: 3, recovery_threshold: 2 };
+pub(crate) const POLICY: Policy = Policy {
+    interval: Duration::from_secs(5),
+    interval_in_doubt: Duration::from_secs(2),
+    interval_without_traffic: None,
+    failure_threshold: 3,
+    recovery_threshold: 2,
+    unsteady_threshold: Some(6),
+};
 
 #[expect(
     clippy::disallowed_methods,
@@ -50,17 +56,22 @@ pub(crate) fn version(name: &str, weight: u32, regions: &[(usize, u16)]) -> Vers
 fn pool(version: &str, region: usize, count: u16) -> Pool {
     let network = [10, version.bytes().last().unwrap(), u8::try_from(region).unwrap(), 1];
     let address = |port| SocketAddr::from((network, 8000 + port));
-    let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap() };
-    Pool { region, endpoints: (0..count).map(endpoint).collect() }
+    let endpoint = |port| Endpoint { address: address(port), weight: Weight::new(1).unwrap(), zone: None };
+    Pool { region, endpoints: (0..count).map(endpoint).collect(), sources: Vec::new(), forces: Forces::default() }
 }
 
 pub(crate) fn health_check() -> HealthCheck {
     HealthCheck {
-        http: HttpProbe { path: "/healthz".to_owned(), host: None },
+        probe: Probe::Tcp(TcpProbe { send: None, expect: None }),
+        port: None,
+        agent: false,
         interval: POLICY.interval,
+        interval_in_doubt: POLICY.interval_in_doubt,
+        interval_without_traffic: POLICY.interval_without_traffic,
         timeout: Duration::from_secs(2),
         failure_threshold: POLICY.failure_threshold,
         recovery_threshold: POLICY.recovery_threshold,
+        unsteady_threshold: POLICY.unsteady_threshold,
     }
 }
 
@@ -78,6 +89,7 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
         limits: ServiceLimits::default(),
         fallback: Fallback::OtherRegion,
         health_check: checked.then(health_check),
+        discovery: Discovery::default(),
         protocol: Protocol::Http1,
         tls: None,
         connections: Connections { idle: 256, idle_timeout: Duration::from_secs(50), streams: 100 },

@@ -5,9 +5,13 @@
 //! carries its reason as data. A decision can therefore be property-tested, simulated and replayed.
 //!
 //! A request meets the modules in this order: [`client`] says whose it is, [`route`] finds the service, [`sticky`] what identifies the user,
-//! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint),
+//! [`select`] composes, for one [`service`], [`place`] (region), [`split`] (version) and [`pick`] (endpoint, by the service's
+//! [`balance`], among those of the pool's [`supply`], in the [`zone`] that is preferred),
 //! [`outcome`] says what the ending means ([`grpc`] for calls of gRPC), [`retry`] whether there is another attempt, [`histogram`] keeps the times.
-//! [`endpoint`] and [`health`] hold what outlives a revision. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
+//! [`endpoint`] and [`pool`] hold what outlives a revision: [`health`], [`latency`], [`outlier`], [`breaker`], [`slow_start`], by a service's
+//! [`policies`]; [`sample`] says what an attempt tells of its endpoint, [`window`] counts it, [`change`] names what follows. Before any of them, [`flood`] says when a client of HTTP/2 is cut.
+//!
+//! Where a pool's addresses are not written down, [`discovery`] says when to ask for them and what to believe.
 //!
 //! Clients are bounded by [`pace`] (how slow one may be) and the process by [`overload`] (what it gives up when memory runs
 //! short).
@@ -32,17 +36,30 @@
 //! let shop = Service::new(&document.regions.into(), &document.services[0], &registry);
 //!
 //! let mut rng = StdRng::seed_from_u64(1);
-//! let mut selector = Selector::new(&shop, &mut rng);
-//! let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
+//! let mut selector = Selector::new(&shop, None, &mut rng);
+//! let ask = Ask {
+//!     capability: Capability::Read,
+//!     sticky_key: None,
+//!     key: None,
+//!     version: None,
+//!     previous: None,
+//!     waited: None,
+//!     tried: &[],
+//!     now: std::time::Instant::now(),
+//! };
 //! let choice = selector.choose(&shop, &ask, &mut rng).expect("an endpoint without a health check is verified");
-//! let _flight = choice.endpoint(&shop).begin();
+//! let _flight = choice.endpoint(&shop).begin().expect("no cap is set");
 //! assert_eq!(choice.endpoint(&shop).in_flight(), 1);
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backoff;
+pub mod balance;
+pub mod breaker;
+pub mod change;
 pub mod client;
+pub mod discovery;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;
@@ -51,17 +68,26 @@ pub mod grpc;
 pub mod health;
 pub mod histogram;
 pub mod intake;
+pub mod latency;
 pub mod leave;
 pub mod outcome;
+pub mod outlier;
 pub mod overload;
 pub mod pace;
 pub mod pick;
 pub mod place;
+pub mod policies;
+pub mod pool;
 pub mod queue;
 pub mod recall;
 pub mod retry;
 pub mod route;
+pub mod sample;
 pub mod select;
 pub mod service;
+pub mod slow_start;
 pub mod split;
 pub mod sticky;
+pub mod supply;
+pub mod window;
+pub mod zone;

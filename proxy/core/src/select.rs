@@ -1,32 +1,47 @@
 //! Decides which endpoint an attempt goes to: placement, then split, then pick, then what stands in for an empty pool.
 //!
 //! The first attempt is placed in a region, then given one of that region's versions, then an endpoint of that pool. If
-//! the pool has none to offer, the version counts more than the region: the same version in another region (the primary
-//! first, then by weight), then the baseline version, in the region of the placement and then in the others. A user who
-//! was given a version keeps it through the loss of a region; only when the version is nowhere does its share move to
-//! the baseline. A retry goes the same way from the pool of the attempt before, and never to an endpoint that was
-//! tried; a pool in which two endpoints have failed the request comes after all others. A route that names a version is never answered by another.
+//! the pool has none to offer, the service's fallback decides:
+//!
+//! - `other_region`: the version counts more than the region. The same version in another region (the primary first, then by
+//!   weight), then the baseline version, in the region of the placement and then in the others. A user who was given a
+//!   version keeps it through the loss of a region; only when the version is nowhere does its share move to the baseline.
+//! - `baseline`: the region counts more than the version. The baseline in the same region, then in the others.
+//! - `reject`: nothing stands in.
+//!
+//! A pool whose breaker is open counts as empty, and so does one that has no room: whoever waits at one pool while
+//! another is free waits for nothing. Only when none on the way has room is the request told where it may wait. What does not go
+//! where it was assigned says so ([`Moved`]): the version to which it was assigned must answer for it. The split does not
+//! look at health, so whoever was moved returns by himself.
+//!
+//! A retry goes the same way from the pool of the attempt before, and never to an endpoint that was
+//! tried; a pool in which two endpoints have failed the request comes after all others. A route that names a version is
+//! never answered by another.
 //!
 //! Regions that may stand in serve the capability and are active with a weight above 0; a standby only while no active
-//! region can answer at all.
+//! region can answer at all. Placement passes over regions that have nothing to offer before any fallback is asked.
 //!
 //! A [`Selector`] belongs to one worker and one service. It keeps what it read of endpoints until the service's pulse
-//! advances, so the common request reads one atomic number and no endpoint: no lock, no allocation.
+//! advances, so the common request reads one atomic number, and of endpoints only what its balancer compares: no lock, no
+//! allocation.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+mod carry;
+pub(crate) mod pool;
+
 use std::sync::Arc;
+use std::time::Instant;
 
 use rand::Rng;
-use sluice_config::name::{RegionName, VersionName};
-use sluice_config::validated::Capability;
+use sluice_config::name::ZoneName;
+use sluice_config::validated::{Capability, Fallback};
 
+use self::pool::{Pool, Scratch};
 use crate::endpoint::Endpoint;
-use crate::health::Standing;
-use crate::pick::{self, RoundRobin};
+use crate::pick;
 use crate::place::{self, Placement};
-use crate::service::{Member, Service};
+use crate::service::Service;
 use crate::split::{self, Strata};
+use crate::supply::Lack;
 
 /// What a request wants of its endpoint.
 #[derive(Debug, Clone, Copy)]
@@ -35,16 +50,22 @@ pub struct Ask<'a> {
     pub capability: Capability,
     /// What identifies the user, if the split is sticky and the request has it.
     pub sticky_key: Option<&'a [u8]>,
+    /// What leads to an endpoint, if the service asks for it and the request has it: what Maglev hashes, or the session.
+    pub key: Option<&'a [u8]>,
     /// The version that the route names.
     pub version: Option<usize>,
     /// The attempt before, in the same revision.
     pub previous: Option<Choice>,
+    /// Where it has waited for room, in the same revision: it is not placed and split again.
+    pub waited: Option<Place>,
     /// Endpoints that must not be chosen again.
     pub tried: &'a [Spot],
+    /// The moment of the choice; latencies fade by it.
+    pub now: Instant,
 }
 
 /// Where an endpoint is in a service of one revision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Spot {
     /// Index into the regions.
     pub region: usize,
@@ -65,9 +86,91 @@ pub struct Choice {
     pub version: split::Reason,
     /// Why this endpoint.
     pub endpoint: pick::Reason,
+    /// It is not in the pool to which the request was assigned.
+    pub moved: Option<Moved>,
+}
+
+/// A request that is answered elsewhere than where it was assigned to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Moved {
+    /// The pool to which it was assigned; see [`Moved::pool`]. In a number that leaves a choice small.
+    from: u16,
+    /// What its pool lacked.
+    pub why: Lack,
+}
+
+/// A request that is answered nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lost {
+    /// Where it was assigned to.
+    pub place: Place,
+    /// What its pool lacked.
+    pub why: Lack,
+}
+
+/// Where a request goes that does not go where it was assigned to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refuge {
+    /// To its version in another region.
+    OtherRegion,
+    /// To the baseline.
+    Baseline,
+}
+
+impl Refuge {
+    /// A stable name for metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherRegion => "other_region",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
+impl Moved {
+    /// The indices of region and version of the pool to which it was assigned, in the service that was chosen from.
+    #[must_use]
+    pub const fn pool(&self, service: &Service) -> (usize, usize) {
+        (self.from as usize / service.versions(), self.from as usize % service.versions())
+    }
+
+    /// Where it went, if it went to this version.
+    #[must_use]
+    pub const fn to(&self, service: &Service, version: usize) -> Refuge {
+        if self.pool(service).1 == version { Refuge::OtherRegion } else { Refuge::Baseline }
+    }
+}
+
+/// A pool to which a request is assigned, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Index into the regions.
+    pub region: u16,
+    /// Index into the versions.
+    pub version: u16,
+    /// Why this region.
+    pub why_region: place::Reason,
+    /// Why this version.
+    pub why_version: split::Reason,
+}
+
+impl Place {
+    /// Its indices of region and version.
+    #[must_use]
+    pub const fn pool(&self) -> (usize, usize) {
+        (self.region as usize, self.version as usize)
+    }
 }
 
 impl Choice {
+    /// The pool that was chosen from.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        let Spot { region, version, .. } = self.spot;
+        Place { region: region as u16, version: version as u16, why_region: self.region, why_version: self.version }
+    }
+
     /// The endpoint's state, in the service that was chosen from.
     #[must_use]
     pub fn endpoint<'a>(&self, service: &'a Service) -> &'a Arc<Endpoint> {
@@ -80,8 +183,12 @@ impl Choice {
 pub enum Refusal {
     /// No region that serves the capability has an endpoint that may take traffic.
     NoRegion,
-    /// Neither the version nor the baseline has an endpoint left that may take traffic and was not tried.
-    Exhausted,
+    /// No pool that may stand in has an endpoint left that may take traffic and was not tried.
+    Exhausted(Lost),
+    /// The pool to which it was assigned has nothing to offer, and by policy nothing stands in.
+    Rejected(Lost),
+    /// Nobody who may take it has room. It may wait for room in this pool, the first that was full.
+    Full(Place),
 }
 
 impl Refusal {
@@ -90,7 +197,9 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoRegion => "no_region",
-            Self::Exhausted => "exhausted",
+            Self::Exhausted(_) => "exhausted",
+            Self::Rejected(_) => "rejected",
+            Self::Full(_) => "full",
         }
     }
 }
@@ -99,19 +208,12 @@ impl Refusal {
 #[derive(Debug, Clone)]
 pub struct Selector {
     seen: Option<u64>,
+    zone: Option<ZoneName>,
     /// Per capability: for any version, then for each version that a route may name.
     placements: Vec<Placement>,
     splits: Vec<Strata>,
     pools: Vec<Pool>,
-}
-
-#[derive(Debug, Clone)]
-struct Pool {
-    robin: RoundRobin,
-    /// Those of the best standing; 0 for the rest.
-    weights: Vec<u32>,
-    /// Of the endpoints with a weight.
-    best: Standing,
+    scratch: Scratch,
 }
 
 /// So many failed endpoints of one pool are enough to doubt the others: a region dies as a whole more often than two of
@@ -121,49 +223,42 @@ const DOUBTED: usize = 2;
 const CAPABILITIES: [Capability; 3] = [Capability::Read, Capability::Write, Capability::Admin];
 
 impl Selector {
-    /// For a service that this worker has not served yet.
-    pub fn new(service: &Service, rng: &mut impl Rng) -> Self {
+    /// For a service that this worker has not served yet. `zone`: where the proxy is, if that was said.
+    pub fn new(service: &Service, zone: Option<&ZoneName>, rng: &mut impl Rng) -> Self {
         let placements =
             (0..CAPABILITIES.len() * (service.versions() + 1)).map(|_| Placement::new(service.regions.len()));
-        Self {
+        let mut selector = Self {
             seen: None,
+            zone: zone.cloned(),
             placements: placements.collect(),
             splits: service.splits.iter().cloned().map(Strata::new).collect(),
-            pools: service.pools.iter().map(|members| Pool::new(members, rng)).collect(),
-        }
+            pools: (0..service.pools.len()).map(|at| Pool::new(service, at, zone)).collect(),
+            scratch: Scratch::default(),
+        };
+        selector.refresh(service, rng);
+        selector
     }
 
-    /// For the next revision of a service: splits, placements and round robins go on where the old ones were, by the
-    /// names of versions and regions and the addresses of endpoints. O(n log n) in the endpoints.
-    pub fn carry(&self, old: &Service, new: &Service, rng: &mut impl Rng) -> Self {
-        let origins = Origins::of(old, new);
-        Self {
-            seen: None,
-            placements: self.carry_placements(old, new, &origins),
-            splits: self.carry_splits(old, new, &origins),
-            pools: self.carry_pools(old, new, &origins, rng),
-        }
-    }
-
-    /// The endpoint of the next attempt. O(endpoints of the pool + versions + regions); after a change of standing,
-    /// once O(endpoints of the service).
+    /// The endpoint of the next attempt. O(log endpoints of the pool + versions + regions), more where endpoints are full; after
+    /// a change of an offer, once O(endpoints of the service).
     ///
     /// # Errors
     /// When no endpoint may be chosen.
     pub fn choose(&mut self, service: &Service, ask: &Ask<'_>, rng: &mut impl Rng) -> Result<Choice, Refusal> {
-        self.refresh(service);
-        let start = match ask.previous {
-            Some(previous) => Start::after(&previous, ask),
-            None => self.start(service, ask, rng)?,
+        self.refresh(service, rng);
+        let start = match (&ask.previous, &ask.waited) {
+            (Some(previous), _) => Start::after(previous, ask),
+            (None, Some(place)) => Start::at(place),
+            (None, None) => self.start(service, ask, rng)?,
         };
-        self.descend(service, ask, start).ok_or(Refusal::Exhausted)
+        self.descend(service, ask, start, rng)
     }
 
     fn start(&mut self, service: &Service, ask: &Ask<'_>, rng: &mut impl Rng) -> Result<Start, Refusal> {
         let at = placement_index(service, ask.capability, ask.version);
         let (region, why_region) = self.placements[at].choose(rng).ok_or(Refusal::NoRegion)?;
         let (version, why_version) = self.split(service, region, ask, rng).ok_or(Refusal::NoRegion)?;
-        Ok(Start { region, version, why_region, why_version, doubt: false })
+        Ok(Start { region, version, why_region, why_version, moved: None })
     }
 
     fn split(
@@ -188,64 +283,32 @@ impl Selector {
     }
 
     /// The first endpoint on the way from the start, in pools that are not doubted; if there is none, in any.
-    fn descend(&mut self, service: &Service, ask: &Ask<'_>, start: Start) -> Option<Choice> {
-        if ask.tried.len() < DOUBTED {
-            return self.descend_pools(service, ask, start, false);
+    fn descend(
+        &mut self,
+        service: &Service,
+        ask: &Ask<'_>,
+        start: Start,
+        rng: &mut impl Rng,
+    ) -> Result<Choice, Refusal> {
+        let (doubt, place) = (ask.tried.len() >= DOUBTED, start.place());
+        let mut walk = Walk { selector: self, service, ask, doubt, place, home: None, full: None };
+        if walk.doubt {
+            if let Some(choice) = walk.descend(start, rng) {
+                return Ok(choice);
+            }
+            (walk.doubt, walk.home) = (false, None);
         }
-        self.descend_pools(service, ask, start, true).or_else(|| self.descend_pools(service, ask, start, false))
+        walk.descend(start, rng).ok_or_else(|| walk.refusal())
     }
 
-    /// Its pool, its version elsewhere, the baseline.
-    fn descend_pools(&mut self, service: &Service, ask: &Ask<'_>, start: Start, doubt: bool) -> Option<Choice> {
-        let start = Start { doubt, ..start };
-        if let Some(choice) = self.descend_version(service, ask, start) {
-            return Some(choice);
-        }
-        if ask.version.is_some() || start.version == service.baseline {
-            return None;
-        }
-        let why_version = split::Reason::Baseline;
-        self.descend_version(service, ask, Start { version: service.baseline, why_version, ..start })
-    }
-
-    fn descend_version(&mut self, service: &Service, ask: &Ask<'_>, start: Start) -> Option<Choice> {
-        if let Some(choice) = self.pick(service, ask, start) {
-            return Some(choice);
-        }
-        let at = placement_index(service, ask.capability, ask.version);
-        let why_region = place::Reason::Elsewhere;
-        service.fallbacks.iter().filter(|region| **region != start.region).find_map(|region| {
-            let may = self.placements[at].may_stand_in(*region, &service.regions[*region], ask.capability);
-            may.then(|| self.pick(service, ask, Start { region: *region, why_region, ..start })).flatten()
-        })
-    }
-
-    fn pick(&mut self, service: &Service, ask: &Ask<'_>, start: Start) -> Option<Choice> {
-        let Start { region, version, why_region, why_version, doubt } = start;
-        let of_pool = |spot: &&Spot| (spot.region, spot.version) == (region, version);
-        if doubt && ask.tried.iter().filter(of_pool).count() >= DOUBTED {
-            return None;
-        }
-        let index = service.pool_index(region, version);
-        let Pool { robin, weights, best } = &mut self.pools[index];
-        let why_endpoint = pick::Reason::of(*best)?;
-        let spot = |endpoint| Spot { region, version, endpoint };
-        let endpoint = if ask.tried.is_empty() {
-            robin.next(|at| weights[at])?
-        } else {
-            robin.next(|at| if ask.tried.contains(&spot(at)) { 0 } else { weights[at] })?
-        };
-        Some(Choice { spot: spot(endpoint), region: why_region, version: why_version, endpoint: why_endpoint })
-    }
-
-    fn refresh(&mut self, service: &Service) {
-        // Read before the standings: a change in between is then seen at the next request.
+    fn refresh(&mut self, service: &Service, rng: &mut impl Rng) {
+        // Read before the offers: a change in between is then seen at the next request.
         let now = service.pulse.now();
         if self.seen == Some(now) {
             return;
         }
-        for (pool, members) in self.pools.iter_mut().zip(&service.pools) {
-            pool.refresh(members);
+        for (at, pool) in self.pools.iter_mut().enumerate() {
+            pool.refresh(service, at, &mut self.scratch, rng);
         }
         for capability in CAPABILITIES {
             for version in std::iter::once(None).chain((0..service.versions()).map(Some)) {
@@ -257,7 +320,7 @@ impl Selector {
 
     fn refit(&mut self, service: &Service, capability: Capability, version: Option<usize>) {
         let pools = &self.pools;
-        let usable = |region, version| pools[service.pool_index(region, version)].best < Standing::Out;
+        let usable = |region, version| pools[service.pool_index(region, version)].supply.is_some();
         let reached = |region| {
             let mut weighted = (0..service.versions()).filter(|at| service.versions[*at].weight > 0);
             weighted.any(|at| usable(region, at))
@@ -265,50 +328,6 @@ impl Selector {
         let available = |region| version.map_or_else(|| reached(region), |at| usable(region, at));
         let at = placement_index(service, capability, version);
         self.placements[at].fit(&service.regions, capability, available);
-    }
-
-    fn carry_placements(&self, old: &Service, new: &Service, origins: &Origins) -> Vec<Placement> {
-        let mut placements = Vec::with_capacity(CAPABILITIES.len() * (new.versions() + 1));
-        for capability in CAPABILITIES {
-            for version in std::iter::once(None).chain((0..new.versions()).map(Some)) {
-                let was = version.map_or(Some(None), |at: usize| origins.versions[at].map(Some));
-                placements.push(match was {
-                    Some(was) => {
-                        let old = &self.placements[placement_index(old, capability, was)];
-                        Placement::carry(&new.regions, old, |at| origins.regions[at])
-                    }
-                    None => Placement::new(new.regions.len()),
-                });
-            }
-        }
-        placements
-    }
-
-    /// A split goes on from that of the first of its regions that had one.
-    fn carry_splits(&self, old: &Service, new: &Service, origins: &Origins) -> Vec<Strata> {
-        let carried = new.splits.iter().enumerate().map(|(at, shares)| {
-            let regions = (0..new.regions.len()).filter(|region| new.split_of[*region] == Some(at));
-            let was = regions.filter_map(|region| origins.regions[region]).find_map(|region| old.split_of[region]);
-            match was {
-                Some(was) => Strata::carry(shares.clone(), &self.splits[was], |version| origins.versions[version]),
-                None => Strata::new(shares.clone()),
-            }
-        });
-        carried.collect()
-    }
-
-    fn carry_pools(&self, old: &Service, new: &Service, origins: &Origins, rng: &mut impl Rng) -> Vec<Pool> {
-        let carried = new.pools.iter().enumerate().map(|(at, members)| {
-            let (region, version) = (at / new.versions(), at % new.versions());
-            match (origins.regions[region], origins.versions[version]) {
-                (Some(region), Some(version)) => {
-                    let was = old.pool_index(region, version);
-                    self.pools[was].carry(&old.pools[was], members, rng)
-                }
-                (None, _) | (_, None) => Pool::new(members, rng),
-            }
-        });
-        carried.collect()
     }
 }
 
@@ -319,66 +338,110 @@ struct Start {
     version: usize,
     why_region: place::Reason,
     why_version: split::Reason,
-    /// Pools in which endpoints have failed this request are passed over.
-    doubt: bool,
+    moved: Option<Moved>,
 }
 
 impl Start {
     fn after(previous: &Choice, ask: &Ask<'_>) -> Self {
         let why_version = if ask.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
         let Spot { region, version, .. } = previous.spot;
-        Self { region, version, why_region: place::Reason::Kept, why_version, doubt: false }
+        Self { region, version, why_region: place::Reason::Kept, why_version, moved: previous.moved }
+    }
+
+    const fn at(place: &Place) -> Self {
+        let Place { region, version, why_region, why_version } = *place;
+        Self { region: region as usize, version: version as usize, why_region, why_version, moved: None }
+    }
+
+    const fn place(&self) -> Place {
+        let Self { region, version, why_region, why_version, .. } = *self;
+        Place { region: region as u16, version: version as u16, why_region, why_version }
     }
 }
 
-impl Pool {
-    fn new(members: &[Member], rng: &mut impl Rng) -> Self {
-        Self::with(RoundRobin::new(members.iter().map(|member| member.weight), rng), members.len())
+/// One request's way through the pools.
+struct Walk<'a> {
+    selector: &'a mut Selector,
+    service: &'a Service,
+    ask: &'a Ask<'a>,
+    /// Pools in which endpoints have failed this request are passed over.
+    doubt: bool,
+    /// The first pool.
+    place: Place,
+    /// What it lacked.
+    home: Option<Lack>,
+    /// The first pool that had no room.
+    full: Option<Place>,
+}
+
+impl Walk<'_> {
+    fn descend(&mut self, start: Start, rng: &mut impl Rng) -> Option<Choice> {
+        let why = match self.pick(start, rng) {
+            Ok(choice) => return Some(choice),
+            Err(lack) => lack,
+        };
+        self.home = Some(why);
+        let moved = start.moved.or(Some(Moved { from: self.home_pool(), why }));
+        let start = Start { moved, ..start };
+        let is_alone = self.ask.version.is_some() || start.version == self.service.baseline;
+        let baseline = Start { version: self.service.baseline, why_version: split::Reason::Baseline, ..start };
+        match self.service.fallback {
+            Fallback::Reject => None,
+            Fallback::Baseline | Fallback::OtherRegion if is_alone => self.elsewhere(start, rng),
+            Fallback::Baseline => self.here_and_elsewhere(baseline, rng),
+            Fallback::OtherRegion => self.elsewhere(start, rng).or_else(|| self.here_and_elsewhere(baseline, rng)),
+        }
     }
 
-    fn with(robin: RoundRobin, members: usize) -> Self {
-        Self { robin, weights: vec![0; members], best: Standing::Out }
+    fn here_and_elsewhere(&mut self, start: Start, rng: &mut impl Rng) -> Option<Choice> {
+        self.pick(start, rng).ok().or_else(|| self.elsewhere(start, rng))
     }
 
-    fn carry(&self, old: &[Member], new: &[Member], rng: &mut impl Rng) -> Self {
-        let address = |member: &Member| member.endpoint.id().address;
-        let known: BTreeMap<SocketAddr, usize> =
-            old.iter().enumerate().map(|(at, member)| (address(member), at)).collect();
-        let origin = |at: usize| known.get(&address(&new[at])).copied();
-        let weights = new.iter().map(|member| member.weight);
-        Self::with(RoundRobin::carry(weights, &self.robin, origin, rng), new.len())
+    fn elsewhere(&mut self, start: Start, rng: &mut impl Rng) -> Option<Choice> {
+        let at = placement_index(self.service, self.ask.capability, self.ask.version);
+        let why_region = place::Reason::Elsewhere;
+        let service = self.service;
+        service.fallbacks.iter().filter(|region| **region != start.region).find_map(|region| {
+            let placement = &self.selector.placements[at];
+            let may = placement.may_stand_in(*region, &service.regions[*region], self.ask.capability);
+            may.then(|| self.pick(Start { region: *region, why_region, ..start }, rng).ok()).flatten()
+        })
     }
 
-    /// Reads each standing once: two readings could disagree and leave nobody.
-    fn refresh(&mut self, members: &[Member]) {
-        self.best = Standing::Out;
-        for (at, member) in members.iter().enumerate() {
-            let standing = member.endpoint.standing();
-            self.weights[at] = 0;
-            if member.weight > 0 && standing <= self.best {
-                if standing < self.best {
-                    self.weights[..at].fill(0);
-                    self.best = standing;
+    fn pick(&mut self, start: Start, rng: &mut impl Rng) -> Result<Choice, Lack> {
+        let Start { region, version, why_region, why_version, moved } = start;
+        let of_pool = |spot: &&Spot| (spot.region, spot.version) == (region, version);
+        if self.doubt && self.ask.tried.iter().filter(of_pool).count() >= DOUBTED {
+            return Err(Lack::Tried);
+        }
+        let index = self.service.pool_index(region, version);
+        let picked = self.selector.pools[index].pick(self.service, (region, version), self.ask, rng);
+        match picked {
+            Ok((endpoint, why)) => {
+                let spot = Spot { region, version, endpoint };
+                Ok(Choice { spot, region: why_region, version: why_version, endpoint: why, moved })
+            }
+            Err(lack) => {
+                if lack == Lack::Full {
+                    self.full.get_or_insert(start.place());
                 }
-                self.weights[at] = member.weight;
+                Err(lack)
             }
         }
     }
-}
 
-/// For each region and version of a new revision, its index in the old one.
-struct Origins {
-    regions: Vec<Option<usize>>,
-    versions: Vec<Option<usize>>,
-}
+    fn home_pool(&self) -> u16 {
+        let (region, version) = self.place.pool();
+        self.service.pool_index(region, version) as u16
+    }
 
-impl Origins {
-    fn of(old: &Service, new: &Service) -> Self {
-        let region = |name: &RegionName| old.regions.iter().position(|region| region.name == *name);
-        let version = |name: &VersionName| old.versions.iter().position(|version| version.name == *name);
-        Self {
-            regions: new.regions.iter().map(|now| region(&now.name)).collect(),
-            versions: new.versions.iter().map(|now| version(&now.name)).collect(),
+    fn refusal(&self) -> Refusal {
+        let rejects = self.service.fallback == Fallback::Reject;
+        let lost = Lost { place: self.place, why: self.home.unwrap_or(Lack::Empty) };
+        match (self.full, lost.why) {
+            (Some(place), _) => Refusal::Full(place),
+            (None, Lack::Empty | Lack::Panic | Lack::Breaker) if rejects => Refusal::Rejected(lost),
+            (None, _) => Refusal::Exhausted(lost),
         }
     }
 }

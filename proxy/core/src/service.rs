@@ -5,17 +5,27 @@
 //! region before its share goes to the baseline. Regions with the same versions share one split, so in the common
 //! document, where every version is everywhere, a service has one, and its windows hold over all regions together.
 //!
+//! A pool whose endpoints are all still to be discovered counts as there: what is found later must not change a split.
+//!
 //! Invariants: pools are in the order of regions, then versions; a pool without endpoints is empty, not absent.
 
+mod explain;
+mod govern;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sluice_config::name::{ServiceName, VersionName};
-use sluice_config::validated::{self, Capability, Region, Role, StickyKey};
+use sluice_config::name::{RegionName, ServiceName, VersionName, ZoneName};
+use sluice_config::validated::{self, Balancer, Capability, Fallback, Panic, Region, Role, StickyKey, Zones};
 
+pub use self::explain::{Candidate, Obstacle};
+use crate::balance::maglev::Table;
 use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
-use crate::health::Standing;
 use crate::place::Placement;
+use crate::policies::Policies;
+use crate::pool::{PoolId, PoolState};
 use crate::split::{Shares, Ticket};
+use crate::sticky;
 
 /// A service of one revision.
 #[derive(Debug)]
@@ -24,11 +34,19 @@ pub struct Service {
     pub(crate) regions: Arc<[Region]>,
     pub(crate) versions: Vec<Version>,
     pub(crate) pools: Vec<Vec<Member>>,
+    /// For pools whose requests are led by a key.
+    pub(crate) tables: Vec<Option<Arc<Table>>>,
     pub(crate) splits: Vec<Shares>,
     pub(crate) split_of: Vec<Option<usize>>,
     pub(crate) fallbacks: Vec<usize>,
     pub(crate) baseline: usize,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) states: Vec<Arc<PoolState>>,
+    pub(crate) policies: Policies,
+    pub(crate) balancer: Balancer,
+    pub(crate) zones: Option<Zones>,
+    pub(crate) panic: Option<Panic>,
+    pub(crate) fallback: Fallback,
     sticky: Option<StickyKey>,
 }
 
@@ -46,6 +64,8 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Share of the pool's requests.
     pub weight: u32,
+    /// Where in its region it is, if that was said.
+    pub zone: Option<ZoneName>,
 }
 
 /// The identities of all endpoints of these services, each with whether it is health checked: what
@@ -86,10 +106,36 @@ impl Service {
     /// If the registry lacks one of the service's endpoints.
     #[must_use]
     pub fn new(regions: &Arc<[Region]>, service: &validated::Service, registry: &Registry) -> Self {
+        Self::after(None, regions, service, registry)
+    }
+
+    /// As [`Self::new`], after an older revision of the same service: what took long to prepare there and is still true is not
+    /// prepared again.
+    ///
+    /// # Panics
+    /// If the registry lacks one of the service's endpoints.
+    #[must_use]
+    pub fn after(
+        old: Option<&Self>,
+        regions: &Arc<[Region]>,
+        service: &validated::Service,
+        registry: &Registry,
+    ) -> Self {
         let versions: Vec<Version> = service.versions.iter().map(|version| Version::new(service, version)).collect();
         let pools = pools(regions, service, registry);
-        let (splits, split_of) = splits(&versions, &pools);
-        Self {
+        let is_led = service.session.is_some() || matches!(service.balancer, Balancer::Maglev { .. });
+        let table = |(at, members): (usize, &Vec<Member>)| {
+            let (region, version) = (&regions[at / versions.len()].name, &versions[at % versions.len()].name);
+            (is_led && !members.is_empty()).then(|| table(old.and_then(|old| old.table(region, version)), members))
+        };
+        let (splits, split_of) = splits(&versions, service, regions.len());
+        let pulse = registry.pulse(&service.name).map(Arc::clone).unwrap_or_default();
+        let service = Self {
+            tables: pools.iter().enumerate().map(table).collect(),
+            balancer: service.balancer.clone(),
+            zones: service.zones,
+            panic: service.panic,
+            fallback: service.fallback,
             name: service.name.clone(),
             regions: Arc::clone(regions),
             baseline: baseline(&versions),
@@ -98,12 +144,16 @@ impl Service {
             splits,
             split_of,
             fallbacks: fallbacks(regions),
-            pulse: registry.pulse(&service.name).map(Arc::clone).unwrap_or_default(),
+            states: states(regions, service, registry, &pulse),
+            pulse,
+            policies: Policies::from(service),
             sticky: match &service.split {
                 validated::Split::Random => None,
                 validated::Split::Sticky(key) => Some(key.clone()),
             },
-        }
+        };
+        service.adopt();
+        service
     }
 
     /// Unique in the document.
@@ -155,118 +205,26 @@ impl Service {
         &self.pools[self.pool_index(region, version)]
     }
 
+    /// What belongs to that pool whatever its endpoints are.
+    #[must_use]
+    pub fn pool_state(&self, region: usize, version: usize) -> &Arc<PoolState> {
+        &self.states[self.pool_index(region, version)]
+    }
+
+    /// What the document asks of endpoints and pools.
+    #[must_use]
+    pub const fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    fn table(&self, region: &RegionName, version: &VersionName) -> Option<&Arc<Table>> {
+        let region = self.regions.iter().position(|known| known.name == *region)?;
+        let version = self.versions.iter().position(|known| known.name == *version)?;
+        self.tables[self.pool_index(region, version)].as_ref()
+    }
+
     pub(crate) const fn pool_index(&self, region: usize, version: usize) -> usize {
         region * self.versions.len() + version
-    }
-
-    /// For each endpoint whether it may be chosen now for this capability, by a route that names this version if any.
-    /// For people: allocates, and reads every endpoint.
-    #[must_use]
-    pub fn explain(&self, capability: Capability, pinned: Option<usize>) -> Vec<Candidate<'_>> {
-        let reached = |version: usize| match pinned {
-            Some(pinned) => version == pinned,
-            None => self.versions[version].weight > 0,
-        };
-        let available =
-            |region: usize| (0..self.versions()).any(|v| reached(v) && self.best(region, v) < Standing::Out);
-        let turn = self.standby_turn(capability, available);
-        let mut candidates = Vec::new();
-        for (at, members) in self.pools.iter().enumerate() {
-            let (region, version) = (at / self.versions(), at % self.versions());
-            let unreached = || (!reached(version)).then_some(Obstacle::NotReached);
-            let obstacle = self.obstacle(region, capability, turn).or_else(unreached);
-            let best = self.best(region, version);
-            candidates.extend(members.iter().map(|member| Candidate::new(region, version, member, best, obstacle)));
-        }
-        candidates
-    }
-
-    /// The standby that answers, if no active region can.
-    fn standby_turn(&self, capability: Capability, available: impl Fn(usize) -> bool) -> Option<usize> {
-        let mut placement = Placement::new(self.regions.len());
-        placement.fit(&self.regions, capability, available);
-        placement.standby_turn()
-    }
-
-    fn obstacle(&self, region: usize, capability: Capability, turn: Option<usize>) -> Option<Obstacle> {
-        let Region { role, weight, capabilities, .. } = &self.regions[region];
-        if !capabilities.serves(capability) {
-            return Some(Obstacle::Capability);
-        }
-        match role {
-            Role::Standby => (turn != Some(region)).then_some(Obstacle::Standby),
-            Role::Primary | Role::Secondary => (weight.get() == 0).then_some(Obstacle::RegionWeight),
-        }
-    }
-
-    fn best(&self, region: usize, version: usize) -> Standing {
-        let eligible = self.pool(region, version).iter().filter(|member| member.weight > 0);
-        eligible.map(|member| member.endpoint.standing()).min().unwrap_or(Standing::Out)
-    }
-}
-
-/// One endpoint, and whether it may be chosen.
-#[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
-    /// Index into the regions.
-    pub region: usize,
-    /// Index into the versions.
-    pub version: usize,
-    /// Its state.
-    pub endpoint: &'a Arc<Endpoint>,
-    /// Share of its pool's requests.
-    pub weight: u32,
-    /// As it was read.
-    pub standing: Standing,
-    /// Why it is not chosen; none if it may be.
-    pub obstacle: Option<Obstacle>,
-}
-
-/// Why an endpoint is not chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Obstacle {
-    /// Its region does not serve this kind of request.
-    Capability,
-    /// Its region has weight 0.
-    RegionWeight,
-    /// Its region is a standby whose turn it is not: an active region, or a standby before it, can answer.
-    Standby,
-    /// Its version has weight 0, or is not the one that the route names.
-    NotReached,
-    /// Its own weight is 0.
-    Weight,
-    /// Not yet probed, while its pool has a verified one.
-    Unprobed,
-    /// Probed and bad.
-    Out,
-}
-
-impl Obstacle {
-    /// A stable name for people and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Capability => "capability",
-            Self::RegionWeight => "region_weight",
-            Self::Standby => "standby",
-            Self::NotReached => "not_reached",
-            Self::Weight => "weight",
-            Self::Unprobed => "unprobed",
-            Self::Out => "out",
-        }
-    }
-}
-
-impl<'a> Candidate<'a> {
-    fn new(region: usize, version: usize, member: &'a Member, best: Standing, outer: Option<Obstacle>) -> Self {
-        let standing = member.endpoint.standing();
-        let own = match standing {
-            _ if member.weight == 0 => Some(Obstacle::Weight),
-            Standing::Out => Some(Obstacle::Out),
-            Standing::Unprobed if best == Standing::Verified => Some(Obstacle::Unprobed),
-            Standing::Unprobed | Standing::Verified => None,
-        };
-        Self { region, version, endpoint: &member.endpoint, weight: member.weight, standing, obstacle: outer.or(own) }
     }
 }
 
@@ -285,7 +243,7 @@ fn pools(regions: &[Region], service: &validated::Service, registry: &Registry) 
             let member = |endpoint: &validated::Endpoint| {
                 let id = identity(regions, service, version, pool, endpoint);
                 let state = registry.find(&id).expect("the registry was carried for this document");
-                Member { endpoint: Arc::clone(state), weight: endpoint.weight.get() }
+                Member { endpoint: Arc::clone(state), weight: endpoint.weight.get(), zone: endpoint.zone.clone() }
             };
             pools[pool.region * versions + at] = pool.endpoints.iter().map(member).collect();
         }
@@ -293,11 +251,53 @@ fn pools(regions: &[Region], service: &validated::Service, registry: &Registry) 
     pools
 }
 
+/// In the order of pools. Of a pool without endpoints a state that nobody changes.
+fn states(
+    regions: &[Region],
+    service: &validated::Service,
+    registry: &Registry,
+    pulse: &Arc<Pulse>,
+) -> Vec<Arc<PoolState>> {
+    let ids = regions.iter().flat_map(|region| {
+        let id = |version: &validated::Version| PoolId {
+            service: service.name.clone(),
+            version: version.name.clone(),
+            region: region.name.clone(),
+        };
+        service.versions.iter().map(id)
+    });
+    let state = |id: PoolId| {
+        registry.find_pool(&id).map_or_else(|| Arc::new(PoolState::new(id, Arc::clone(pulse))), Arc::clone)
+    };
+    ids.map(state).collect()
+}
+
+/// The older table, if it is of the same endpoints.
+fn table(old: Option<&Arc<Table>>, members: &[Member]) -> Arc<Table> {
+    let names: Vec<([u8; 18], u32)> =
+        members.iter().map(|member| (bytes(member.endpoint.id().address), member.weight)).collect();
+    let named = || names.iter().map(|(name, weight)| (&name[..], *weight));
+    match old.filter(|old| old.is_of(named())) {
+        Some(old) => Arc::clone(old),
+        None => Arc::new(Table::build(named())),
+    }
+}
+
+/// The same on every machine.
+fn bytes(address: SocketAddr) -> [u8; 18] {
+    let (mut bytes, (ip, _)) = ([0; 18], sticky::address(address.ip()));
+    bytes[..16].copy_from_slice(&ip);
+    bytes[16..].copy_from_slice(&address.port().to_be_bytes());
+    bytes
+}
+
 /// The different splits over the versions, and for each region which one its requests take.
-fn splits(versions: &[Version], pools: &[Vec<Member>]) -> (Vec<Shares>, Vec<Option<usize>>) {
+fn splits(versions: &[Version], service: &validated::Service, regions: usize) -> (Vec<Shares>, Vec<Option<usize>>) {
     let mut splits: Vec<Shares> = Vec::new();
-    let split_of = pools.chunks(versions.len()).map(|row| {
-        let there = versions.iter().zip(row).map(|(version, pool)| (version.weight, !pool.is_empty()));
+    let has = |version: &validated::Version, region| version.pools.iter().any(|pool| pool.region == region);
+    let split_of = (0..regions).map(|region| {
+        let there = versions.iter().zip(&service.versions);
+        let there = there.map(|(version, written)| (version.weight, has(written, region)));
         let shares = split(there);
         if shares.members() == 0 {
             return None;

@@ -8,7 +8,7 @@ use sluice_config::validated::{Limits, Protocol};
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::retry::Repeatable;
 use sluice_proxy_core::route::RequestView;
-use sluice_proxy_core::select::Choice;
+use sluice_proxy_core::select::{Choice, Place};
 use sluice_proxy_core::split;
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::live::{RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, RequestHead};
 use crate::relay::{self, Ends, Relayed};
 use crate::reply;
-use crate::retry::{Planned, Tries, Verdict};
+use crate::retry::{Aim, Planned, Tries, Unplaced, Verdict};
 use crate::side::{Answer, Reply, Sink, Source};
 use crate::socket;
 use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
@@ -112,26 +112,53 @@ async fn proxy<S: Source, R: Reply>(
     if stripped.protected > 0 {
         record.worker.metrics.nominations_ignored(stripped.protected);
     }
-    let mut choice = tries.first(record)?;
+    let mut aim = match tries.first(record, None) {
+        Ok(aim) => aim,
+        Err(Unplaced::For(ending)) => return Err(ending),
+        Err(Unplaced::Full(place)) => Box::pin(wait_for_room(&tries, place, record, down)).await?,
+    };
     loop {
-        chosen(service, choice, record);
-        let planned = match attempt(&tries, &choice, record, down).await {
+        chosen(service, aim.choice, record);
+        let planned = match attempt(&tries, &aim, record, down).await {
             Ok(Answered::Whole) => return Ok(after_answer(record)),
             Ok(Answered::Tunnelled) => return Ok(Next::Over),
             Ok(Answered::Refused(planned)) => planned,
-            Err(Failed { ending, sent }) => tries.after_failure(record, &choice, ending, sent).ok_or(ending)?,
+            Err(Failed { ending, sent }) => tries.after_failure(record, &aim.choice, ending, sent).ok_or(ending)?,
         };
-        tries.take(&planned, &choice, record);
-        choice = planned.choice;
-        if !planned.wait.is_zero() {
-            Box::pin(pause(planned.wait, down)).await?;
+        let wait = planned.wait;
+        aim = tries.take(*planned, &aim.choice, record);
+        if !wait.is_zero() {
+            Box::pin(pause(wait, down)).await?;
         }
+    }
+}
+
+/// Waits in the queue of a pool, unless the client leaves first.
+async fn wait_for_room<S: Source, R: Reply>(
+    tries: &Tries<'_>,
+    mut place: Place,
+    record: &Record<'_>,
+    down: &mut Downstream<'_, S, R>,
+) -> Result<Aim, Ending> {
+    let (deadline, mut again) = (tries.patience(), false);
+    loop {
+        relay::while_client_stays(down.source, down.reply, tries.wait(&place, deadline, again)).await?;
+        place = match tries.first(record, Some(place)) {
+            Ok(aim) => return Ok(aim),
+            Err(Unplaced::For(ending)) => return Err(ending),
+            Err(Unplaced::Full(place)) => place,
+        };
+        again = true;
     }
 }
 
 fn chosen(service: &ServiceEntry, choice: Choice, record: &mut Record<'_>) {
     if matches!(choice.version, split::Reason::Random | split::Reason::Sticky) {
         service.versions[choice.spot.version].chosen(record.worker.index);
+    }
+    if let Some(moved) = choice.moved {
+        let to = moved.to(&service.core, choice.spot.version);
+        service.pool_series(moved.pool(&service.core)).gave_away(to.as_str());
     }
     record.chosen(choice);
 }
@@ -169,20 +196,34 @@ impl Failed {
 /// Sends the request to one endpoint and its answer to the client, unless another attempt is better than the answer.
 async fn attempt<S: Source, R: Reply>(
     tries: &Tries<'_>,
-    choice: &Choice,
+    aim: &Aim,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Answered, Failed> {
+    let choice = &aim.choice;
     let peer = tries.service.peer(&choice.spot);
-    let _flight = peer.endpoint.begin();
     if !tries.stale && Repeatable::of(record.head.method.as_str()) == Repeatable::Never {
         // So that the ends of kept connections are seen that have come and were not looked at yet: this request could not
         // be sent again.
         tokio::task::yield_now().await;
     }
-    match peer.reach.protocol {
+    record.progress.begin_attempt();
+    let answered = match peer.reach.protocol {
         Protocol::Http1 => over_h1(tries, choice, record, down).await,
         Protocol::Http2 => Box::pin(over_h2(tries, choice, peer, record, down)).await,
+    };
+    tries.note(aim, ending(&answered, record), record);
+    answered
+}
+
+/// What an attempt ended with.
+fn ending(answered: &Result<Answered, Failed>, record: &Record<'_>) -> Option<Ending> {
+    match answered {
+        Ok(Answered::Whole | Answered::Tunnelled) => {
+            record.progress.answered.get().map(|status| record.progress.call.ending(status))
+        }
+        Ok(Answered::Refused(planned)) => Some(planned.ending),
+        Err(failed) => Some(failed.ending),
     }
 }
 
@@ -231,7 +272,6 @@ async fn pass<S: Source, R: Reply, A: Answer, U: Sink>(
     (answer, upstream): (&mut A, &mut U),
 ) -> Result<Answered, Ending> {
     let mut head = record.worker.spare_head();
-    record.progress.begin_attempt();
     let verdict = Verdict::new(tries, record, choice);
     let mut ends =
         Ends { source: &mut *down.source, reply: &mut *down.reply, answer: &mut *answer, upstream: &mut *upstream };

@@ -15,12 +15,12 @@ use sluice_config::Timestamp;
 use sluice_config::health::{Component, Health, Status};
 use sluice_config::name::ListenerName;
 use sluice_config::value::RevisionId;
-use sluice_proxy_core::health::Standing;
 
 use crate::live::{Live, ServiceEntry};
 use crate::memory::kilobytes;
 use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries};
 use crate::overload::Overload;
+use crate::resolve::Board;
 use crate::tls::Keyring;
 
 /// Further components, of what else runs in this process.
@@ -52,6 +52,8 @@ pub(crate) struct Watch {
     pub(crate) document: Option<Arc<DocumentSeries>>,
     /// What listeners show their clients.
     pub(crate) keyring: Option<Arc<Keyring>>,
+    /// What is known of the sources of endpoints.
+    pub(crate) discovery: Option<Arc<Board>>,
     /// What the process uses of what it may.
     pub(crate) overload: Option<Arc<Overload>>,
     state: Mutex<State>,
@@ -86,6 +88,7 @@ impl Watch {
             more: None,
             document: None,
             keyring: None,
+            discovery: None,
             overload: None,
             state,
         }
@@ -169,6 +172,9 @@ impl Watch {
             let found = if troubles.is_empty() { Ok(()) } else { Err((Status::Degraded, troubles.join("; "))) };
             put("certificates", found);
         }
+        if let Some(found) = self.discovery.as_ref().and_then(|discovery| discovery.health()) {
+            put("discovery", found.map_err(|why| (Status::Degraded, why)));
+        }
         if let Some(found) = self.overload.as_ref().and_then(|overload| overload.trouble()) {
             put("overload", found.map_err(|why| (Status::Degraded, why)));
         }
@@ -204,6 +210,7 @@ impl Watch {
         for (service, (usable, all)) in shares {
             let status = if all_out { Status::Unhealthy } else { Status::Degraded };
             let found = match usable {
+                0 if all == 0 => Err((status, "no address of its endpoints was found yet".to_owned())),
                 0 => Err((status, format!("all of its {all} endpoints are out"))),
                 _ if usable * 2 < all => {
                     Err((Status::Degraded, format!("{} of its {all} endpoints are out", all - usable)))
@@ -230,7 +237,7 @@ impl fmt::Display for Refusal {
 /// How many of a service's endpoints may be chosen, and how many it has.
 fn usable(service: &ServiceEntry) -> (usize, usize) {
     let endpoints = || service.endpoints();
-    (endpoints().filter(|endpoint| endpoint.standing() != Standing::Out).count(), endpoints().count())
+    (endpoints().filter(|endpoint| endpoint.offer().is_eligible()).count(), endpoints().count())
 }
 
 fn unknown_words(unknown: &[ListenerName]) -> String {

@@ -3,7 +3,7 @@
 //! A request's way is one straight function in `exchange`; what stands around it:
 //! `house` is a thread that serves, `accept` takes connections in (as far as `overload` has room), `proxy_protocol` and `said` tell whose they are, `connection` finds out the protocol, `downstream` speaks it with the client, `upstream` with the
 //! origin, `relay` runs both directions at once. `live` is what a revision becomes, `source` is how one arrives (from
-//! `control` or from what was kept by `keep`), `stage` is how it comes to run, `worker` is what the requests of one thread share. `crew` is all threads, `process` their beginning and end, `handover` how the next process takes over. Decisions are made in `sluice-proxy-core` only.
+//! `control` or from what was kept by `keep`), `stage` is how it comes to run, `resolve` finds what addresses a document leaves open, `worker` is what the requests of one thread share. `crew` is all threads, `process` their beginning and end, `handover` how the next process takes over. Decisions are made in `sluice-proxy-core` only.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -15,7 +15,9 @@ mod context;
 pub mod control;
 mod crew;
 mod downstream;
+mod endpoints;
 mod exchange;
+pub mod explain;
 mod files;
 mod filter;
 mod framed;
@@ -47,6 +49,7 @@ mod replay;
 mod reply;
 mod report;
 mod request_id;
+mod resolve;
 mod retry;
 mod said;
 mod side;
@@ -57,6 +60,7 @@ mod source;
 mod stage;
 pub mod status;
 mod tls;
+mod upkeep;
 mod upstream;
 mod worker;
 

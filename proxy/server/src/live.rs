@@ -5,20 +5,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Instant;
 
-use sluice_config::name::{ListenerName, ServiceName};
-use sluice_config::validated::{self, Balancer, Capability, Region, Retries, Session, Timeouts};
+use sluice_config::name::{ListenerName, ServiceName, ZoneName};
+use sluice_config::overlay::Circuit;
+use sluice_config::validated::{
+    self, Balancer, Capability, Forces, Priority, Region, Retries, ServiceLimits, Session, Timeouts,
+};
 use sluice_config::value::RevisionId;
-use sluice_config::{UnusableFile, Validated};
-use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
+use sluice_config::{UnusableFile, Validated, overlay};
+use sluice_proxy_core::breaker;
+use sluice_proxy_core::change::Change;
+use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Force, Registry};
+use sluice_proxy_core::pool::{PoolId, PoolState};
 use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
 use sluice_proxy_core::select::Spot;
 use sluice_proxy_core::service::{self, Service};
 
 use crate::client::Identity;
-use crate::metrics::{Metrics, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
+use crate::metrics::{Metrics, PoolSeries, RequestKey, RequestSeries, ServiceSeries, VersionSeries};
+use crate::pending::Pending;
 use crate::probe::Target;
 use crate::upstream::{Peer, Reach};
 
@@ -26,6 +34,8 @@ use crate::upstream::{Peer, Reach};
 #[derive(Debug)]
 pub struct Live {
     pub(crate) id: RevisionId,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     pub(crate) document: Arc<Validated>,
     pub(crate) table: RouteTable,
     pub(crate) routes: Vec<RouteEntry>,
@@ -36,6 +46,7 @@ pub struct Live {
     pub(crate) identities: BTreeMap<ListenerName, Arc<Identity>>,
     pub(crate) registry: Registry,
     peers: BTreeMap<EndpointId, Arc<Peer>>,
+    pendings: BTreeMap<PoolId, Arc<Pending>>,
 }
 
 /// What a route leads to.
@@ -45,6 +56,7 @@ pub(crate) struct RouteEntry {
     pub(crate) service: usize,
     pub(crate) version: Option<usize>,
     pub(crate) capability: Option<Capability>,
+    pub(crate) priority: Priority,
     /// One for each region and version.
     series: Vec<Arc<RequestSeries>>,
     /// For requests that were not placed.
@@ -68,18 +80,52 @@ pub(crate) struct ServiceEntry {
     pub(crate) balancer: Balancer,
     pub(crate) session: Option<Session>,
     pub(crate) retries: Retries,
-    /// What may always be sent again, over all workers and over revisions.
-    pub(crate) floor: Arc<Floor>,
+    pub(crate) limits: ServiceLimits,
+    pub(crate) lasting: Arc<Lasting>,
     pub(crate) series: Arc<ServiceSeries>,
     pub(crate) versions: Vec<Arc<VersionSeries>>,
     /// For each region and version, by the pool's order.
     peers: Vec<Vec<Arc<Peer>>>,
+    /// For each region and version: who waits for it.
+    pendings: Vec<Arc<Pending>>,
+    /// For each region and version.
+    pool_series: Vec<Arc<PoolSeries>>,
+}
+
+/// What of a service lives over workers and revisions, besides its endpoints.
+#[derive(Debug)]
+pub(crate) struct Lasting {
+    /// What may always be sent again.
+    pub(crate) floor: Floor,
+    /// Attempts under way that follow another one.
+    pub(crate) retrying: AtomicU32,
+}
+
+impl Lasting {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { floor: Floor::new(Instant::now()), retrying: AtomicU32::new(0) })
+    }
 }
 
 impl ServiceEntry {
     /// Whom to dial for this spot.
     pub(crate) fn peer(&self, spot: &Spot) -> &Arc<Peer> {
         &self.peers[spot.region * self.core.versions() + spot.version][spot.endpoint]
+    }
+
+    /// Who waits for this pool.
+    pub(crate) fn pending(&self, (region, version): (usize, usize)) -> &Arc<Pending> {
+        &self.pendings[region * self.core.versions() + version]
+    }
+
+    /// What is counted of this pool.
+    pub(crate) fn pool_series(&self, (region, version): (usize, usize)) -> &PoolSeries {
+        &self.pool_series[region * self.core.versions() + version]
+    }
+
+    /// Wakes who waits where there is room, whatever made it.
+    pub(crate) fn wake(&self) {
+        self.pendings.iter().filter(|pending| pending.len() > 0).for_each(|pending| pending.wake());
     }
 
     /// Every endpoint of every pool.
@@ -131,15 +177,17 @@ pub fn compile(
     let registry = known.carry(service::identities(&regions, &document.services));
     let by_name: BTreeMap<_, _> = document.services.iter().map(|service| &service.name).zip(&reaches).collect();
     let peers = carry_peers(&registry, &by_name, before);
-    let floors: BTreeMap<&ServiceName, &Arc<Floor>> =
-        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), &service.floor)).collect();
+    let pendings = carry_pendings(&registry, before);
+    let old: BTreeMap<&ServiceName, &ServiceEntry> =
+        before.iter().flat_map(|live| &live.services).map(|service| (service.core.name(), service)).collect();
     let services = document.services.iter().zip(&reaches).map(|(service, reach)| {
-        let floor = floors.get(&service.name).map_or_else(|| Arc::new(Floor::new(Instant::now())), |it| Arc::clone(it));
-        compile_service(&regions, service, (reach, floor), &registry, &peers, metrics)
+        let old = old.get(&service.name).copied();
+        compile_service(&regions, (service, old), reach, &registry, (&peers, &pendings), metrics)
     });
     let services: Vec<ServiceEntry> = services.collect();
     Ok(Live {
         id,
+        zone: None,
         table,
         routes: document.routes.iter().map(|route| compile_route(&document, route, metrics)).collect(),
         services,
@@ -147,6 +195,7 @@ pub fn compile(
         identities: document.listeners.iter().map(|one| (one.name.clone(), Arc::new(one.into()))).collect(),
         registry,
         peers,
+        pendings,
         document,
     })
 }
@@ -156,13 +205,56 @@ impl Live {
     pub(crate) fn targets(&self) -> Vec<Target> {
         let checks =
             self.document.services.iter().filter_map(|service| Some((&service.name, service.health_check.as_ref()?)));
-        let checks: BTreeMap<_, _> = checks.collect();
+        let checks: BTreeMap<_, _> = checks.map(|(service, check)| (service, Arc::new(check.clone()))).collect();
         let target = |peer: &Arc<Peer>| {
-            let check = checks.get(&peer.endpoint.id().service)?;
+            let check = Arc::clone(checks.get(&peer.endpoint.id().service)?);
             let (endpoint, reach) = (Arc::clone(&peer.endpoint), Arc::clone(&peer.reach));
-            Some(Target { endpoint, check: (*check).clone(), reach })
+            Some(Target { endpoint, check, reach })
         };
         self.peers.values().filter_map(target).collect()
+    }
+
+    /// Holds what operators hold, and lets go what they do not hold any more; answers with what that changed of breakers. Not a
+    /// part of compiling: states are shared with what runs, and a revision that is given up must leave nothing behind.
+    pub(crate) fn enforce(&self, now: Instant) -> Vec<Change> {
+        let held = self.held();
+        let mut changes = Vec::new();
+        for endpoint in self.registry.iter() {
+            let id = endpoint.id();
+            let forces = held.get(&PoolId::from(id));
+            endpoint.force(forces.and_then(|forces| forces.endpoints.get(&id.address)).map(|force| match force {
+                overlay::Force::In => Force::In,
+                overlay::Force::Out => Force::Out,
+            }));
+            let of_breaker = forces.and_then(|forces| forces.breakers.get(&id.address)).map(circuit);
+            changes.extend(endpoint.force_breaker(of_breaker, now));
+        }
+        for pool in self.registry.pools() {
+            let force = held.get(pool.id()).and_then(|forces| forces.breaker.as_ref()).map(circuit);
+            changes.extend(pool.force_breaker(force, now));
+        }
+        changes
+    }
+
+    /// What operators hold, by pool.
+    fn held(&self) -> BTreeMap<PoolId, &Forces> {
+        let mut held = BTreeMap::new();
+        for service in &self.document.services {
+            for version in &service.versions {
+                for pool in version.pools.iter().filter(|pool| !pool.forces.is_empty()) {
+                    let region = self.document.regions[pool.region].name.clone();
+                    let id = PoolId { service: service.name.clone(), version: version.name.clone(), region };
+                    held.insert(id, &pool.forces);
+                }
+            }
+        }
+        held
+    }
+
+    /// Every pool, with how many requests wait for it.
+    pub(crate) fn pools(&self) -> Vec<(Arc<PoolState>, Arc<AtomicUsize>)> {
+        let waiting = |pool: &Arc<PoolState>| self.pendings[pool.id()].count_of_waiting();
+        self.registry.pools().map(|pool| (Arc::clone(pool), waiting(pool))).collect()
     }
 
     /// How each service is reached.
@@ -183,6 +275,13 @@ impl Live {
     }
 }
 
+const fn circuit(force: &Circuit) -> breaker::Force {
+    match force {
+        Circuit::Open => breaker::Force::Open,
+        Circuit::Closed => breaker::Force::Closed,
+    }
+}
+
 fn carry_peers(
     registry: &Registry,
     reaches: &BTreeMap<&ServiceName, &Arc<Reach>>,
@@ -197,28 +296,40 @@ fn carry_peers(
     registry.iter().map(|endpoint| (endpoint.id().clone(), peer(endpoint))).collect()
 }
 
+fn carry_pendings(registry: &Registry, before: Option<&Live>) -> BTreeMap<PoolId, Arc<Pending>> {
+    let known = |id: &PoolId| before.and_then(|live| live.pendings.get(id)).cloned();
+    let ids = registry.pools().map(|pool| pool.id().clone());
+    ids.map(|id| (id.clone(), known(&id).unwrap_or_default())).collect()
+}
+
 fn compile_service(
     regions: &Arc<[Region]>,
-    service: &validated::Service,
-    (reach, floor): (&Arc<Reach>, Arc<Floor>),
+    (service, old): (&validated::Service, Option<&ServiceEntry>),
+    reach: &Arc<Reach>,
     registry: &Registry,
-    peers: &BTreeMap<EndpointId, Arc<Peer>>,
+    (peers, pendings): (&BTreeMap<EndpointId, Arc<Peer>>, &BTreeMap<PoolId, Arc<Pending>>),
     metrics: &Metrics,
 ) -> ServiceEntry {
-    let core = Service::new(regions, service, registry);
-    let pools = (0..regions.len()).flat_map(|region| (0..core.versions()).map(move |version| (region, version)));
+    let core = Service::after(old.map(|old| &old.core), regions, service, registry);
+    let pools = || (0..regions.len()).flat_map(|region| (0..core.versions()).map(move |version| (region, version)));
     let pool = |(region, version)| {
         let members = core.pool(region, version).iter();
         members.map(|member| Arc::clone(&peers[member.endpoint.id()])).collect()
     };
+    let pending = |id: &PoolId| pendings.get(id).map(Arc::clone).unwrap_or_default();
     ServiceEntry {
-        peers: pools.map(pool).collect(),
+        peers: pools().map(pool).collect(),
+        pool_series: pools()
+            .map(|(region, version)| metrics.pool(&core.pool_state(region, version).id().into()))
+            .collect(),
+        pendings: pools().map(|(region, version)| pending(core.pool_state(region, version).id())).collect(),
         reach: Arc::clone(reach),
         timeouts: service.timeouts.clone(),
         balancer: service.balancer.clone(),
         session: service.session.clone(),
         retries: service.retries.clone(),
-        floor,
+        lasting: old.map_or_else(Lasting::new, |old| Arc::clone(&old.lasting)),
+        limits: service.limits,
         series: metrics.service(&service.name),
         versions: service.versions.iter().map(|version| metrics.version(&service.name, &version.name)).collect(),
         core,
@@ -241,6 +352,7 @@ fn compile_route(document: &Validated, route: &validated::Route, metrics: &Metri
         service: route.service,
         version: route.version,
         capability: route.capability,
+        priority: route.priority,
         series,
         unplaced: metrics.requests(&key),
         versions: service.versions.len(),

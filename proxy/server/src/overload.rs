@@ -218,7 +218,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn limits(connections: Bound<u32>, memory: Bound<u64>) -> ProcessLimits {
-        ProcessLimits { connections, memory }
+        ProcessLimits { connections, memory, probes: None }
     }
 
     #[test]

@@ -139,6 +139,18 @@ impl Progress {
         self.client_spoke.set(false);
     }
 
+    /// How long this attempt waited for the head of its answer, or has waited in vain, and when that is asked.
+    pub(crate) fn answered_after(&self) -> (Duration, Instant) {
+        match self.waited.get().filter(|_| self.answered.get().is_some()) {
+            // A byte has just moved, so the clock need not be read again.
+            Some(waited) => (waited, self.moved.get()),
+            None => {
+                let now = Instant::now();
+                (now - self.begun.get(), now)
+            }
+        }
+    }
+
     pub(crate) fn took(&self, bytes: usize) {
         self.taken.set(self.taken.get() + bytes as u64);
         self.bytes_in.set(self.bytes_in.get().max(self.taken.get()));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_config::validated::{PoolLimits, Priority};
 use sluice_proxy_core::queue::{Entry, Queue, Ticket};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     /// Those in the queue; written only under the lock.
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     room: Mutex<Room>,
 }
 
@@ -64,6 +64,11 @@ pub(crate) struct Wait {
 }
 
 impl Pending {
+    /// How many wait, to be read from elsewhere.
+    pub(crate) fn count_of_waiting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
+    }
+
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
@@ -182,7 +187,6 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;

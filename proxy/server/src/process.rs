@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use sluice_config::name::{ListenerName, NodeName, RegionName};
+use sluice_config::name::{ListenerName, NodeName, RegionName, ZoneName};
 use sluice_config::validated::Drain;
 use sluice_config::value::Incarnation;
 use sluice_proxy_core::leave::{Event, Leave, Phase};
@@ -39,9 +39,11 @@ use crate::metrics::{ControlSeries, DocumentSeries, KeepSeries, Metrics, SERIES_
 use crate::notify;
 use crate::overload::Overload;
 use crate::probe::Prober;
+use crate::resolve::Finder;
 use crate::source::{Away, Feed, Follower, Identity, Parts, Rest};
 use crate::stage::Stage;
 use crate::tls::Keyring;
+use crate::upkeep;
 use crate::upstream::Dialer;
 use crate::worker::Equipment;
 
@@ -70,6 +72,8 @@ pub struct Options {
     pub node: Option<NodeName>,
     /// Where it stands.
     pub region: Option<RegionName>,
+    /// Where in its region it stands: endpoints of the same zone may be preferred.
+    pub zone: Option<ZoneName>,
     /// Where this proxy binds a listener in place of the document's address.
     pub listen: BTreeMap<ListenerName, SocketAddr>,
     /// Health of what else runs in this process.
@@ -80,6 +84,9 @@ pub struct Options {
     pub files: PathBuf,
     /// What was open before this process.
     pub inherited: Inherited,
+    /// Addresses that no endpoint may be, whatever DNS or a file says: where this process can be changed. That of `status` is
+    /// another one by itself.
+    pub own: Vec<SocketAddr>,
     /// Who else in this process holds what a successor needs, and is to let go of it first.
     pub beside: Option<mpsc::UnboundedSender<Beside>>,
 }
@@ -137,6 +144,7 @@ async fn serve(mut options: Options) -> Result<(), RunError> {
     let equipment = Equipment { dialer, metrics: metrics.clone(), log: log.clone(), overload: Arc::clone(&overload) };
     let mut crew = Crew::start(workers, &equipment)?;
     let commands = crew.commands();
+    options.own.extend(status.local_addr().ok());
     let arrival = Arrival::new(&mut options, &status, log)?;
     let begun = begin(options, &metrics, commands.clone(), &overload);
     let Begun { mut follower, watch, current, served, follower_rests, _readers } = match begun {
@@ -219,6 +227,7 @@ async fn background(
         () = crew.lost() => RunError::Worker,
         Err(why) = follower.run() => RunError::Revision(why),
         never = tick(metrics, watch, overload) => match never {},
+        never = upkeep::run(Arc::clone(&watch.current), metrics.clone()) => match never {},
         never = notify::watchdog(workers) => match never {},
     }
 }
@@ -331,13 +340,18 @@ fn begin(
     overload: &Arc<Overload>,
 ) -> Result<Begun, RunError> {
     let keyring = Arc::new(Keyring::new(options.files.clone(), metrics.clone())?);
-    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring), Arc::clone(overload));
+    let finder = Finder::new(options.own, options.files.clone());
+    metrics.tell_discovery(Arc::clone(finder.board()));
+    let board = Arc::clone(finder.board());
+    let mut stage = Stage::new(metrics.clone(), workers, Arc::clone(&keyring), Arc::clone(overload), finder);
     stage.listen = options.listen;
+    stage.zone = options.zone;
     stage.folder = options.files;
     stage.spares = options.inherited.listeners;
     let current = Arc::clone(&stage.current);
     let mut watch = Watch::new(Arc::clone(&current));
     watch.more = options.health;
+    watch.discovery = Some(board);
     watch.keyring = Some(Arc::clone(&keyring));
     watch.overload = Some(Arc::clone(overload));
     if let Some(document) = options.document {

@@ -3,23 +3,29 @@
 //! another attempt that is certain to begin.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use sluice_config::validated::{Limits, Timeouts};
-use sluice_proxy_core::health::Standing;
+use sluice_proxy_core::endpoint::Flight;
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
-use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot};
+use sluice_proxy_core::sample::Sample;
+use sluice_proxy_core::select::{Ask, Choice, Lost, Place, Refusal, Spot};
 use sluice_proxy_core::split;
+use sluice_proxy_core::supply::Lack;
 use tokio::time::Instant;
 
 use crate::context::Record;
 use crate::grpc;
 use crate::keys::Keys;
-use crate::live::{RouteEntry, ServiceEntry};
+use crate::live::{Lasting, RouteEntry, ServiceEntry};
 use crate::message::{Framing, Known, ResponseHead, Version};
 use crate::patience::Deadlines;
+use crate::pending::{Pending, Turned, Wait};
+use crate::upkeep;
 use crate::worker::Running;
 
 /// The choices for one request, and what its attempts leave for the next.
@@ -32,8 +38,57 @@ pub(crate) struct Tries<'a> {
     running: &'a Running,
     route: &'a RouteEntry,
     keys: Option<Box<Keys>>,
-    excluded: Vec<Spot>,
+    /// Apart, since most requests have none.
+    behind: Option<Box<Behind>>,
     is_grpc: bool,
+    /// For how many seconds the endpoint of this attempt wants to be left alone.
+    busy: Cell<u32>,
+}
+
+/// What attempts have left for those that follow them.
+#[derive(Debug, Default)]
+struct Behind {
+    excluded: Vec<Spot>,
+    /// Of the attempt that runs, where these are bounded.
+    slot: Option<RetrySlot>,
+}
+
+/// An endpoint for one attempt, and a place there.
+#[derive(Debug)]
+pub(crate) struct Aim {
+    pub(crate) choice: Choice,
+    flight: Flight,
+    /// Behind the flight, so that it rings when the place is free.
+    _bell: Option<Bell>,
+}
+
+/// Wakes whoever waits for room when it is dropped.
+#[derive(Debug)]
+struct Bell(Arc<Pending>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+/// Why a request has no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unplaced {
+    /// It may wait for room there.
+    Full(Place),
+    /// It ends.
+    For(Ending),
+}
+
+/// One of the attempts at once that follow others; dropping it ends the count.
+#[derive(Debug)]
+struct RetrySlot(Arc<Lasting>);
+
+impl Drop for RetrySlot {
+    fn drop(&mut self) {
+        self.0.retrying.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An attempt that was not good enough.
@@ -50,9 +105,12 @@ struct Failed {
 /// The attempt that follows.
 #[derive(Debug)]
 pub(crate) struct Planned {
-    pub(crate) choice: Choice,
+    aim: Aim,
     /// Before it.
     pub(crate) wait: Duration,
+    /// What the attempt before ended with.
+    pub(crate) ending: Ending,
+    slot: Option<RetrySlot>,
     /// What ended the one before.
     cause: &'static str,
     exclude: bool,
@@ -82,12 +140,63 @@ impl<'a> Tries<'a> {
         let deadlines = Deadlines { total: record.limit(total), per_try, idle, client: Some(client), unhurried };
         record.progress.declared.set(matches!(record.head.framing, Framing::Length(_)));
         let keys = Keys::of(service, record);
-        Self { service, deadlines, stale: false, running, route, keys, excluded: Vec::new(), is_grpc }
+        Self { service, deadlines, stale: false, running, route, keys, behind: None, is_grpc, busy: Cell::new(0) }
     }
 
-    /// Where the first attempt goes.
-    pub(crate) fn first(&self, record: &Record<'_>) -> Result<Choice, Ending> {
-        self.choose(record, None, &[]).map_err(|_| Ending::NoEndpoint)
+    /// Where the first attempt goes. `waited`: where it has been let through.
+    pub(crate) fn first(&self, record: &Record<'_>, waited: Option<Place>) -> Result<Aim, Unplaced> {
+        let aim = self.aim(record, (None, waited), Vec::new()).map_err(|refusal| self.unplaced(refusal))?;
+        let others = self.waits()
+            && waited.is_none()
+            && self.service.pending(aim.choice.place().pool()).is_ahead_of(self.route.priority);
+        // Room that is free for a moment belongs to whoever has waited for it.
+        if others { Err(Unplaced::Full(aim.choice.place())) } else { Ok(aim) }
+    }
+
+    fn unplaced(&self, refusal: Refusal) -> Unplaced {
+        let lost = match refusal {
+            Refusal::NoRegion => return Unplaced::For(Ending::NoEndpoint),
+            Refusal::Full(place) if self.waits() => return Unplaced::Full(place),
+            Refusal::Full(place) => Lost { place, why: Lack::Breaker },
+            Refusal::Exhausted(lost) | Refusal::Rejected(lost) => lost,
+        };
+        self.service.pool_series(lost.place.pool()).gave_away("nowhere");
+        Unplaced::For(match lost.why {
+            Lack::Breaker => Ending::BreakerOpen,
+            Lack::Full => Ending::NoRoom,
+            Lack::Empty | Lack::Panic | Lack::Tried => Ending::NoEndpoint,
+        })
+    }
+
+    /// Whether a request may wait for room.
+    fn waits(&self) -> bool {
+        let limits = &self.service.limits;
+        limits.pool.requests.is_some() || limits.endpoint.requests.is_some()
+    }
+
+    /// Whether anybody in this pool has room.
+    fn has_room(&self, place: &Place) -> bool {
+        let (region, version) = place.pool();
+        let core = &self.service.core;
+        let mut endpoints = core.pool(region, version).iter().map(|member| &member.endpoint);
+        core.pool_state(region, version).has_room()
+            && endpoints.any(|endpoint| endpoint.offer().is_eligible() && endpoint.has_room())
+    }
+
+    /// Waits until there may be room in this pool. Wait after wait ends at the same moment.
+    pub(crate) async fn wait(&self, place: &Place, deadline: Instant, again: bool) -> Result<(), Ending> {
+        let (pending, limits) = (self.service.pending(place.pool()), &self.service.limits.pool);
+        let wait = Wait { priority: self.route.priority, deadline, again };
+        let waited = pending.wait(wait, limits, || self.has_room(place)).await;
+        let series = self.service.pool_series(place.pool());
+        series.waited(waited.map_or_else(Turned::as_str, |()| "granted"));
+        waited.map_err(|_| Ending::NoRoom)
+    }
+
+    /// When a wait that begins now is over.
+    pub(crate) fn patience(&self) -> Instant {
+        let until = Instant::now() + self.service.limits.pool.pending_timeout;
+        self.deadlines.total.map_or(until, |total| total.min(until))
     }
 
     /// Whether answers are looked at before they are passed on.
@@ -133,14 +242,15 @@ impl<'a> Tries<'a> {
         let now = Instant::now();
         let left = self.deadlines.total.map(|deadline| deadline.saturating_duration_since(now));
         let wait = retry::wait(policy, &again, failed.asked, left, &mut *record.worker.rng.borrow_mut())?;
-        let next = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
+        let slot = self.slot()?;
+        let aim = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
         let mut budget = self.running.budgets[self.route.service].borrow_mut();
-        if again.is_charged() && !budget.take(&policy.budget, &self.service.floor, now.into_std()) {
+        if again.is_charged() && !budget.take(&policy.budget, &self.service.lasting.floor, now.into_std()) {
             return Err(Stop::BudgetSpent);
         }
         let cause = if again.reason == Reason::Declared { "grpc_status" } else { failed.ending.judge().reason };
         let stale = failed.ending == Ending::StalePooled;
-        Ok(Planned { choice: next, wait, cause, exclude: again.to != To::Any, stale })
+        Ok(Planned { aim, wait, cause, exclude: again.to != To::Any, stale, ending: failed.ending, slot })
     }
 
     fn attempt(&self, record: &Record<'_>, failed: &Failed) -> Attempt {
@@ -157,10 +267,19 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Choice> {
-        let mut tried = self.excluded.clone();
+    /// A place among the attempts at once that follow others.
+    fn slot(&self) -> Result<Option<RetrySlot>, Stop> {
+        let Some(most) = self.service.limits.retries else { return Ok(None) };
+        let more = |count: u32| (count < most).then_some(count + 1);
+        let counted = self.service.lasting.retrying.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        counted.map_err(|_| Stop::AtOnce)?;
+        Ok(Some(RetrySlot(Arc::clone(&self.service.lasting))))
+    }
+
+    fn another(&self, record: &Record<'_>, choice: &Choice, to: To) -> Option<Aim> {
+        let mut tried = self.behind.as_ref().map(|behind| behind.excluded.clone()).unwrap_or_default();
         tried.extend((to != To::Any).then_some(choice.spot));
-        match (self.choose(record, Some(*choice), &tried), to) {
+        match (self.aim(record, (Some(*choice), None), tried), to) {
             (Ok(other), _) => Some(other),
             (Err(_), To::OtherOrSame) => self.same(choice),
             (Err(_), To::Any | To::Other) => None,
@@ -168,14 +287,44 @@ impl<'a> Tries<'a> {
     }
 
     /// The endpoint of this attempt once more, unless its probes have taken it out meanwhile.
-    fn same(&self, choice: &Choice) -> Option<Choice> {
+    fn same(&self, choice: &Choice) -> Option<Aim> {
         let version = if self.route.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
-        let is_in = self.service.peer(&choice.spot).endpoint.standing() < Standing::Out;
-        is_in.then_some(Choice { region: place::Reason::Kept, version, ..*choice })
+        let endpoint = &self.service.peer(&choice.spot).endpoint;
+        let flight = if endpoint.offer().is_eligible() { endpoint.begin()? } else { return None };
+        Some(self.aimed(Choice { region: place::Reason::Kept, version, ..*choice }, flight))
     }
 
-    fn choose(&self, record: &Record<'_>, previous: Option<Choice>, tried: &[Spot]) -> Result<Choice, Refusal> {
+    /// Chooses until there is a place: between the choice and the place another worker may have taken it.
+    fn aim(
+        &self,
+        record: &Record<'_>,
+        (previous, waited): (Option<Choice>, Option<Place>),
+        mut tried: Vec<Spot>,
+    ) -> Result<Aim, Refusal> {
+        loop {
+            let choice = self.choose(record, (previous, waited), &tried)?;
+            match self.service.peer(&choice.spot).endpoint.begin() {
+                Some(flight) => return Ok(self.aimed(choice, flight)),
+                None => tried.push(choice.spot),
+            }
+        }
+    }
+
+    fn aimed(&self, choice: Choice, flight: Flight) -> Aim {
+        let bell = self.waits().then(|| Bell(Arc::clone(self.service.pending(choice.place().pool()))));
+        Aim { choice, flight, _bell: bell }
+    }
+
+    fn choose(
+        &self,
+        record: &Record<'_>,
+        (previous, waited): (Option<Choice>, Option<Place>),
+        tried: &[Spot],
+    ) -> Result<Choice, Refusal> {
         let ask = Ask {
+            key: self.keys.as_ref().and_then(|keys| keys.endpoint.as_deref()),
+            waited,
+            now: record.progress.moved.get().into_std(),
             capability: self.route.capability.unwrap_or_else(|| place::capability_of(record.head.method.as_str())),
             sticky_key: self.keys.as_ref().and_then(|keys| keys.split.as_deref()),
             version: self.route.version,
@@ -186,14 +335,29 @@ impl<'a> Tries<'a> {
         selector.choose(&self.service.core, &ask, &mut *record.worker.rng.borrow_mut())
     }
 
-    /// The planned attempt will be made, after that at `choice`.
-    pub(crate) fn take(&mut self, planned: &Planned, choice: &Choice, record: &mut Record<'_>) {
+    /// Counts how an attempt has gone, for the endpoint and its pool. Without an ending nothing is known.
+    pub(crate) fn note(&self, aim: &Aim, ending: Option<Ending>, record: &Record<'_>) {
+        let Some(ending) = ending else { return };
+        let (took, now) = record.progress.answered_after();
+        let busy = Some(self.busy.take()).filter(|seconds| *seconds > 0);
+        let busy = busy.map(|seconds| Duration::from_secs(seconds.into()));
+        let Some(sample) = Sample::of(ending, took, busy) else { return };
+        let (worker, spot) = (record.worker, &aim.choice.spot);
+        let changes = self.service.core.note(&aim.flight, spot, &sample, now.into_std(), &mut *worker.rng.borrow_mut());
+        changes.iter().for_each(|change| upkeep::tell(change, &worker.metrics));
+    }
+
+    /// The planned attempt will be made, after that at `choice`. Answers with where.
+    pub(crate) fn take(&mut self, planned: Planned, choice: &Choice, record: &mut Record<'_>) -> Aim {
         self.service.series.retried(planned.cause);
         record.retried(planned.cause);
         self.stale |= planned.stale;
+        let behind = self.behind.get_or_insert_default();
         if planned.exclude {
-            self.excluded.push(choice.spot);
+            behind.excluded.push(choice.spot);
         }
+        behind.slot = planned.slot;
+        planned.aim
     }
 }
 
@@ -212,6 +376,10 @@ impl<'a> Verdict<'a> {
 
     /// Whether the answer with this final head is not to be passed on, since another attempt follows.
     pub(crate) fn refuses(&self, head: &ResponseHead) -> bool {
+        if matches!(head.status, 429 | 503) {
+            let seconds = asked(head).unwrap_or_default().as_secs();
+            self.tries.busy.set(u32::try_from(seconds).unwrap_or(u32::MAX));
+        }
         if !self.tries.judges_answers() {
             return false;
         }

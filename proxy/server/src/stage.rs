@@ -6,15 +6,17 @@ use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use sluice_config::name::ListenerName;
+use sluice_config::name::{ListenerName, ZoneName};
 use sluice_config::validated::{self, Limits, Validated};
+use sluice_config::value::RevisionId;
 use sluice_config::wire::Revision;
 use sluice_config::{Environment, Problems, UnusableFile, collide};
 use sluice_proxy_core::intake::Fault;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::handover::Spares;
 use crate::house::Command;
@@ -23,10 +25,15 @@ use crate::live::{self, Live, Uncompiled};
 use crate::metrics::{self, Metrics};
 use crate::overload::Overload;
 use crate::probe::Prober;
+use crate::resolve::Finder;
 use crate::tls::{Keyring, Ring, Terms};
+use crate::upkeep;
 
 /// Problems of one document that are told one by one; the others are counted.
 const TOLD: usize = 100;
+
+/// Before found addresses that did not run are tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a revision does not run.
 #[derive(Debug)]
@@ -95,6 +102,8 @@ impl std::error::Error for Unfit {}
 #[derive(Debug)]
 pub(crate) struct Fit {
     pub(crate) live: Arc<Live>,
+    /// The document with the addresses of this node, and without what was found.
+    written: Arc<Validated>,
     openings: BTreeMap<ListenerId, Opening>,
     ring: Ring,
 }
@@ -127,10 +136,16 @@ pub(crate) struct Stage {
     pub(crate) count: usize,
     /// Where this node binds a listener in place of the document's address.
     pub(crate) listen: BTreeMap<ListenerName, SocketAddr>,
+    /// Where this proxy is, if it was told.
+    pub(crate) zone: Option<ZoneName>,
     /// Where relative paths in the document begin.
     pub(crate) folder: PathBuf,
     /// What was open before this process; the first revision takes what it needs.
     pub(crate) spares: Spares,
+    /// What addresses the document leaves open.
+    pub(crate) finder: Finder,
+    /// What runs, without what was found, and since when.
+    written: Option<(Arc<Validated>, SystemTime)>,
     gates: BTreeMap<ListenerId, Arc<Gate>>,
     keyring: Arc<Keyring>,
     overload: Arc<Overload>,
@@ -152,10 +167,26 @@ impl Stage {
         workers: Vec<mpsc::UnboundedSender<Command>>,
         keyring: Arc<Keyring>,
         overload: Arc<Overload>,
+        finder: Finder,
     ) -> Self {
-        let count = workers.len();
+        let (count, written) = (workers.len(), None);
         let (current, listen, folder, spares, gates) = Default::default();
-        Self { metrics, current, workers, count, listen, folder, spares, gates, keyring, overload }
+        let zone = None;
+        Self {
+            metrics,
+            current,
+            workers,
+            count,
+            listen,
+            zone,
+            folder,
+            spares,
+            finder,
+            written,
+            gates,
+            keyring,
+            overload,
+        }
     }
 
     /// Everything that can fail, before anything changes.
@@ -169,10 +200,35 @@ impl Stage {
         self.place(&mut document)?;
         let ring = self.keyring.prepare(&document).map_err(Unfit::Files)?;
         let openings = self.bind(&document).map_err(Unfit::Listener)?;
-        let before = self.current.load_full();
-        let (document, before) = (Arc::new(document), before.as_deref());
-        let live = live::compile(revision.id, document, before, &self.metrics, &self.folder)?;
-        Ok(Fit { live: Arc::new(live), openings, ring })
+        let written = Arc::new(document);
+        let live = self.compile(revision.id, &written)?;
+        Ok(Fit { live, written, openings, ring })
+    }
+
+    /// With what is known now of the addresses that the document leaves open.
+    fn compile(&self, id: RevisionId, written: &Arc<Validated>) -> Result<Arc<Live>, Uncompiled> {
+        let (document, before) = (self.finder.fill(written), self.current.load_full());
+        let mut live = live::compile(id, document, before.as_deref(), &self.metrics, &self.folder)?;
+        live.zone.clone_from(&self.zone);
+        Ok(Arc::new(live))
+    }
+
+    /// Looks for the addresses that the revision leaves open and that are not known yet; waits for the first ones, but not
+    /// for long.
+    pub(crate) async fn discover(&mut self, fit: Fit) -> Result<Fit, Unfit> {
+        if !self.finder.begin(&fit.written).await {
+            return Ok(fit);
+        }
+        self.finder.look();
+        match self.compile(fit.live.id, &fit.written) {
+            Ok(live) => Ok(Fit { live, ..fit }),
+            Err(why) => {
+                if let Some((written, _)) = &self.written {
+                    self.finder.settle(written);
+                }
+                Err(why.into())
+            }
+        }
     }
 
     /// Gives listeners the addresses that this node was told.
@@ -221,18 +277,49 @@ impl Stage {
 
     /// Lets the revision run: first on every worker, then on its new listeners; what it drops ends last.
     pub(crate) async fn apply(&mut self, fit: Fit, prober: &mut Prober) {
-        let before = self.current.swap(Some(Arc::clone(&fit.live)));
-        if let Some(before) = &before {
-            before.retire(&fit.live);
-        }
+        self.run(&fit.live, prober).await;
         self.overload.set(&fit.live.document.limits);
-        self.run_everywhere(&fit.live).await;
-        prober.retarget(fit.live.targets());
         self.open(&fit.live.document, fit.openings, &fit.ring).await;
         self.hold(&fit.live.document, fit.ring);
         self.close(&fit.live.document).await;
         self.spares.close();
-        self.metrics.publish(told(&fit.live));
+        self.finder.settle(&fit.written);
+        let now = SystemTime::now();
+        self.written = Some((fit.written, now));
+        self.metrics.publish(told(&fit.live, now));
+    }
+
+    /// Lets what runs run with the addresses that were found since: another compilation of the same revision, for whose
+    /// endpoints all else stays as it is. Where it cannot be compiled now, what runs goes on, and it is tried again.
+    pub(crate) async fn renew(&mut self, prober: &mut Prober) {
+        let begun = Instant::now();
+        self.finder.look();
+        let (Some((written, applied)), Some(before)) = (self.written.clone(), self.current.load_full()) else { return };
+        match self.compile(before.id, &written) {
+            Ok(live) => {
+                self.run(&live, prober).await;
+                self.metrics.publish(told(&live, applied));
+                self.finder.ran(begun);
+            }
+            Err(error) => {
+                tracing::error!(%error, "what was found does not run yet, and is tried again");
+                self.finder.postpone(AGAIN);
+            }
+        }
+    }
+
+    /// Swaps what runs.
+    async fn run(&self, live: &Arc<Live>, prober: &mut Prober) {
+        let before = self.current.swap(Some(Arc::clone(live)));
+        if let Some(before) = &before {
+            before.retire(live);
+        }
+        // Before any worker runs it: an endpoint that is held out gets not even the first request.
+        for change in live.enforce(Instant::now().into_std()) {
+            upkeep::tell(&change, &self.metrics);
+        }
+        self.run_everywhere(live).await;
+        prober.retarget(live.targets(), live.document.limits.probes);
     }
 
     async fn run_everywhere(&self, live: &Arc<Live>) {
@@ -349,7 +436,7 @@ fn id(listener: &validated::Listener) -> ListenerId {
     ListenerId { name: listener.name.clone(), address: listener.address }
 }
 
-fn told(live: &Live) -> metrics::Running {
+fn told(live: &Live, applied: SystemTime) -> metrics::Running {
     let shares = live.services.iter().flat_map(|service| {
         let versions = service.versions.iter().enumerate();
         versions.map(|(at, series)| (Arc::clone(series), service.core.share(at)))
@@ -357,8 +444,9 @@ fn told(live: &Live) -> metrics::Running {
     metrics::Running {
         revision: live.id,
         digest: live.document.digest,
-        applied: SystemTime::now(),
+        applied,
         shares: shares.collect(),
         endpoints: live.registry.iter().cloned().collect(),
+        pools: live.pools(),
     }
 }

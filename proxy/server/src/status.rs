@@ -18,9 +18,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use sluice_config::endpoints::Endpoints;
 use sluice_config::health::{Health, Status};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+use crate::explain::{Explanation, Question};
 
 /// Open connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
@@ -50,10 +54,34 @@ pub trait StatusSource: Send + Sync {
 
     /// The metrics, in the text format of Prometheus.
     fn metrics(&self) -> String;
+
+    /// How the endpoints of a service stand, or of all services.
+    ///
+    /// # Errors
+    /// Nothing runs yet, or there is no such service.
+    fn endpoints(&self, service: Option<&str>) -> Result<Endpoints, Untold>;
+
+    /// What would become of a request now.
+    ///
+    /// # Errors
+    /// Nothing runs yet, or the question is none.
+    fn explain(&self, question: &Question) -> Result<Explanation, Untold>;
 }
 
-/// Answers on `listener` until `shutdown` ends: `/live` (always 200), `/ready` (200, or 503 with the reason), `/metrics`
-/// and `/api/health` (200 for healthy and degraded, 503 for unhealthy). GET and HEAD only. Connections that are open then are closed: end `shutdown` last.
+/// Why something is not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Untold {
+    /// Nothing runs yet.
+    NotReady,
+    /// There is no such thing, in words.
+    NoSuch(String),
+    /// The question cannot be answered, in words.
+    Misasked(String),
+}
+
+/// Answers on `listener` until `shutdown` ends: `/live` (always 200), `/ready` (200, or 503 with the reason), `/metrics`,
+/// `/api/health` (200 for healthy and degraded, 503 for unhealthy), `/api/endpoints` (of one service with `?service=`) and
+/// `/api/explain` (of a [`Question`] in the query). GET and HEAD only. Connections that are open then are closed: end `shutdown` last.
 pub async fn serve(listener: TcpListener, source: Arc<dyn StatusSource>, shutdown: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
@@ -96,7 +124,8 @@ async fn converse(stream: TcpStream, source: Arc<dyn StatusSource>, _place: toki
 }
 
 fn respond(request: &Request<Incoming>, source: &dyn StatusSource) -> Response<Full<Bytes>> {
-    let mut response = answer(request.method(), request.uri().path(), source);
+    let uri = request.uri();
+    let mut response = answer(request.method(), uri.path(), uri.query().unwrap_or_default(), source);
     if has_body(request.headers()) {
         // The body is not read, so nothing after it can be.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -110,12 +139,10 @@ fn has_body(headers: &HeaderMap) -> bool {
 }
 
 /// What is said to this method and path. HEAD gets what GET gets; hyper leaves the body out.
-fn answer(method: &Method, path: &str, source: &dyn StatusSource) -> Response<Full<Bytes>> {
-    if !matches!(path, "/live" | "/ready" | "/metrics" | "/api/health") {
-        return json(
-            StatusCode::NOT_FOUND,
-            &serde_json::json!({"error": "not found: try /live, /ready, /metrics or /api/health"}),
-        );
+fn answer(method: &Method, path: &str, query: &str, source: &dyn StatusSource) -> Response<Full<Bytes>> {
+    if !matches!(path, "/live" | "/ready" | "/metrics" | "/api/health" | "/api/endpoints" | "/api/explain") {
+        let paths = "not found: try /live, /ready, /metrics, /api/health, /api/endpoints or /api/explain";
+        return json(StatusCode::NOT_FOUND, &serde_json::json!({"error": paths}));
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut refusal =
@@ -127,6 +154,13 @@ fn answer(method: &Method, path: &str, source: &dyn StatusSource) -> Response<Fu
         "/metrics" => reply(StatusCode::OK, prometheus::TEXT_FORMAT, source.metrics()),
         "/ready" => ready(source.ready()),
         "/api/health" => health(&source.health()),
+        "/api/endpoints" => {
+            let service = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "service");
+            looked(source.endpoints(service.as_ref().map(|(_, service)| &**service)))
+        }
+        "/api/explain" => {
+            looked(Question::read(query).map_err(Untold::Misasked).and_then(|asked| source.explain(&asked)))
+        }
         _ => json(StatusCode::OK, &serde_json::json!({"status": "live"})),
     }
 }
@@ -147,6 +181,20 @@ fn health(health: &Health) -> Response<Full<Bytes>> {
     };
     let body = serde_json::to_string(health).expect("names, numbers and texts have a JSON form");
     reply(status, "application/json", body + "\n")
+}
+
+/// What was found, or why nothing was.
+fn looked<T: Serialize>(found: Result<T, Untold>) -> Response<Full<Bytes>> {
+    let (status, error) = match found {
+        Ok(found) => {
+            let body = serde_json::to_string(&found).expect("names, numbers and texts have a JSON form");
+            return reply(StatusCode::OK, "application/json", body + "\n");
+        }
+        Err(Untold::NotReady) => (StatusCode::SERVICE_UNAVAILABLE, "no revision runs yet".to_owned()),
+        Err(Untold::NoSuch(words)) => (StatusCode::NOT_FOUND, words),
+        Err(Untold::Misasked(words)) => (StatusCode::BAD_REQUEST, words),
+    };
+    json(status, &serde_json::json!({"error": error}))
 }
 
 fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
@@ -171,6 +219,7 @@ mod tests {
     use proptest::prelude::*;
     use sluice_config::Timestamp;
     use sluice_config::health::Component;
+    use sluice_config::value::RevisionId;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
@@ -192,6 +241,19 @@ mod tests {
 
         fn metrics(&self) -> String {
             "up 1\n".to_owned()
+        }
+
+        fn endpoints(&self, service: Option<&str>) -> Result<Endpoints, Untold> {
+            match service {
+                Some(other) if other != "shop" => Err(Untold::NoSuch(format!("there is no service `{other}`"))),
+                Some(_) | None => {
+                    Ok(Endpoints { revision: RevisionId(7), at: Timestamp::from_millis(7), pools: Vec::new() })
+                }
+            }
+        }
+
+        fn explain(&self, _: &Question) -> Result<Explanation, Untold> {
+            Err(Untold::NotReady)
         }
     }
 
@@ -228,6 +290,23 @@ mod tests {
         let metrics = ask(address, "GET /metrics").await;
         assert!(metrics.contains("content-type: text/plain; version=0.0.4\r\n"), "{metrics}");
         assert!(metrics.ends_with("\r\n\r\nup 1\n"), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn endpoints_are_told_and_questions_are_judged() {
+        let (address, _stop, _task) = start(Ok(())).await;
+        let all = ask(address, "GET /api/endpoints").await;
+        assert!(all.starts_with("HTTP/1.1 200 ") && all.contains("content-type: application/json\r\n"), "{all}");
+        assert!(all.ends_with("{\"revision\":7,\"at\":\"1970-01-01T00:00:00.007Z\",\"pools\":[]}\n"), "{all}");
+        assert!(ask(address, "GET /api/endpoints?service=shop").await.starts_with("HTTP/1.1 200 "));
+        let other = ask(address, "GET /api/endpoints?service=c%20art").await;
+        assert!(other.starts_with("HTTP/1.1 404 ") && other.contains("no service `c art`"), "{other}");
+        assert!(ask(address, "POST /api/endpoints").await.starts_with("HTTP/1.1 405 "), "nothing can be changed here");
+        assert!(ask(address, "GET /api/explain?url=/api").await.starts_with("HTTP/1.1 503 "));
+        for bad in ["", "?url=api", "?url=/&shoe=44", "?url=/&header=x", "?url=/&client=me"] {
+            let refused = ask(address, &format!("GET /api/explain{bad}")).await;
+            assert!(refused.starts_with("HTTP/1.1 400 "), "{bad}: {refused}");
+        }
     }
 
     #[tokio::test]

@@ -71,7 +71,7 @@ impl Running {
                 Some((old, selector, budget)) => {
                     (selector.borrow().carry(&old.core, &service.core, rng), budget.borrow().clone())
                 }
-                None => (Selector::new(&service.core, rng), Budget::new(now)),
+                None => (Selector::new(&service.core, live.zone.as_ref(), rng), Budget::new(now)),
             };
             selectors.push(RefCell::new(selector));
             budgets.push(RefCell::new(budget));

@@ -20,6 +20,7 @@ mod veil;
 
 pub mod api;
 pub mod control;
+pub mod dns;
 pub mod fleet;
 pub mod h1;
 pub mod h2;
@@ -36,6 +37,7 @@ pub use address::free_address;
 pub use api::Api;
 pub use body::Body;
 pub use cable::Cable;
+pub use dns::Dns;
 pub use document::Document;
 pub use failure::Failure;
 pub use fleet::Fleet;

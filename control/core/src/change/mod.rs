@@ -41,7 +41,7 @@ use crate::revision::{Document, Kind, Revision};
 
 pub use self::apply::apply;
 pub use self::expiry::expire;
-pub use self::overrides::{lay, lift};
+pub use self::overrides::{BreakerWish, EndpointWish, Wish, caution, lay, lift};
 pub use self::refusal::{Owned, Refusal, Unchanged, Unfit};
 pub use self::rollback::roll_back;
 pub use self::shift::{DEEPEST, LONGEST, Shift, release, shift};
@@ -97,7 +97,8 @@ impl Head {
 
     /// The next revision with this overlay and the same document.
     fn propose(&self, kind: Kind, overlay: Overlay) -> Result<Proposal, Refusal> {
-        let digest = if overlay.weights == self.revision.overlay.weights {
+        let before = &self.revision.overlay;
+        let digest = if overlay.weights == before.weights && overlay.forces().eq(before.forces()) {
             self.revision.digest
         } else {
             laid(&self.written, &overlay)?

@@ -1,13 +1,14 @@
 //! Why a change is not made, as data: what is wrong, and what to do instead.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_config::duration::write;
-use sluice_config::name::{ServiceName, VersionName};
-use sluice_config::overlay::{Author, Owner, Reason};
+use sluice_config::name::{RegionName, ServiceName, VersionName};
+use sluice_config::overlay::{Action, Author, LiveWeights, Override, Owner, Reason};
 use sluice_config::share::Share;
 use sluice_config::timestamp::Timestamp;
 use sluice_config::validated::{Service, Validated};
@@ -39,9 +40,36 @@ pub enum Refusal {
     },
     /// No override has this number.
     NoOverride(RevisionId),
+    /// A service, or a version of it, has no endpoints in a region.
+    NoPool {
+        /// The service.
+        service: ServiceName,
+        /// Its version, if one was named.
+        version: Option<VersionName>,
+        /// As it was asked for.
+        region: RegionName,
+        /// What there is: `shop/v1 in us-east-1`.
+        pools: Vec<String>,
+    },
+    /// Nothing has an endpoint of this address.
+    NoEndpoint {
+        /// As it was asked for.
+        address: SocketAddr,
+        /// Where it was looked for: a service, a version or a pool.
+        of: String,
+        /// What there is.
+        there: Vec<SocketAddr>,
+    },
+    /// There is more than one that may be meant.
+    Ambiguous {
+        /// What was named.
+        what: String,
+        /// At least two.
+        among: Vec<String>,
+    },
     /// The document changes weights that are not its own. Every such service.
     Owned(Vec<Owned>),
-    /// Live weights name what the document to go back to does not have. All of them.
+    /// Live weights or overrides name what the document to go back to does not have. All of them.
     Unfit(Vec<Unfit>),
     /// It is as it is wanted already.
     Unchanged(Unchanged),
@@ -93,38 +121,64 @@ pub struct Owned {
     pub changes: Vec<String>,
 }
 
-/// Live weights that do not fit a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Unfit {
-    /// The service.
-    pub service: ServiceName,
-    /// The version that the document does not have. Absent: it does not have the service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<VersionName>,
-    /// The version's share.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub share: Option<Share>,
-    /// Whose the weights are.
-    pub owner: Owner,
-    /// Who set them.
-    pub author: Author,
-    /// Since when.
-    pub since: Timestamp,
-    /// Why.
-    pub reason: Reason,
+/// What is live and does not fit a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// Live weights.
+    Weights {
+        /// The service.
+        service: ServiceName,
+        /// The version that the document does not have, and its share. Absent: it does not have the service.
+        version: Option<(VersionName, Share)>,
+        /// Whose the weights are.
+        owner: Owner,
+        /// Who set them.
+        author: Author,
+        /// Since when.
+        since: Timestamp,
+        /// Why.
+        reason: Reason,
+    },
+    /// An override.
+    Override {
+        /// Its number.
+        id: RevisionId,
+        /// What it does.
+        action: Action,
+        /// What is missing, in words.
+        told: String,
+    },
 }
 
 impl From<&Dangling<'_>> for Unfit {
     fn from(dangling: &Dangling<'_>) -> Self {
-        let weights = dangling.weights;
-        Self {
-            service: dangling.service.clone(),
-            version: dangling.version.map(|(version, _)| version.clone()),
-            share: dangling.version.map(|(_, share)| share),
-            owner: weights.owner,
-            author: weights.author.clone(),
-            since: weights.since,
-            reason: weights.reason.clone(),
+        match dangling {
+            Dangling::Weights { service, version, weights } => {
+                let LiveWeights { owner, author, since, reason, .. } = weights;
+                Self::Weights {
+                    service: (*service).clone(),
+                    version: version.map(|(version, share)| (version.clone(), share)),
+                    owner: *owner,
+                    author: author.clone(),
+                    since: *since,
+                    reason: reason.clone(),
+                }
+            }
+            Dangling::Override { id, by: Override { action, .. }, .. } => {
+                Self::Override { id: *id, action: action.clone(), told: dangling.to_string() }
+            }
+        }
+    }
+}
+
+impl Unfit {
+    /// What to do about it.
+    fn hint(&self) -> String {
+        match self {
+            Self::Weights { .. } => {
+                "restore the weights of that revision too with --weights, or shift to versions it has first".to_owned()
+            }
+            Self::Override { id, action, .. } => format!("lift the override first: {}", action.lift(*id)),
         }
     }
 }
@@ -151,6 +205,9 @@ impl Refusal {
             Self::NoService { .. } => "no-service",
             Self::NoVersion { .. } => "no-version",
             Self::NoOverride(_) => "no-override",
+            Self::NoPool { .. } => "no-pool",
+            Self::NoEndpoint { .. } => "no-endpoint",
+            Self::Ambiguous { .. } => "ambiguous",
             Self::Owned(_) => "owned",
             Self::Unfit(_) => "unfit",
             Self::Unchanged(_) => "unchanged",
@@ -173,11 +230,19 @@ impl Refusal {
             Self::NoVersion { nearest: Some(name), .. } => format!("did you mean `{name}`?"),
             Self::NoVersion { versions, .. } => format!("it has {}", list(versions)),
             Self::NoOverride(_) => "`sluice get overrides` lists them; it may have expired".to_owned(),
+            Self::NoPool { pools, .. } => format!("there is {}", list(pools)),
+            Self::NoEndpoint { there, of, .. } => match &there[..] {
+                [] => format!("{of} has no endpoints"),
+                [..] => format!("it has {}", few(there)),
+            },
+            Self::Ambiguous { among, .. } => format!("name one of {}", list(among)),
             Self::Owned(_) => {
                 "leave these weights as they were in the document, or take them back with --take-weights".to_owned()
             }
-            Self::Unfit(_) => {
-                "restore the weights of that revision too with --weights, or shift to versions it has first".to_owned()
+            Self::Unfit(unfit) => {
+                let mut hints: Vec<String> = unfit.iter().map(Unfit::hint).collect();
+                hints.dedup();
+                hints.join("; ")
             }
             Self::Unchanged(_) => "there is nothing to do".to_owned(),
             Self::NothingNamed(service) => format!("name a version and its share: shift {service} VERSION=5%"),
@@ -211,6 +276,15 @@ fn list<T: fmt::Display>(things: &[T]) -> String {
     things.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// The first of them, and how many more there are.
+fn few<T: fmt::Display>(things: &[T]) -> String {
+    const TOLD: usize = 8;
+    match things.len().checked_sub(TOLD) {
+        None | Some(0) => list(things),
+        Some(more) => format!("{} and {more} more", list(&things[..TOLD])),
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -218,6 +292,12 @@ impl fmt::Display for Refusal {
             Self::NoService { service, .. } => write!(f, "there is no service {service}"),
             Self::NoVersion { service, version, .. } => write!(f, "the service {service} has no version {version}"),
             Self::NoOverride(id) => write!(f, "there is no override {id}"),
+            Self::NoPool { service, version, region, .. } => {
+                let version = version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
+                write!(f, "{service}{version} has no endpoints in {region}")
+            }
+            Self::NoEndpoint { address, of, .. } => write!(f, "{of} has no endpoint {address}"),
+            Self::Ambiguous { what, among } => write!(f, "{what} may be that of {}", list(among)),
             Self::Owned(owned) => f.write_str(&lines(owned)),
             Self::Unfit(unfit) => f.write_str(&lines(unfit)),
             Self::Unchanged(what) => what.fmt(f),
@@ -255,13 +335,17 @@ impl fmt::Display for Owned {
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, version, share, owner, author, since, reason } = self;
-        let owned = format!("its weights are the {owner}'s ({author}, since {since}: {reason})");
-        match (version, share) {
-            (Some(version), Some(share)) => {
-                write!(f, "the document has no version {version} of {service}, which has {share}: {owned}")
+        match self {
+            Self::Weights { service, version, owner, author, since, reason } => {
+                let owned = format!("its weights are the {owner}'s ({author}, since {since}: {reason})");
+                match version {
+                    Some((version, share)) => {
+                        write!(f, "the document has no version {version} of {service}, which has {share}: {owned}")
+                    }
+                    None => write!(f, "the document has no service {service}: {owned}"),
+                }
             }
-            _ => write!(f, "the document has no service {service}: {owned}"),
+            Self::Override { told, .. } => f.write_str(told),
         }
     }
 }

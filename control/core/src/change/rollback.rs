@@ -22,7 +22,7 @@ use crate::revision::{Document, Kind, Revision};
 /// the head has the same document.
 ///
 /// # Errors
-/// [`Refusal::Unfit`] when weights that stay name what it does not have, [`Refusal::Unchanged`] when the head is the same,
+/// [`Refusal::Unfit`] when weights that stay, or overrides, name what it does not have, [`Refusal::Unchanged`] when the head is the same,
 /// [`Refusal::Problems`] when this Sluice does not accept it any more; their places are those in the document's JSON.
 pub fn roll_back(
     head: &Head,

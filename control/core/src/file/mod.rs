@@ -79,11 +79,10 @@ impl<'a> Facts<'a> {
     pub fn of(head: Option<&'a Head>, now: Timestamp) -> Self {
         head.map_or_else(Self::default, |head| {
             let overlay = &head.revision.overlay;
-            let freezes = |action| matches!(action, Action::Freeze);
             Self {
                 document: Some(head.written.digest),
                 parked: head.revision.parked,
-                frozen: overlay.overrides.values().any(|one| freezes(one.action) && one.expires > now),
+                frozen: overlay.overrides.values().any(|one| one.action == Action::Freeze && one.expires > now),
                 weights: Some(&overlay.weights),
             }
         })

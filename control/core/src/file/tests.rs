@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sluice_config::{Environment, Problems};
 
 use super::*;
-use crate::change::{Proposal, Shift, apply, lay, roll_back, shift};
+use crate::change::{Proposal, Shift, Wish, apply, lay, roll_back, shift};
 
 /// The file's text with these weights of two versions.
 fn text(v1: u32, v2: u32) -> String {
@@ -125,7 +125,7 @@ impl World {
 
     fn freeze(&mut self) {
         let (author, reason) = ("ann".parse().unwrap(), "incident".parse().unwrap());
-        let laid = lay(self.head(), Action::Freeze, HOUR, &author, &reason, self.now).unwrap();
+        let laid = lay(self.head(), &Wish::Freeze, HOUR, &author, &reason, self.now).unwrap();
         self.commit(laid);
     }
 

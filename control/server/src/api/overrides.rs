@@ -52,7 +52,8 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-const LAY: &str = "Lays an override. It ends by itself, after 72 hours at the latest.";
+const LAY: &str = "Lays an override: a freeze, an endpoint that is held in or out, a breaker that is held open or closed. One that \
+                   holds the same takes the place of the older. It ends by itself, after 72 hours at the latest.";
 
 async fn list(State(plane): State<Arc<Plane>>) -> Result<Response, Refused> {
     let current = plane.current()?;
@@ -66,7 +67,7 @@ async fn lay(
     Json(order): Json<OverrideRequest>,
 ) -> Result<Response, Refused> {
     let content = serde_json::to_vec(&order).expect("an order has text keys only");
-    let intent = Intent::Lay { action: order.action, lasts: order.lasts.0 };
+    let intent = Intent::Lay { wish: order.action, lasts: order.lasts.0 };
     Ok(changed(&terms.write(&plane, intent, Some(order.reason), &content).await?))
 }
 

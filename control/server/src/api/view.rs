@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_config::name::{RegionName, ServiceName, VersionName};
-use sluice_config::overlay::{Action, Author, Override, Owner, Reason};
+use sluice_config::overlay::{Author, Override, Owner, Reason};
 use sluice_config::share::Share;
 use sluice_config::timestamp::Timestamp;
 use sluice_config::value::{Digest, HistoryId, RevisionId};
 use sluice_control_core::audit::{Broken, Head};
+use sluice_control_core::change::Wish;
 use sluice_control_core::fleet::{Applied, NodeStanding, Summary};
 use sluice_control_core::ingest::Latency;
 use sluice_control_core::revision::Revision;
@@ -28,7 +29,7 @@ pub struct Status {
     pub head: Option<Revision>,
     /// How the file stands, in file mode.
     pub file: Option<File>,
-    /// What is frozen, and until when.
+    /// What operators hold or have frozen, and until when.
     pub overrides: BTreeMap<u64, Override>,
     /// How many nodes there are, by how they stand.
     pub nodes: Summary,
@@ -70,7 +71,7 @@ pub struct Changed {
     pub changed: bool,
     /// The revision that it made.
     pub revision: Revision,
-    /// Why nothing changed, and what to do if something should.
+    /// Why nothing changed, and what to do if something should; or what to look out for now that it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -213,7 +214,7 @@ pub struct ShiftRequest {
 #[serde(deny_unknown_fields)]
 pub struct OverrideRequest {
     /// What it does.
-    pub action: Action,
+    pub action: Wish,
     /// How long: at most 72 hours.
     #[serde(rename = "for")]
     pub lasts: Lasts,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sluice_config::Environment;
 use sluice_config::name::ServiceName;
-use sluice_config::overlay::{Action, Author, Reason};
+use sluice_config::overlay::{Author, Reason};
 use sluice_config::value::RevisionId;
-use sluice_control_core::change::{self, Proposal, Refusal, Shift};
+use sluice_control_core::change::{self, Proposal, Refusal, Shift, Wish};
 use sluice_control_core::revision::{Document, Revision};
 use tokio::sync::oneshot;
 
@@ -47,7 +47,7 @@ pub(crate) enum Intent {
     /// Lay an override.
     Lay {
         /// What it does.
-        action: Action,
+        wish: Wish,
         /// How long it lasts.
         lasts: Duration,
     },
@@ -63,7 +63,9 @@ impl Intent {
             Self::Shift(_) => "shift",
             Self::Release(_) => "release",
             Self::RollBack { .. } => "rollback",
-            Self::Lay { action: Action::Freeze, .. } => "freeze",
+            Self::Lay { wish: Wish::Freeze, .. } => "freeze",
+            Self::Lay { wish: Wish::Endpoint(_), .. } => "force-endpoint",
+            Self::Lay { wish: Wish::Breaker(_), .. } => "force-breaker",
             Self::Lift(_) => "lift",
         }
     }
@@ -74,7 +76,7 @@ impl Intent {
             Self::Shift(shift) => shift.service.to_string(),
             Self::Release(service) => service.to_string(),
             Self::RollBack { to, .. } => format!("revision {to}"),
-            Self::Lay { action, .. } => action.to_string(),
+            Self::Lay { wish, .. } => wish.to_string(),
             Self::Lift(id) => format!("override {id}"),
         }
     }
@@ -104,7 +106,7 @@ pub(crate) struct Done {
     pub(crate) revision: Arc<Revision>,
     /// Whether something changed.
     pub(crate) changed: bool,
-    /// Why nothing did, and what to do if something should.
+    /// Why nothing did, and what to do if something should; or what to look out for now that it did.
     pub(crate) note: Option<String>,
 }
 
@@ -168,7 +170,7 @@ impl Reconciler {
                 source: if matches!(intent, Intent::Apply { .. }) { Source::Sent } else { Source::Same },
             };
             match self.commit(head.as_deref(), decided).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => return Ok(self.cautioned(done)),
                 Err(CommitError::Conflict(_)) => self.refresh().await?,
                 Err(CommitError::Answered(answered)) => {
                     let once = once.as_ref().expect("only a request with a key can have been answered");
@@ -178,6 +180,12 @@ impl Reconciler {
             }
         }
         Err(WriteError::Busy)
+    }
+
+    /// With what to look out for, if what was done is the head still.
+    fn cautioned(&self, done: Done) -> Done {
+        let head = self.head().filter(|current| current.head.revision.id == done.revision.id);
+        Done { note: head.and_then(|current| change::caution(&current.head)), ..done }
     }
 
     /// The answer to a request that was carried out before.
@@ -222,7 +230,7 @@ impl Reconciler {
                 let file = self.watched.as_ref().and_then(super::Watched::text);
                 change::roll_back(present, &revision, &document, *weights, file, now)?
             }
-            Intent::Lay { action, lasts } => change::lay(present()?, *action, *lasts, &who.author, reason, now)?,
+            Intent::Lay { wish, lasts } => change::lay(present()?, wish, *lasts, &who.author, reason, now)?,
             Intent::Lift(id) => change::lift(present()?, *id)?,
         })
     }

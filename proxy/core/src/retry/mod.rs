@@ -141,6 +141,8 @@ pub enum Stop {
     NoEndpoint,
     /// The budget is spent.
     BudgetSpent,
+    /// As many other attempts are under way as may be.
+    AtOnce,
     /// The whole exchange would be over before the wait is.
     NoTime,
     /// The origin asks for a longer wait than is allowed.
@@ -158,6 +160,7 @@ impl Stop {
             Self::BodyConsumed => "body_consumed",
             Self::NoEndpoint => "no_endpoint",
             Self::BudgetSpent => "budget_spent",
+            Self::AtOnce => "retries_at_once",
             Self::NoTime => "no_time",
             Self::RetryAfter => "retry_after",
         }

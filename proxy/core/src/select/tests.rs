@@ -1,16 +1,30 @@
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use sluice_config::validated::{self, Region, Role};
+use sluice_config::share::Share;
+use sluice_config::validated::{
+    self, Balancer, HashKey, OVERPROVISIONING, Panic, PanicMode, Region, Role, Session, Zones,
+};
 use sluice_config::value::Weight;
 
 use super::*;
 use crate::endpoint::Registry;
-use crate::fixture::{ALL, POLICY, READ, compile, region, regions, set, shop, version};
-use crate::health::{Cause, Verdict};
+use crate::fixture::{ALL, POLICY, READ, compile, region, regions, set, shop, start, version};
+use crate::health::{Cause, Standing, Verdict};
+use crate::service::Obstacle;
 
-const ASK: Ask<'static> =
-    Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
+fn ask() -> Ask<'static> {
+    Ask {
+        capability: Capability::Read,
+        sticky_key: None,
+        key: None,
+        version: None,
+        previous: None,
+        waited: None,
+        tried: &[],
+        now: start(),
+    }
+}
 
 /// A service with all its endpoints verified, and one worker.
 struct Worker {
@@ -27,7 +41,7 @@ impl Worker {
         registry.iter().for_each(|endpoint| {
             endpoint.step(Verdict::Good, &POLICY);
         });
-        Self { selector: Selector::new(&service, &mut rng), service, registry, rng }
+        Self { selector: Selector::new(&service, None, &mut rng), service, registry, rng }
     }
 
     fn choose(&mut self, ask: &Ask<'_>) -> Result<Choice, Refusal> {
@@ -66,7 +80,7 @@ fn a_request_is_placed_split_and_picked() {
     let mut worker = Worker::new(&regions(), &two_versions(), 1);
     let mut counts = [[0; 2]; 3];
     for _ in 0..1000 {
-        let choice = worker.choose(&ASK).unwrap();
+        let choice = worker.choose(&ask()).unwrap();
         assert_eq!((choice.region, choice.version), (place::Reason::Weighted, split::Reason::Random));
         assert_eq!(choice.endpoint(&worker.service).id().version, *worker.service.version(choice.spot.version));
         counts[choice.spot.region][choice.spot.version] += 1;
@@ -80,7 +94,7 @@ fn a_request_is_placed_split_and_picked() {
 fn an_empty_pool_gives_way_to_its_version_elsewhere_then_to_the_baseline() {
     let mut worker = Worker::new(&regions(), &two_versions(), 1);
     let seen = |worker: &mut Worker| {
-        let choices: Vec<_> = (0..100).map(|_| worker.choose(&ASK).unwrap()).collect();
+        let choices: Vec<_> = (0..100).map(|_| worker.choose(&ask()).unwrap()).collect();
         choices.into_iter().filter(|c| c.version == split::Reason::Baseline || c.spot.version == 1).collect::<Vec<_>>()
     };
     set(&worker.service, 0, 1, false);
@@ -96,13 +110,13 @@ fn an_empty_pool_gives_way_to_its_version_elsewhere_then_to_the_baseline() {
 #[test]
 fn retries_go_through_the_pool_the_regions_and_the_baseline() {
     let mut worker = Worker::new(&regions(), &two_versions(), 3);
-    let ask = loop {
-        let first = worker.choose(&ASK).unwrap();
+    let wish = loop {
+        let first = worker.choose(&ask()).unwrap();
         if place_of(&first) == (1, 1) {
-            break Ask { previous: Some(first), tried: &[], ..ASK };
+            break Ask { previous: Some(first), tried: &[], ..ask() };
         }
     };
-    let choices = worker.exhaust(&ask);
+    let choices = worker.exhaust(&wish);
     let places: Vec<_> = choices.iter().map(place_of).collect();
     assert_eq!(places, [(1, 1), (1, 1), (0, 1), (0, 1), (0, 0), (0, 0), (1, 0), (1, 0)]);
     assert_eq!(choices[0].region, place::Reason::Kept);
@@ -115,7 +129,7 @@ fn retries_go_through_the_pool_the_regions_and_the_baseline() {
 fn a_pool_with_two_failed_endpoints_comes_after_all_others() {
     let service = shop(false, vec![version("v1", 100, &[(0, 4), (1, 4)])]);
     let mut worker = Worker::new(&regions(), &service, 3);
-    let places: Vec<_> = worker.exhaust(&ASK).iter().map(|choice| choice.spot.region).collect();
+    let places: Vec<_> = worker.exhaust(&ask()).iter().map(|choice| choice.spot.region).collect();
     let (home, away) = (places[0], 1 - places[0]);
     assert_eq!(places, [home, home, away, away, away, away, home, home]);
 }
@@ -125,11 +139,11 @@ fn a_named_version_is_answered_by_no_other() {
     let mut document = two_versions();
     document.versions[1].weight = Weight::ZERO;
     let mut worker = Worker::new(&regions(), &document, 1);
-    let ask = Ask { version: Some(1), ..ASK };
-    assert_eq!(worker.choose(&ask).unwrap().version, split::Reason::Pinned);
-    assert_eq!(worker.exhaust(&ask).len(), 4, "weight 0 is reached by name, a standby waits");
+    let wish = Ask { version: Some(1), ..ask() };
+    assert_eq!(worker.choose(&wish).unwrap().version, split::Reason::Pinned);
+    assert_eq!(worker.exhaust(&wish).len(), 4, "weight 0 is reached by name, a standby waits");
     (0..3).for_each(|region| set(&worker.service, region, 1, false));
-    assert_eq!(worker.choose(&ask), Err(Refusal::NoRegion));
+    assert_eq!(worker.choose(&wish), Err(Refusal::NoRegion));
 }
 
 #[test]
@@ -140,7 +154,7 @@ fn unprobed_endpoints_answer_only_where_none_is_verified() {
     grown.versions[1].pools[0] = version("v3", 20, &[(0, 1)]).pools.remove(0);
     worker.swap(&regions(), &grown);
     for _ in 0..200 {
-        let choice = worker.choose(&ASK).unwrap();
+        let choice = worker.choose(&ask()).unwrap();
         let unprobed = choice.endpoint(&worker.service).standing() == Standing::Unprobed;
         assert_eq!(unprobed, place_of(&choice) == (0, 1), "{choice:?}");
         assert_eq!(unprobed, choice.endpoint == pick::Reason::Unprobed);
@@ -151,7 +165,7 @@ fn unprobed_endpoints_answer_only_where_none_is_verified() {
 fn a_sticky_user_keeps_its_version_through_the_loss_of_a_region() {
     let mut worker = Worker::new(&regions(), &two_versions(), 1);
     let version_of = |worker: &mut Worker, key: u32| {
-        let choice = worker.choose(&Ask { sticky_key: Some(&key.to_le_bytes()), ..ASK }).unwrap();
+        let choice = worker.choose(&Ask { sticky_key: Some(&key.to_le_bytes()), ..ask() }).unwrap();
         assert_eq!(choice.version, split::Reason::Sticky);
         choice.spot.version
     };
@@ -166,8 +180,240 @@ fn a_sticky_user_keeps_its_version_through_the_loss_of_a_region() {
 fn a_capability_that_nothing_serves_is_refused() {
     let regions = Arc::new([region("a", Role::Primary, 1, READ)]);
     let mut worker = Worker::new(&(regions as Arc<[Region]>), &shop(true, vec![version("v1", 1, &[(0, 1)])]), 1);
-    assert!(worker.choose(&ASK).is_ok());
-    assert_eq!(worker.choose(&Ask { capability: Capability::Write, ..ASK }), Err(Refusal::NoRegion));
+    assert!(worker.choose(&ask()).is_ok());
+    assert_eq!(worker.choose(&Ask { capability: Capability::Write, ..ask() }), Err(Refusal::NoRegion));
+}
+
+fn fill(worker: &Worker, region: usize, version: usize, cap: Option<u32>) {
+    worker.service.pool(region, version).iter().for_each(|member| member.endpoint.set_cap(cap));
+}
+
+/// The places of 100 first choices that were assigned to the canary, and why they were moved.
+fn moves(worker: &mut Worker) -> Vec<((usize, usize), Option<Lack>)> {
+    let choices = (0..100).map(|_| worker.choose(&ask()).unwrap());
+    let canary =
+        choices.filter(|choice| choice.spot.version == 1 || choice.moved.is_some_and(|moved| moved.from % 2 == 1));
+    canary.map(|choice| (place_of(&choice), choice.moved.map(|moved| moved.why))).collect()
+}
+
+#[test]
+fn a_choice_is_small() {
+    assert!(size_of::<Choice>() <= 32, "every request keeps one: {}", size_of::<Choice>());
+}
+
+/// What a canary is not able to answer is told to be its own, wherever it goes.
+#[test]
+fn what_is_moved_is_told_to_be_of_the_version_it_was_assigned_to() {
+    let mut worker = Worker::new(&regions(), &two_versions(), 1);
+    assert!(moves(&mut worker).iter().all(|(place, why)| place.1 == 1 && why.is_none()));
+    set(&worker.service, 0, 1, false);
+    let canary = moves(&mut worker);
+    assert_eq!(canary.len(), 20);
+    assert!(canary.iter().all(|(place, _)| *place == (1, 1)), "{canary:?}");
+    assert!(canary.iter().any(|(_, why)| *why == Some(Lack::Empty)) && canary.iter().any(|(_, why)| why.is_none()));
+    set(&worker.service, 1, 1, false);
+    let canary = moves(&mut worker);
+    assert!(canary.len() == 20 && canary.iter().all(|(_, why)| *why == Some(Lack::Empty)), "{canary:?}");
+}
+
+#[test]
+fn a_fallback_to_the_baseline_stays_in_the_region() {
+    let document = validated::Service { fallback: Fallback::Baseline, ..two_versions() };
+    let mut worker = Worker::new(&regions(), &document, 1);
+    set(&worker.service, 0, 1, false);
+    let canary = moves(&mut worker);
+    assert_eq!(canary.len(), 20);
+    let moved: Vec<_> = canary.iter().filter(|(_, why)| why.is_some()).collect();
+    assert!(!moved.is_empty() && moved.iter().all(|(place, _)| *place == (0, 0)), "{canary:?}");
+    fill(&worker, 0, 0, Some(0));
+    let moved = moves(&mut worker);
+    assert!(moved.iter().all(|(place, _)| place.0 == 1), "the baseline elsewhere is next: {moved:?}");
+}
+
+#[test]
+fn a_fallback_that_rejects_answers_nowhere_else() {
+    let document = validated::Service { fallback: Fallback::Reject, ..two_versions() };
+    let mut worker = Worker::new(&regions(), &document, 1);
+    (0..2).for_each(|region| set(&worker.service, region, 1, false));
+    let refused = (0..100).filter(|_| matches!(worker.choose(&ask()), Err(Refusal::Rejected(_)))).count();
+    assert_eq!(refused, 20, "the canary's share is nobody else's");
+    assert_eq!(worker.exhaust(&ask()).len(), 2, "nor does a retry leave the pool");
+}
+
+#[test]
+fn a_full_pool_gives_way_and_where_all_are_full_it_is_waited_for() {
+    let mut worker = Worker::new(&regions(), &two_versions(), 1);
+    fill(&worker, 0, 1, Some(0));
+    let canary = moves(&mut worker);
+    assert!(canary.iter().all(|(place, _)| *place == (1, 1)), "{canary:?}");
+    assert!(canary.iter().any(|(_, why)| *why == Some(Lack::Full)));
+    (0..2).for_each(|region| (0..2).for_each(|version| fill(&worker, region, version, Some(0))));
+    let Err(Refusal::Full(place)) = worker.choose(&ask()) else { panic!("everything is full") };
+    let explained = worker.service.explain(Capability::Read, None, None);
+    assert!(explained.iter().filter(|one| one.region < 2).all(|one| one.obstacle == Some(Obstacle::Full)));
+    fill(&worker, place.region.into(), place.version.into(), Some(1));
+    let choice = worker.choose(&Ask { waited: Some(place), ..ask() }).unwrap();
+    assert_eq!((place_of(&choice), choice.moved), ((place.region.into(), place.version.into()), None));
+    assert_eq!((choice.region, choice.version), (place.why_region, place.why_version), "it is as it was assigned");
+}
+
+#[test]
+fn a_sticky_user_that_was_moved_returns() {
+    let mut worker = Worker::new(&regions(), &two_versions(), 1);
+    let versions = |worker: &mut Worker| {
+        let choose = |key: u32| {
+            let choice = worker.choose(&Ask { sticky_key: Some(&key.to_le_bytes()), ..ask() }).unwrap();
+            (choice.spot.version, choice.moved.map(|moved| moved.from))
+        };
+        (0..100).map(choose).collect::<Vec<_>>()
+    };
+    let before = versions(&mut worker);
+    (0..3).for_each(|region| set(&worker.service, region, 1, false));
+    let during = versions(&mut worker);
+    assert!(during.iter().all(|(version, _)| *version == 0));
+    assert!(during.iter().zip(&before).all(|((_, moved), (was, _))| moved.is_some() == (*was == 1)));
+    (0..3).for_each(|region| set(&worker.service, region, 1, true));
+    assert_eq!(versions(&mut worker), before);
+}
+
+#[test]
+fn a_pool_that_is_short_panics_by_policy() {
+    let panic = |then| Some(Panic { below: Share::from_ppm(500_000).unwrap(), then });
+    let alone = |then| {
+        let document =
+            validated::Service { panic: panic(then), ..shop(true, vec![version("v1", 1, &[(0, 4), (1, 1)])]) };
+        let worker = Worker::new(&regions(), &document, 1);
+        for member in &worker.service.pool(0, 0)[1..] {
+            (0..3).for_each(|_| {
+                member.endpoint.step(verdict(false), &POLICY);
+            });
+        }
+        worker
+    };
+    let mut open = alone(PanicMode::FailOpen);
+    let seen: std::collections::BTreeSet<_> = (0..100).map(|_| open.choose(&ask()).unwrap().spot).collect();
+    assert_eq!(seen.len(), 5);
+    let first = loop {
+        let choice = open.choose(&ask()).unwrap();
+        if choice.spot.region == 0 {
+            break choice;
+        }
+    };
+    assert_eq!(first.endpoint, pick::Reason::Panic);
+    let mut closed = alone(PanicMode::FailClosed);
+    assert!((0..100).all(|_| closed.choose(&ask()).unwrap().spot.region == 1));
+    let explained = closed.service.explain(Capability::Read, None, None);
+    assert_eq!(explained[0].obstacle, Some(Obstacle::Panic));
+    assert_eq!(explained[1].obstacle, Some(Obstacle::Out));
+}
+
+fn zoned(worker: &mut Worker, near: usize) {
+    let zone = |name: &str| Some(name.parse().unwrap());
+    let members = worker.service.pools[0].iter_mut().enumerate();
+    members.for_each(|(at, member)| member.zone = if at < near { zone("a") } else { zone(["b", "c"][at % 2]) });
+    worker.selector = Selector::new(&worker.service, zone("a").as_ref(), &mut worker.rng);
+}
+
+#[test]
+fn the_own_zone_is_preferred_and_spills_in_proportion() {
+    let document = validated::Service {
+        zones: Some(Zones { overprovisioning: OVERPROVISIONING, min_endpoints: 4 }),
+        ..shop(true, vec![version("v1", 1, &[(0, 12)])])
+    };
+    let mut worker = Worker::new(&regions(), &document, 1);
+    zoned(&mut worker, 4);
+    let counts = |worker: &mut Worker| {
+        let mut counts = [0; 12];
+        for _ in 0..1000 {
+            let choice = worker.choose(&ask()).unwrap();
+            assert_eq!(choice.endpoint == pick::Reason::OtherZone, choice.spot.endpoint >= 4);
+            counts[choice.spot.endpoint] += 1;
+        }
+        counts
+    };
+    assert_eq!(counts(&mut worker)[..4], [250; 4], "all of it stays");
+    let own = "a".parse().unwrap();
+    let explained = worker.service.explain(Capability::Read, None, Some(&own));
+    assert_eq!((explained[0].obstacle, explained[4].obstacle), (None, Some(Obstacle::Zone)));
+    let lose = |worker: &Worker, at: usize| {
+        (0..3).for_each(|_| {
+            worker.service.pool(0, 0)[at].endpoint.step(verdict(false), &POLICY);
+        });
+    };
+    (0..2).for_each(|at| lose(&worker, at));
+    let half = counts(&mut worker);
+    assert_eq!(half[..4].iter().sum::<i32>(), 700, "half of it, times 140 %");
+    assert!(half[4..].iter().all(|count| (36..=39).contains(count)), "{half:?}");
+    assert_eq!(worker.service.explain(Capability::Read, None, Some(&own))[4].obstacle, None);
+    fill(&worker, 0, 0, Some(0));
+    worker.service.pool(0, 0)[7].endpoint.set_cap(None);
+    assert_eq!(worker.choose(&ask()).unwrap().spot.endpoint, 7, "a zone without room takes nothing");
+    (2..4).for_each(|at| lose(&worker, at));
+    fill(&worker, 0, 0, None);
+    assert_eq!(counts(&mut worker)[..4], [0; 4]);
+}
+
+#[test]
+fn a_zone_with_too_few_endpoints_is_not_preferred() {
+    let document = validated::Service {
+        zones: Some(Zones { overprovisioning: OVERPROVISIONING, min_endpoints: 4 }),
+        ..shop(true, vec![version("v1", 1, &[(0, 12)])])
+    };
+    let mut worker = Worker::new(&regions(), &document, 1);
+    zoned(&mut worker, 3);
+    let near = (0..1200).filter(|_| worker.choose(&ask()).unwrap().spot.endpoint < 3).count();
+    assert_eq!(near, 300);
+}
+
+/// A user with a session stays, through probes, zones and swaps, and returns.
+#[test]
+fn a_session_stays_with_its_endpoint() {
+    let document = validated::Service {
+        session: Some(Session { cookie: "s".to_owned(), max_age: None }),
+        zones: Some(Zones { overprovisioning: OVERPROVISIONING, min_endpoints: 1 }),
+        ..shop(true, vec![version("v1", 1, &[(0, 6)])])
+    };
+    let mut worker = Worker::new(&regions(), &document, 1);
+    zoned(&mut worker, 3);
+    let (_, registry) = compile(&regions(), &document, &worker.registry);
+    let spots = |worker: &mut Worker| {
+        (0..200_u32)
+            .map(|key| worker.choose(&Ask { key: Some(&key.to_le_bytes()), ..ask() }).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let before = spots(&mut worker);
+    assert!(before.iter().all(|choice| choice.endpoint == pick::Reason::Key && choice.spot.endpoint < 3));
+    let lost = &worker.service.pool(0, 0)[0].endpoint;
+    (0..3).for_each(|_| {
+        lost.step(verdict(false), &POLICY);
+    });
+    let lost = Arc::clone(lost);
+    let during = spots(&mut worker);
+    for (before, during) in before.iter().zip(&during) {
+        assert!(
+            before.spot.endpoint == 0
+                || during.spot.endpoint == before.spot.endpoint
+                || during.endpoint == pick::Reason::OtherZone
+        );
+    }
+    (0..2).for_each(|_| {
+        lost.step(verdict(true), &POLICY);
+    });
+    assert_eq!(spots(&mut worker), before);
+    let next = Service::after(Some(&worker.service), &regions(), &document, &registry);
+    assert!(Arc::ptr_eq(next.tables[0].as_ref().unwrap(), worker.service.tables[0].as_ref().unwrap()));
+}
+
+#[test]
+fn a_request_without_a_key_is_led_nowhere() {
+    let document = validated::Service {
+        balancer: Balancer::Maglev { key: HashKey::Path, bounded_load: None },
+        ..shop(true, vec![version("v1", 1, &[(0, 3)])])
+    };
+    let mut worker = Worker::new(&regions(), &document, 1);
+    let seen: std::collections::BTreeSet<_> = (0..100).map(|_| worker.choose(&ask()).unwrap().spot).collect();
+    assert_eq!(seen.len(), 3);
+    assert_eq!(worker.choose(&ask()).unwrap().endpoint, pick::Reason::Verified);
 }
 
 /// Guarantee 4 over regions and swaps: with every version everywhere, windows over all of a worker's requests are
@@ -180,7 +426,7 @@ fn splits_go_on_exactly_through_swaps() {
         if step % 7 == 0 {
             worker.swap(&regions(), &two_versions());
         }
-        off += 5 * i32::from(worker.choose(&ASK).unwrap().spot.version == 1) - 1;
+        off += 5 * i32::from(worker.choose(&ask()).unwrap().spot.version == 1) - 1;
         (low, high) = (low.min(off), high.max(off));
     }
     // In fifths of a request: the share of v2 is one fifth.
@@ -231,12 +477,12 @@ proptest! {
         let mut worker = Worker::new(&regions, &documents[0].0, seed);
         for (document, probes) in &documents {
             worker.swap(&regions, document);
-            let ask = Ask { capability, version: pin.filter(|version| *version < document.versions.len()), ..ASK };
+            let wish = Ask { capability, version: pin.filter(|version| *version < document.versions.len()), ..ask() };
             for (at, good) in probes {
                 if let Some(endpoint) = worker.registry.iter().nth(usize::from(*at)) {
                     endpoint.step(verdict(*good), &POLICY);
                 }
-                check(&mut worker, &ask);
+                check(&mut worker, &wish);
             }
         }
     }
@@ -245,7 +491,7 @@ proptest! {
     #[test]
     fn no_endpoint_is_tried_twice(document in a_document(), seed: u64) {
         let mut worker = Worker::new(&regions(), &document, seed);
-        let choices = worker.exhaust(&ASK);
+        let choices = worker.exhaust(&ask());
         for (at, choice) in choices.iter().enumerate() {
             prop_assert!(choices[..at].iter().all(|earlier| earlier.spot != choice.spot));
         }
@@ -254,7 +500,7 @@ proptest! {
 
 fn check(worker: &mut Worker, ask: &Ask<'_>) {
     let chosen = worker.choose(ask);
-    let candidates = worker.service.explain(ask.capability, ask.version);
+    let candidates = worker.service.explain(ask.capability, ask.version, None);
     let open: Vec<Spot> = candidates
         .iter()
         .filter(|candidate| candidate.obstacle.is_none())
@@ -267,7 +513,10 @@ fn check(worker: &mut Worker, ask: &Ask<'_>) {
     match chosen {
         Ok(choice) => assert!(open.contains(&choice.spot), "{choice:?} of {open:?}"),
         Err(Refusal::NoRegion) => assert_eq!(open, []),
-        Err(Refusal::Exhausted) => {
+        Err(refusal @ (Refusal::Rejected(_) | Refusal::Full(_))) => {
+            panic!("{refusal:?}: nothing is rejected or bounded here")
+        }
+        Err(Refusal::Exhausted(_)) => {
             let baseline = worker.service.baseline();
             assert!(open.iter().all(|spot| spot.version != baseline), "{open:?}");
         }

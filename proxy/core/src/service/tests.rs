@@ -27,7 +27,7 @@ fn explain_names_the_obstacle_of_each_endpoint() {
     set(&service, 1, 0, false);
     let first = &service.pool(0, 0)[0].endpoint;
     first.step(crate::health::Verdict::Good, &crate::fixture::POLICY);
-    let obstacles: Vec<_> = service.explain(Capability::Read, None).iter().map(|c| c.obstacle).collect();
+    let obstacles: Vec<_> = service.explain(Capability::Read, None, None).iter().map(|c| c.obstacle).collect();
     let expected = [
         None,
         Some(Obstacle::Unprobed),
@@ -37,7 +37,7 @@ fn explain_names_the_obstacle_of_each_endpoint() {
         Some(Obstacle::Standby),
     ];
     assert_eq!(obstacles, expected);
-    let pinned = service.explain(Capability::Read, Some(1));
+    let pinned = service.explain(Capability::Read, Some(1), None);
     assert_eq!(pinned[3].obstacle, None, "a route that names a version reaches it at weight 0");
 }
 
@@ -49,8 +49,17 @@ fn what_is_intended_is_what_is_chosen() {
     let document = shop(false, vec![version("v1", 60, &[(0, 1), (1, 1), (2, 1)]), version("v2", 40, &[(0, 1)])]);
     let (service, _) = compile(&regions(), &document, &Registry::default());
     let mut rng = rand::rngs::StdRng::seed_from_u64(1);
-    let mut selector = Selector::new(&service, &mut rng);
-    let ask = Ask { capability: Capability::Read, sticky_key: None, version: None, previous: None, tried: &[] };
+    let mut selector = Selector::new(&service, None, &mut rng);
+    let ask = Ask {
+        capability: Capability::Read,
+        sticky_key: None,
+        key: None,
+        version: None,
+        previous: None,
+        waited: None,
+        tried: &[],
+        now: crate::fixture::start(),
+    };
     let mut seen = vec![vec![0_u32; 2]; 3];
     for _ in 0..10_000 {
         let spot = selector.choose(&service, &ask, &mut rng).unwrap().spot;

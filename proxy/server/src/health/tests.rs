@@ -32,7 +32,7 @@ fn running() -> Watch {
 fn fail(watch: &Watch, service: &str, count: usize) {
     let current = watch.current.load();
     let live = current.as_ref().unwrap();
-    let policy = Policy { interval: Duration::from_secs(1), failure_threshold: 1, recovery_threshold: 1 };
+    let policy = Policy { failure_threshold: 1, recovery_threshold: 1, ..Policy::default() };
     let service = live.services.iter().find(|it| it.core.name().as_str() == service).unwrap();
     for endpoint in service.endpoints().take(count) {
         let _ = endpoint.step(Verdict::Bad(Cause::Refused), &policy);

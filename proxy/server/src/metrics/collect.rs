@@ -6,18 +6,26 @@ use std::time::{Instant, SystemTime};
 
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
-use sluice_proxy_core::endpoint::Endpoint;
+use sluice_proxy_core::breaker;
+use sluice_proxy_core::endpoint::{Endpoint, FULL};
 use sluice_proxy_core::health::Standing;
 use sluice_proxy_core::histogram::Histogram;
+use sluice_proxy_core::outlier::{Cause, Suppressed};
+use sluice_proxy_core::pool::PoolState;
 
 use super::family::{self, Output};
 use super::series::{CLASSES, RequestSeries};
+use crate::resolve::Row;
+
 use super::{PoolKey, RequestKey, Running, Shared, State, other_version};
 
 /// Upper bounds of the exported buckets, in seconds: steps of about 2.5 from a fast answer to a given-up one, with the
 /// usual objectives of 0.25, 0.5, 1 and 2.5 s among them.
 pub(super) const BOUNDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// Sources of endpoints that are told of; the others only by the endpoints that they bring.
+const SOURCES: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Collector {
@@ -57,6 +65,9 @@ impl Collector {
             for (result, count) in series.probes() {
                 out.counter(&family::PROBES, &[service, version, region, result], count);
             }
+            if series.probe_seconds() > 0.0 {
+                out.seconds(&family::PROBE_SECONDS, &[service, version, region], series.probe_seconds());
+            }
             for (reason, count) in series.ejections() {
                 out.counter(&family::EJECTIONS, &[service, version, region, reason], count);
             }
@@ -93,11 +104,15 @@ impl prometheus::core::Collector for Collector {
         listeners(&mut out, &state);
         if let Some(running) = &state.running {
             revision(&mut out, running);
+            running.pools.iter().for_each(|(one, waiting)| pool(&mut out, one, waiting.load(Relaxed)));
             running.endpoints[..state.endpoints].iter().for_each(|one| endpoint(&mut out, one));
         }
         process_wide(&mut out, &self.shared);
         bounds(&mut out, &self.shared);
         outside(&mut out, &self.shared);
+        if let Some(board) = self.shared.discovery.get() {
+            board.rows(SOURCES).iter().for_each(|row| source(&mut out, row));
+        }
         out.counter(&family::METRICS_SERIES_REFUSED, &[], state.series_refused);
         let series = out.series() + 1;
         out.gauge(&family::METRICS_SERIES, &[], series as f64);
@@ -197,6 +212,39 @@ fn endpoint(out: &mut Output, endpoint: &Endpoint) {
     out.gauge(&family::ENDPOINT_HEALTHY, &labels, is(Standing::Verified));
     out.gauge(&family::ENDPOINT_UNPROBED, &labels, is(Standing::Unprobed));
     out.gauge(&family::ENDPOINT_IN_FLIGHT, &labels, f64::from(endpoint.in_flight()));
+    out.gauge(&family::ENDPOINT_EJECTED, &labels, if endpoint.is_ejected() { 1.0 } else { 0.0 });
+    out.gauge(&family::ENDPOINT_BREAKER, &labels, circuit(endpoint.breaker()));
+    let offer = endpoint.offer();
+    let level = if offer.is_eligible() { f64::from(offer.level) / f64::from(FULL) } else { 0.0 };
+    out.gauge(&family::ENDPOINT_LEVEL, &labels, level);
+    if let Some(latency) = endpoint.latency(Instant::now()) {
+        out.gauge(&family::ENDPOINT_LATENCY, &labels, latency.as_secs_f64());
+    }
+}
+
+fn pool(out: &mut Output, pool: &PoolState, waiting: usize) {
+    let key = PoolKey::from(pool.id());
+    let [service, version, region] = key.labels();
+    out.gauge(&family::POOL_BREAKER, &key.labels(), circuit(pool.state()));
+    out.gauge(&family::POOL_IN_FLIGHT, &key.labels(), f64::from(pool.in_flight()));
+    out.gauge(&family::POOL_PENDING, &key.labels(), waiting as f64);
+    for cause in Cause::ALL {
+        for why in Suppressed::ALL {
+            let count = pool.suppressed(cause, why);
+            if count > 0 {
+                let labels = [service, version, region, cause.as_str(), why.as_str()];
+                out.counter(&family::EJECTIONS_SUPPRESSED, &labels, count);
+            }
+        }
+    }
+}
+
+const fn circuit(state: breaker::State) -> f64 {
+    match state {
+        breaker::State::Closed => 0.0,
+        breaker::State::HalfOpen => 1.0,
+        breaker::State::Open => 2.0,
+    }
 }
 
 fn process_wide(out: &mut Output, shared: &Shared) {
@@ -208,6 +256,7 @@ fn process_wide(out: &mut Output, shared: &Shared) {
     for (result, count) in shared.upstream.connects() {
         out.counter(&family::UPSTREAM_CONNECTS, &[result], count);
     }
+    out.counter(&family::PROBES_DELAYED, &[], shared.probes_delayed.load(Relaxed));
     out.gauge(&family::DRAINING, &[], if shared.draining.load(Relaxed) { 1.0 } else { 0.0 });
     for (reason, count) in shared.requests_refused.read() {
         out.counter(&family::REQUESTS_REFUSED, &[reason], count);
@@ -262,6 +311,20 @@ fn outside(out: &mut Output, shared: &Shared) {
         if let Some(newest) = keep.newest() {
             out.gauge(&family::KEEP_TIMESTAMP, &[], since_1970(newest));
         }
+    }
+}
+
+/// What is known of one source of endpoints.
+fn source(out: &mut Output, row: &Row) {
+    let source = row.source.as_str();
+    for (result, count) in &row.results {
+        out.counter(&family::DISCOVERY_ANSWERS, &[source, result], *count);
+    }
+    out.counter(&family::DISCOVERY_CHANGES, &[source], row.changes);
+    out.counter(&family::DISCOVERY_DROPPED, &[source], row.dropped);
+    out.gauge(&family::DISCOVERY_ENDPOINTS, &[source], row.endpoints as f64);
+    if let Some(age) = row.age {
+        out.gauge(&family::DISCOVERY_AGE, &[source], age.as_secs_f64());
     }
 }
 

@@ -49,6 +49,16 @@ families! {
         "1 while there is a connection to the control plane, else 0: what runs goes on. Absent where the control plane is in this process.";
     CONTROL_SILENCE: GAUGE "sluice_control_last_contact_seconds" []
         "Seconds since the control plane was last known to be there: 0 while connected, which pings prove within 15 s; absent before the first contact.";
+    DISCOVERY_AGE: GAUGE "sluice_discovery_last_good_seconds" ["source"]
+        "Seconds since the source last gave an address; absent before the first. While it grows, the last good addresses stay.";
+    DISCOVERY_ANSWERS: COUNTER "sluice_discovery_answers_total" ["source", "result"]
+        "Rounds of questions to a source of endpoints: ok, or what stood in the way of a whole answer.";
+    DISCOVERY_CHANGES: COUNTER "sluice_discovery_changes_total" ["source"]
+        "Changes of the source's addresses.";
+    DISCOVERY_DROPPED: COUNTER "sluice_discovery_dropped_total" ["source"]
+        "Addresses that the source gave and that are not used, each time: those of this process itself, such where nobody can be, and more than 10,000.";
+    DISCOVERY_ENDPOINTS: GAUGE "sluice_discovery_endpoints" ["source"]
+        "Addresses that the source stands for now.";
     DOCUMENT_ACCEPTED: GAUGE "sluice_document_accepted" []
         "1 while nothing is known against what the document's file holds; 0 while it is refused, cannot be read, or does not fit to run: then an older document runs.";
     DRAINING: GAUGE "sluice_draining" []
@@ -91,6 +101,10 @@ families! {
         "Label sets that were folded into `other`, or endpoints left out, because the series budget was spent; counted anew with every revision.";
     OVERLOAD_LEVEL: GAUGE "sluice_overload_level" []
         "What is given up for want of memory: 0 nothing, 1 idle connections and the others with their answer, 2 new requests too.";
+    PROBE_SECONDS: COUNTER "sluice_probe_duration_seconds_total" ["service", "version", "region"]
+        "Time that health probes have taken; divided by sluice_probes_total it is their mean.";
+    PROBES_DELAYED: COUNTER "sluice_probes_delayed_total" []
+        "Health probes that waited for more than a tenth of their interval because `limits.probes` admits no more.";
     POOL_BREAKER: GAUGE "sluice_pool_breaker" ["service", "version", "region"]
         "The breaker of the pool: 0 closed, 1 half-open, 2 open.";
     POOL_IN_FLIGHT: GAUGE "sluice_pool_requests_in_flight" ["service", "version", "region"]
@@ -182,8 +196,13 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn counter(&mut self, family: &Family, labels: &[&str], value: u64) {
+        self.seconds(family, labels, value as f64);
+    }
+
+    /// A counter of what is no whole number.
+    pub(super) fn seconds(&mut self, family: &Family, labels: &[&str], value: f64) {
         let mut counter = Counter::default();
-        counter.set_value(value as f64);
+        counter.set_value(value);
         let mut metric = family.labelled(labels);
         metric.set_counter(counter);
         self.push(family, metric, 1);

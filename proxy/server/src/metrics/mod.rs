@@ -18,7 +18,7 @@ mod pools;
 mod series;
 mod shard;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +28,7 @@ use sluice_config::name::{ListenerName, RegionName, ServiceName, VersionName};
 use sluice_config::value::{Digest, RevisionId};
 use sluice_config::wire::PoolReport;
 use sluice_proxy_core::endpoint::{Endpoint, EndpointId};
+use sluice_proxy_core::pool::{PoolId, PoolState};
 
 pub use self::outside::{ControlSeries, KeepSeries};
 pub use self::overload::OverloadSeries;
@@ -35,6 +36,8 @@ pub use self::series::{
     Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, OpenUpstream, PoolSeries, RequestSeries,
     ServiceSeries, UpstreamSeries, VersionSeries,
 };
+
+use crate::resolve::Board;
 
 use self::collect::Collector;
 use self::keyed::Keyed;
@@ -105,6 +108,12 @@ impl From<&EndpointId> for PoolKey {
     }
 }
 
+impl From<&PoolId> for PoolKey {
+    fn from(id: &PoolId) -> Self {
+        Self { service: Some(id.service.clone()), version: Some(id.version.clone()), region: Some(id.region.clone()) }
+    }
+}
+
 type VersionKey = (Option<ServiceName>, Option<VersionName>);
 
 fn other_version() -> VersionKey {
@@ -124,6 +133,8 @@ pub struct Running {
     pub shares: Vec<(Arc<VersionSeries>, f64)>,
     /// Every endpoint.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// Every pool that has endpoints, with how many requests wait for it.
+    pub pools: Vec<(Arc<PoolState>, Arc<AtomicUsize>)>,
 }
 
 /// The end of a certificate that a listener shows.
@@ -156,9 +167,11 @@ struct Shared {
     overload: Arc<OverloadSeries>,
     upstream: Arc<UpstreamSeries>,
     revisions_refused: AtomicU64,
+    probes_delayed: AtomicU64,
     document: OnceLock<Arc<DocumentSeries>>,
     control: OnceLock<Arc<ControlSeries>>,
     keep: OnceLock<Arc<KeepSeries>>,
+    discovery: OnceLock<Arc<Board>>,
     log_dropped: OnceLock<Arc<AtomicU64>>,
     /// Taken, and refused.
     certificates_read: [AtomicU64; 2],
@@ -196,9 +209,11 @@ impl Metrics {
             overload: Arc::default(),
             upstream: Arc::new(UpstreamSeries::new(workers)),
             revisions_refused: AtomicU64::new(0),
+            probes_delayed: AtomicU64::new(0),
             document: OnceLock::new(),
             control: OnceLock::new(),
             keep: OnceLock::new(),
+            discovery: OnceLock::new(),
             log_dropped: OnceLock::new(),
             certificates_read: Default::default(),
             draining: AtomicBool::new(false),
@@ -291,6 +306,11 @@ impl Metrics {
         self.shared.ended_by_client.add(reason);
     }
 
+    /// Counts a probe that had to wait for its turn.
+    pub(crate) fn probe_delayed(&self) {
+        self.shared.probes_delayed.fetch_add(1, Relaxed);
+    }
+
     /// How full the process is.
     #[must_use]
     pub fn overload(&self) -> Arc<OverloadSeries> {
@@ -319,6 +339,12 @@ impl Metrics {
     pub fn tell_keep(&self, keep: Arc<KeepSeries>) {
         // A second one is refused by the cell itself.
         let _ = self.shared.keep.set(keep);
+    }
+
+    /// Tells what is known of the sources of endpoints. The first call counts; without a call nothing is told of them.
+    pub(crate) fn tell_discovery(&self, board: Arc<Board>) {
+        // A second one is refused by the cell itself.
+        let _ = self.shared.discovery.set(board);
     }
 
     /// What each pool has answered since the process began: never less than before. O(series).
@@ -379,7 +405,8 @@ const POOL_LINES: usize = collect::BOUNDS.len() + 3;
 const SERVICE_LINES: usize = 1;
 const VERSION_LINES: usize = 3;
 const LISTENER_LINES: usize = 2;
-const ENDPOINT_LINES: usize = 3;
+const ENDPOINT_LINES: usize = 7;
+const POOL_STATE_LINES: usize = 3;
 
 impl State {
     fn request(&mut self, key: &RequestKey, budget: usize, workers: usize) -> Arc<RequestSeries> {
@@ -408,6 +435,7 @@ impl State {
             + self.versions.len() * VERSION_LINES
             + self.listeners.len() * LISTENER_LINES
             + self.endpoints * ENDPOINT_LINES
+            + self.running.as_ref().map_or(0, |running| running.pools.len()) * POOL_STATE_LINES
             + self.certificates.len()
     }
 
@@ -417,10 +445,11 @@ impl State {
             series.configured().set(Some(*share));
         }
         self.endpoints = 0;
-        let room = budget.saturating_sub(self.reserved()) / ENDPOINT_LINES;
-        self.endpoints = running.endpoints.len().min(room);
-        self.series_refused += (running.endpoints.len() - self.endpoints) as u64;
+        let endpoints = running.endpoints.len();
         self.running = Some(running);
+        let room = budget.saturating_sub(self.reserved()) / ENDPOINT_LINES;
+        self.endpoints = endpoints.min(room);
+        self.series_refused += (endpoints - self.endpoints) as u64;
     }
 
     fn tick(&mut self, now: Instant) {

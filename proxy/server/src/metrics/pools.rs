@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use sluice_config::wire::PoolReport;
 use sluice_proxy_core::endpoint::Endpoint;
-use sluice_proxy_core::health::Standing;
 use sluice_proxy_core::histogram::Histogram;
 
 use super::series::{CLASSES, PoolSeries, RequestSeries};
@@ -81,7 +80,7 @@ fn standing<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> BTreeMap<
     for endpoint in endpoints {
         let (all, healthy) = pools.entry(endpoint.id().into()).or_default();
         *all += 1;
-        *healthy += u32::from(endpoint.standing() != Standing::Out);
+        *healthy += u32::from(endpoint.offer().is_eligible());
     }
     pools
 }

@@ -103,6 +103,7 @@ pub struct PoolSeries {
     latency: Sharded<Histogram>,
     calls: Tally,
     probes: Tally,
+    probe_micros: AtomicU64,
     transitions: Tally,
     ejections: Tally,
     endpoint_breakers: Tally,
@@ -117,6 +118,7 @@ impl PoolSeries {
             latency: Sharded::new(workers),
             calls: Tally::default(),
             probes: Tally::default(),
+            probe_micros: AtomicU64::new(0),
             transitions: Tally::default(),
             ejections: Tally::default(),
             endpoint_breakers: Tally::default(),
@@ -151,8 +153,9 @@ impl PoolSeries {
         self.pool_breakers.add(to);
     }
 
-    /// Counts a probe by what it found.
-    pub fn probed(&self, verdict: Verdict) {
+    /// Counts a probe by what it found, and how long that took.
+    pub fn probed(&self, verdict: Verdict, took: Duration) {
+        self.probe_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
         self.probes.add(match verdict {
             Verdict::Good => "good",
             Verdict::Bad(cause) => cause.as_str(),
@@ -177,6 +180,11 @@ impl PoolSeries {
 
     pub(super) fn probes(&self) -> Vec<(&'static str, u64)> {
         self.probes.read()
+    }
+
+    /// The time of all probes, in seconds.
+    pub(super) fn probe_seconds(&self) -> f64 {
+        self.probe_micros.load(Relaxed) as f64 / 1e6
     }
 
     pub(super) fn moved_away(&self) -> Vec<(&'static str, u64)> {

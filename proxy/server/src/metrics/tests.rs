@@ -1,8 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use proptest::prelude::*;
+use sluice_config::validated::{Discovery, Query};
+use sluice_proxy_core::discovery::{Answer, Found};
 use sluice_proxy_core::grpc::Code;
 use sluice_proxy_core::health::{Cause, Policy, Standing, Verdict};
+use sluice_proxy_core::outlier;
+use sluice_proxy_core::sample::{Class, Sample};
+use sluice_proxy_core::select::Spot;
+use sluice_proxy_core::service::Service;
 
 use super::*;
 
@@ -31,8 +38,34 @@ fn running(shares: Vec<(Arc<VersionSeries>, f64)>, endpoints: Vec<Arc<Endpoint>>
         digest: Digest::of(b"seven"),
         applied: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500),
         shares,
+        pools: endpoints.iter().map(|one| (Arc::clone(one.pool()), Arc::default())).collect(),
         endpoints,
     }
+}
+
+/// An endpoint that has answered a request, and was spared an ejection.
+#[allow(clippy::disallowed_methods, reason = "any moment will do")]
+fn answered() -> Arc<Endpoint> {
+    let text = r#"
+listeners: [{ name: web, address: "127.0.0.1:8080" }]
+regions: [{ name: west }]
+services: [{ name: shop, versions: [{ name: v1, endpoints: ["10.0.0.1:1"] }] }]
+routes: [{ service: shop }]
+"#;
+    let document = sluice_config::validate(text, &sluice_config::Environment::empty()).unwrap();
+    let identities = sluice_proxy_core::service::identities(&document.regions, &document.services);
+    let registry = sluice_proxy_core::endpoint::Registry::default().carry(identities);
+    let service = Service::new(&document.regions.into(), &document.services[0], &registry);
+    let (spot, sample) = (
+        Spot { region: 0, version: 0, endpoint: 0 },
+        Sample { class: Class::Success, took: Duration::from_millis(2), busy: None },
+    );
+    let endpoint = Arc::clone(&service.pool(0, 0)[0].endpoint);
+    let flight = endpoint.begin().unwrap();
+    service.note(&flight, &spot, &sample, Instant::now(), &mut rand::rng());
+    endpoint.pool().suppress(outlier::Cause::ALL[0], outlier::Suppressed::ALL[0]);
+    drop(flight);
+    endpoint
 }
 
 /// Metrics in which everything that can happen has happened.
@@ -42,9 +75,14 @@ fn busy() -> Metrics {
     metrics.requests(&key("api", "shop", "v1", "west")).record(0, Some(200), Duration::from_millis(3));
     metrics.requests(&key("api", "shop", "v1", "west")).called(Code::Unavailable);
     let pool = metrics.pool(&key("api", "shop", "v1", "west").pool());
-    pool.probed(Verdict::Good);
-    pool.probed(Verdict::Bad(Cause::Status(503)));
+    pool.probed(Verdict::Good, Duration::from_millis(2));
+    pool.probed(Verdict::Bad(Cause::Status(503)), Duration::from_millis(3));
     pool.moved(Standing::Out);
+    pool.ejected("consecutive_failures");
+    pool.endpoint_breaker("open");
+    pool.pool_breaker("open");
+    pool.gave_away("baseline");
+    pool.waited("granted");
     let service = metrics.service(&"shop".parse().unwrap());
     std::mem::forget(service.begin(0));
     service.failed("connect_refused");
@@ -84,8 +122,20 @@ fn busy() -> Metrics {
     keep.written(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001));
     metrics.tell_control(control);
     metrics.tell_keep(keep);
-    metrics.publish(running(vec![(version, 1.0)], vec![endpoint(true, 1)]));
+    metrics.tell_discovery(discovered());
+    metrics.publish(running(vec![(version, 1.0)], vec![endpoint(true, 1), answered()]));
     metrics
+}
+
+/// A source that gave an address, and one of our own.
+fn discovered() -> Arc<Board> {
+    let board = Arc::new(Board::default());
+    let query = Query::File { path: "shop.yaml".to_owned() };
+    let own = [SocketAddr::from(([10, 0, 0, 9], 80))];
+    let found = [1, 9].map(|last| Found { address: ([10, 0, 0, last], 80).into(), weight: None, zone: None });
+    let answer = Answer::Found(found.into(), Duration::from_secs(1));
+    board.take(&query, vec![(String::new(), answer)], &Discovery::default(), &own);
+    board
 }
 
 /// The value of the one series whose name and labels are written so.
@@ -354,7 +404,7 @@ fn a_version_that_left_the_revision_has_no_configured_share() {
 fn an_endpoint_is_told_as_it_stands() {
     let metrics = Metrics::new(1, SERIES_BUDGET);
     let (verified, unprobed, out) = (endpoint(false, 1), endpoint(true, 2), endpoint(true, 3));
-    let policy = Policy { interval: Duration::from_secs(1), failure_threshold: 1, recovery_threshold: 1 };
+    let policy = Policy { failure_threshold: 1, recovery_threshold: 1, ..Policy::default() };
     out.step(Verdict::Bad(Cause::Refused), &policy).unwrap();
     let flights = [verified.begin(), verified.begin()];
     metrics.publish(running(vec![], vec![verified, unprobed, out]));

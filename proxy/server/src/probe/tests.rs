@@ -1,23 +1,31 @@
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use sluice_config::validated;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use sluice_config::{Environment, Validated};
 use tokio::sync::mpsc;
 
 use super::*;
 
+mod wire;
+
+/// A document whose only service has these lines, and an endpoint on each of these ports.
+fn document(service: &str, ports: &[u16]) -> Validated {
+    let endpoints: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let text = format!(
+        "listeners: [{{ name: web, address: \"127.0.0.1:1\" }}]\nservices:\n- name: shop\n  endpoints: [{}]\n{service}\nroutes: [{{ service: shop }}]\n",
+        endpoints.join(", ")
+    );
+    sluice_config::validate(&text, &Environment::empty()).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+/// The health check of these lines.
+fn check_of(lines: &str) -> HealthCheck {
+    document(&format!("  health_check: {lines}"), &[1]).services[0].health_check.clone().unwrap()
+}
+
 fn check() -> HealthCheck {
-    HealthCheck {
-        http: validated::HttpProbe { path: "/healthz?full=1".to_owned(), host: None },
-        interval: Duration::from_secs(5),
-        timeout: Duration::from_secs(2),
-        failure_threshold: 3,
-        recovery_threshold: 2,
-    }
+    check_of("{ http: { path: \"/healthz?full=1\" } }")
 }
 
 fn endpoint(port: u16) -> Arc<Endpoint> {
@@ -32,30 +40,28 @@ fn endpoint(port: u16) -> Arc<Endpoint> {
 
 /// One for all: a revision that changes nothing of it carries it over.
 static REACH: LazyLock<Arc<Reach>> = LazyLock::new(|| {
-    let connections = validated::Connections { idle: 1, idle_timeout: Duration::from_secs(1), streams: 1 };
-    Arc::new(Reach::plain(connections))
+    let document = document("", &[1]);
+    Reach::all(&document, std::path::Path::new("/"), None).unwrap().remove(0)
 });
 
 fn target(endpoint: &Arc<Endpoint>) -> Target {
-    Target { endpoint: Arc::clone(endpoint), check: check(), reach: Arc::clone(&REACH) }
+    with_check(endpoint, check())
 }
 
-/// What a probe by HTTP finds there.
-async fn ask_http(address: SocketAddr, check: HealthCheck) -> Verdict {
-    let target = Target { check, ..target(&endpoint(address.port())) };
-    HttpProbe::new().unwrap().probe(&target).await
+fn with_check(endpoint: &Arc<Endpoint>, check: HealthCheck) -> Target {
+    Target { endpoint: Arc::clone(endpoint), check: Arc::new(check), reach: Arc::clone(&REACH) }
 }
 
 /// What a scripted endpoint does to a probe.
 #[derive(Clone, Copy)]
 enum Act {
-    Say(Verdict),
+    Say(Finding),
     Hang,
     Panic,
 }
 
-const GOOD: Act = Act::Say(Verdict::Good);
-const BAD: Act = Act::Say(Verdict::Bad(Cause::Status(503)));
+const GOOD: Act = Act::Say(Finding::good());
+const BAD: Act = Act::Say(Finding::bad(Cause::Status(503)));
 
 /// Tells each probe as it begins, and acts by the script; after its end: good.
 struct Scripted {
@@ -64,7 +70,7 @@ struct Scripted {
 }
 
 impl Probe for Scripted {
-    async fn probe(&self, target: &Target) -> Verdict {
+    async fn probe(&self, target: &Target) -> Finding {
         let address = target.endpoint.id().address;
         self.begun.send((address.port(), Instant::now())).unwrap();
         let act = self
@@ -74,10 +80,10 @@ impl Probe for Scripted {
             .get_mut(&address.port())
             .and_then(|acts| (!acts.is_empty()).then(|| acts.remove(0)));
         match act.unwrap_or(GOOD) {
-            Act::Say(verdict) => {
+            Act::Say(finding) => {
                 // So that whoever was told sees the endpoint as it was before.
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                verdict
+                finding
             }
             Act::Hang => std::future::pending().await,
             Act::Panic => panic!("as the script says"),
@@ -112,7 +118,7 @@ async fn out_after_the_third_bad_probe_and_back_after_the_second_good_one() {
     let (mut prober, mut probes, metrics) =
         scripted(&[(1, &[GOOD, BAD, BAD, GOOD, BAD, BAD, BAD, GOOD, BAD, GOOD, GOOD])]);
     let one = endpoint(1);
-    prober.retarget(vec![target(&one)]);
+    prober.retarget(vec![target(&one)], None);
     assert_eq!(
         standings(&one, &mut probes, 12).await,
         [Unprobed, Verified, Verified, Verified, Verified, Verified, Verified, Out, Out, Out, Out, Verified]
@@ -132,24 +138,24 @@ async fn out_after_the_third_bad_probe_and_back_after_the_second_good_one() {
 async fn a_probe_that_hangs_is_bad_and_the_next_one_is_on_time() {
     let (mut prober, mut probes, metrics) = scripted(&[(1, &[Act::Hang, Act::Hang, Act::Hang])]);
     let one = endpoint(1);
-    prober.retarget(vec![target(&one)]);
+    prober.retarget(vec![target(&one)], None);
     let mut times = Vec::new();
     for _ in 0..4 {
         times.push(probes.recv().await.unwrap().1);
     }
     assert_eq!(one.standing(), Standing::Out);
     assert!(metrics.text().contains("result=\"timeout\"} 3"));
-    for pair in times.windows(2) {
-        let apart = (pair[1] - pair[0]).as_millis();
-        assert!((4500..=5501).contains(&apart), "the starts are {apart} ms apart");
-    }
+    // In doubt it is asked every two seconds, and once it is out every five.
+    let apart: Vec<_> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    let is_soon = |apart: &u128| (2000..=2201).contains(apart);
+    assert!(is_soon(&apart[0]) && is_soon(&apart[1]) && (4500..=5501).contains(&apart[2]), "{apart:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_panics_costs_one_verdict() {
     let (mut prober, mut probes, metrics) = scripted(&[(1, &[Act::Panic, GOOD])]);
     let one = endpoint(1);
-    prober.retarget(vec![target(&one)]);
+    prober.retarget(vec![target(&one)], None);
     assert_eq!(standings(&one, &mut probes, 3).await.last(), Some(&Standing::Verified));
     assert!(metrics.text().contains("result=\"malformed\"} 1"));
 }
@@ -158,9 +164,9 @@ async fn a_probe_that_panics_costs_one_verdict() {
 async fn removed_endpoints_are_no_longer_probed() {
     let (mut prober, mut probes, _) = scripted(&[]);
     let (one, two) = (endpoint(1), endpoint(2));
-    prober.retarget(vec![target(&one), target(&two)]);
+    prober.retarget(vec![target(&one), target(&two)], None);
     standings(&one, &mut probes, 6).await;
-    prober.retarget(vec![target(&two)]);
+    prober.retarget(vec![target(&two)], None);
     while probes.try_recv().is_ok() {}
     for _ in 0..10 {
         assert_eq!(probes.recv().await.unwrap().0, 2);
@@ -173,12 +179,12 @@ async fn removed_endpoints_are_no_longer_probed() {
 async fn a_loop_that_is_still_wanted_is_not_disturbed() {
     let (mut prober, mut probes, _) = scripted(&[]);
     let one = endpoint(1);
-    prober.retarget(vec![target(&one)]);
+    prober.retarget(vec![target(&one)], None);
     let (_, first) = probes.recv().await.unwrap();
     // Far more often than a loop that starts over could ever be late enough to go unnoticed.
     for _ in 0..40 {
         tokio::time::advance(Duration::from_millis(100)).await;
-        prober.retarget(vec![target(&one)]);
+        prober.retarget(vec![target(&one)], None);
     }
     let (_, second) = probes.recv().await.unwrap();
     assert!(second - first >= Duration::from_millis(4500), "{:?}", second - first);
@@ -188,15 +194,14 @@ async fn a_loop_that_is_still_wanted_is_not_disturbed() {
 async fn another_check_or_another_state_starts_over() {
     let (mut prober, mut probes, _) = scripted(&[]);
     let one = endpoint(1);
-    prober.retarget(vec![target(&one)]);
+    prober.retarget(vec![target(&one)], None);
     let (_, first) = probes.recv().await.unwrap();
-    let mut changed = target(&one);
-    changed.check.failure_threshold = 4;
-    prober.retarget(vec![changed]);
+    let changed = HealthCheck { failure_threshold: 4, ..check() };
+    prober.retarget(vec![with_check(&one, changed)], None);
     let (_, second) = probes.recv().await.unwrap();
     assert!(second - first <= Duration::from_millis(501), "{:?}", second - first);
     let reborn = endpoint(1);
-    prober.retarget(vec![target(&reborn)]);
+    prober.retarget(vec![target(&reborn)], None);
     let (_, third) = probes.recv().await.unwrap();
     assert!(third - second <= Duration::from_millis(501), "{:?}", third - second);
     probes.recv().await.unwrap();
@@ -208,7 +213,7 @@ async fn first_probes_are_soon_and_later_ones_drift_apart() {
     let (mut prober, mut probes, _) = scripted(&[]);
     let endpoints: Vec<_> = (1..=50).map(endpoint).collect();
     let start = Instant::now();
-    prober.retarget(endpoints.iter().map(target).collect());
+    prober.retarget(endpoints.iter().map(target).collect(), None);
     let mut times = BTreeMap::<u16, Vec<Instant>>::new();
     while times.len() < 50 || times.values().any(|of_one| of_one.len() < 3) {
         let (port, at) = probes.recv().await.unwrap();
@@ -223,95 +228,125 @@ async fn first_probes_are_soon_and_later_ones_drift_apart() {
     assert!(gaps.len() > 25 && gaps.iter().all(|gap| (4500..=5501).contains(gap)), "{gaps:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_verified_endpoint_without_traffic_is_asked_later() {
+    let (mut prober, mut probes, _) = scripted(&[(1, &[GOOD, GOOD, GOOD, BAD])]);
+    let one = endpoint(1);
+    let lines = "{ tcp: {}, interval: 1s, timeout: 1s, interval_in_doubt: 1s, interval_without_traffic: 1m }";
+    prober.retarget(vec![with_check(&one, check_of(lines))], None);
+    let mut times = Vec::new();
+    for probe in 0..6 {
+        times.push(probes.recv().await.unwrap().1);
+        if probe == 1 {
+            drop(one.begin());
+        }
+    }
+    let gaps: Vec<_> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    let idle = |gap: u128| (54_000..=66_001).contains(&gap);
+    let usual = |gap: u128| (900..=1_101).contains(&gap);
+    // Idle; a request between; idle; a bad probe, which is in doubt; idle.
+    assert!(idle(gaps[0]) && usual(gaps[1]) && idle(gaps[2]) && usual(gaps[3]) && idle(gaps[4]), "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ceiling_holds_and_everybody_waits_alike() {
+    let (mut prober, mut probes, metrics) = scripted(&[]);
+    let endpoints: Vec<_> = (1..=100).map(endpoint).collect();
+    let every_second = check_of("{ tcp: {}, interval: 1s, timeout: 500ms }");
+    let targets = || endpoints.iter().map(|one| with_check(one, every_second.clone())).collect();
+    prober.retarget(targets(), Some(20));
+    let mut times = Vec::new();
+    let mut each = BTreeMap::<u16, u32>::new();
+    while times.len() < 1_000 {
+        let (port, at) = probes.recv().await.unwrap();
+        times.push(at);
+        *each.entry(port).or_default() += 1;
+    }
+    for (at, begun) in times.iter().enumerate() {
+        let within = times[at..].iter().take_while(|other| **other < *begun + Duration::from_secs(1)).count();
+        assert!(within <= 20, "{within} in one second");
+    }
+    let took = (times[999] - times[0]).as_secs_f64();
+    assert!((49.0..51.0).contains(&took), "the ceiling is reached: {took} s");
+    assert!(each.len() == 100 && each.values().all(|count| (9..=11).contains(count)), "{each:?}");
+    let delayed = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("sluice_probes_delayed_total ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    assert!(delayed(&metrics.text()) > 900, "{}", delayed(&metrics.text()));
+    prober.retarget(targets(), None);
+    let before = probes.recv().await.unwrap().1;
+    for _ in 0..200 {
+        probes.recv().await.unwrap();
+    }
+    assert!(probes.recv().await.unwrap().1 - before < Duration::from_secs(4), "without a ceiling nobody waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_no_longer_leave_no_gap() {
+    let (mut prober, mut probes, _) = scripted(&[]);
+    let many: Vec<_> = (1..=200).map(endpoint).collect();
+    prober.retarget(many.iter().map(target).collect(), Some(1));
+    probes.recv().await.unwrap();
+    // All of them are in the queue.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    prober.retarget(vec![target(&endpoint(300))], Some(1));
+    let began = Instant::now();
+    while probes.recv().await.unwrap().0 != 300 {}
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_holds_until_it_is_said_again_or_nobody_asks_for_it() {
+    let say = |word| Act::Say(Finding { word, ..Finding::good() });
+    let acts = [say(Some(Word::Weight(250))), say(None), say(Some(Word::Drain)), BAD, say(Some(Word::Weight(10)))];
+    let (mut prober, mut probes, _) = scripted(&[(1, &acts)]);
+    let one = endpoint(1);
+    let agent = |agent| with_check(&one, HealthCheck { agent, ..check() });
+    prober.retarget(vec![agent(true)], None);
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        probes.recv().await.unwrap();
+        seen.push(one.view(Instant::now().into_std()).advice);
+    }
+    let advice = |level, draining| Advice { level, draining };
+    let drain = advice(1000, true);
+    assert_eq!(seen, [Advice::default(), advice(250, false), advice(250, false), drain, drain, advice(10, false)]);
+    prober.retarget(vec![agent(true)], None);
+    assert_eq!(one.view(Instant::now().into_std()).advice, advice(10, false));
+    prober.retarget(vec![agent(false)], None);
+    assert_eq!(one.view(Instant::now().into_std()).advice, Advice::default());
+}
+
+/// Two bad probes by one question and one by another are not three in a row; under another threshold they are.
+#[tokio::test(start_paused = true)]
+async fn streaks_are_kept_while_the_same_is_asked() {
+    let elsewhere = HealthCheck { port: Some(9), ..check() };
+    for (changed, expected) in
+        [(HealthCheck { recovery_threshold: 9, ..check() }, Standing::Out), (elsewhere, Standing::Verified)]
+    {
+        let (mut prober, mut probes, _) = scripted(&[(1, &[GOOD, BAD, BAD, BAD])]);
+        let one = endpoint(1);
+        prober.retarget(vec![target(&one)], None);
+        standings(&one, &mut probes, 3).await;
+        // The third probe, the second bad one, is over.
+        tokio::time::advance(Duration::from_millis(10)).await;
+        tokio::task::yield_now().await;
+        prober.retarget(vec![with_check(&one, changed)], None);
+        assert_eq!(standings(&one, &mut probes, 2).await.last(), Some(&expected));
+    }
+}
+
+#[test]
+fn the_usual_policy_is_that_of_the_document() {
+    assert_eq!(Policy::from(&check_of("{ tcp: {} }")), Policy::default());
+}
+
 #[test]
 fn reasons_are_told_in_words() {
     assert_eq!(describe(Reason::Failed(3, Cause::Status(503))), "bad probes in a row: 3, the last: status 503");
     assert_eq!(describe(Reason::Failed(3, Cause::Refused)), "bad probes in a row: 3, the last: refused");
     assert_eq!(describe(Reason::Recovered(2)), "good probes in a row: 2");
-}
-
-/// Takes one connection, reads a head, sends `answer` and closes; answers with the head and the address.
-async fn origin(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let served = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
-        stream.write_all(answer).await.unwrap();
-        String::from_utf8(head).unwrap()
-    });
-    (address, served)
-}
-
-async fn probed(answer: &'static [u8]) -> Verdict {
-    let (address, _served) = origin(answer).await;
-    ask_http(address, check()).await
-}
-
-#[tokio::test]
-async fn answers_are_judged_by_their_final_status() {
-    let bad = |status| Verdict::Bad(Cause::Status(status));
-    for (answer, verdict) in [
-        (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..], Verdict::Good),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", Verdict::Good),
-        (b"HTTP/1.0 299 Odd\r\n\r\nto the end", Verdict::Good),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Verdict::Good),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", bad(503)),
-        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", bad(302)),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", bad(404)),
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", bad(101)),
-    ] {
-        assert_eq!(probed(answer).await, verdict, "{}", answer.escape_ascii());
-    }
-}
-
-#[tokio::test]
-async fn what_is_no_answer_is_told_apart() {
-    for (answer, cause) in [
-        (&b"SSH-2.0-OpenSSH_9.2\r\n\r\n"[..], Cause::Malformed),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: a\r\n\r\n", Cause::Malformed),
-        (b"", Cause::Reset),
-        (b"HTTP/1.1 200 O", Cause::Reset),
-    ] {
-        assert_eq!(probed(answer).await, Verdict::Bad(cause), "{}", answer.escape_ascii());
-    }
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    assert_eq!(ask_http(free, check()).await, Verdict::Bad(Cause::Refused));
-}
-
-#[tokio::test]
-async fn the_request_says_who_asks_and_for_what() {
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let (address, served) = origin(answer).await;
-    assert_eq!(ask_http(address, check()).await, Verdict::Good);
-    let agent = concat!("sluice-probe/", env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        served.await.unwrap(),
-        format!("GET /healthz?full=1 HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n")
-    );
-    let (address, served) = origin(answer).await;
-    let mut named = check();
-    named.http.host = Some("shop.internal".to_owned());
-    assert_eq!(ask_http(address, named).await, Verdict::Good);
-    assert!(served.await.unwrap().contains("\r\nHost: shop.internal\r\n"));
-}
-
-#[tokio::test]
-async fn a_real_origin_is_verified_by_the_loop() {
-    let (address, served) = origin(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let one = endpoint(address.port());
-    let mut quick = target(&one);
-    quick.check.interval = Duration::from_millis(500);
-    let mut prober = Prober::new(Metrics::new(1, 1000)).unwrap();
-    prober.retarget(vec![quick]);
-    served.await.unwrap();
-    let verified = async {
-        while one.standing() != Standing::Verified {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), verified).await.unwrap();
+    let told = describe(Reason::Unsteady(6, Cause::Grpc(sluice_proxy_core::grpc::Code::Unavailable)));
+    assert_eq!(told, "bad probes among the last 10: 6, the last: gRPC status UNAVAILABLE");
 }

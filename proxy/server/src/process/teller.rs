@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use sluice_config::endpoints::Endpoints;
 use sluice_config::health::Health;
 use sluice_config::validated::Drain;
 use sluice_proxy_core::leave::Leave;
@@ -13,10 +14,12 @@ use tokio::net::TcpListener;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::health::Watch;
+use crate::endpoints;
+use crate::explain::{Explanation, Question};
+use crate::health::{Watch, now};
 use crate::metrics::Metrics;
 use crate::notify;
-use crate::status::{self, StatusSource};
+use crate::status::{self, StatusSource, Untold};
 
 /// Tells health and metrics.
 pub(super) struct Teller {
@@ -86,5 +89,18 @@ impl StatusSource for State {
 
     fn metrics(&self) -> String {
         self.metrics.text()
+    }
+
+    fn endpoints(&self, service: Option<&str>) -> Result<Endpoints, Untold> {
+        let live = self.watch.current.load_full().ok_or(Untold::NotReady)?;
+        endpoints::told(&live, service, Instant::now(), now()).map_err(|services| {
+            let name = service.unwrap_or_default();
+            Untold::NoSuch(format!("there is no service `{name}`; what runs has {}", services.join(", ")))
+        })
+    }
+
+    fn explain(&self, question: &Question) -> Result<Explanation, Untold> {
+        let live = self.watch.current.load_full().ok_or(Untold::NotReady)?;
+        question.answer(&live).map_err(Untold::Misasked)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One loop takes every order, tries it, and answers. What an order means is decided in [`Intake`], what is started from
 //! the disk in [`recall`]; here is what these decisions do. Each revision that is tried is noted in the journal first,
-//! because it may end the process, and each that runs is written to the disk afterwards.
+//! because it may end the process, and each that runs is written to the disk afterwards. Addresses that are found later
+//! are no order: what runs is compiled again with them, and nobody is told.
 
 mod feed;
 
@@ -126,6 +127,7 @@ impl Follower {
                     again.set(sleep(pace(&mut rand::rng())));
                 }
                 _ = self.bell.recv() => self.again().await,
+                () = self.stage.finder.changed() => self.stage.renew(&mut self.prober).await,
                 Some(rest) = self.rests.recv() => self.rest(rest).await,
                 _ = reports.tick() => self.report(),
             }
@@ -215,7 +217,11 @@ impl Follower {
     async fn attempt(&mut self, attempt: Attempt) {
         let before = self.intake.runs().map(|runs| runs.digest);
         self.note(Some(attempt.revision.digest)).await;
-        let reply = match self.stage.prepare(&attempt.revision) {
+        let fit = match self.stage.prepare(&attempt.revision) {
+            Ok(fit) => self.stage.discover(fit).await,
+            Err(unfit) => Err(unfit),
+        };
+        let reply = match fit {
             Ok(fit) => {
                 self.stage.apply(fit, &mut self.prober).await;
                 Some(self.ran(&attempt).await)

@@ -26,4 +26,5 @@ mod terms;
 pub(crate) use handshake::{Protocol, Session, shake};
 pub(crate) use keyring::unusable_files;
 pub(crate) use keyring::{Keyring, Ring};
+pub(crate) use stamp::Stamps;
 pub(crate) use terms::Terms;

@@ -27,11 +27,11 @@ impl Stamp {
 
 /// How some files stand; nothing for each that cannot be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<Stamp>>);
+pub(crate) struct Stamps(Vec<Option<Stamp>>);
 
 impl Stamps {
     /// Now. Blocks.
-    pub(super) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+    pub(crate) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         Self(paths.into_iter().map(Stamp::at).collect())
     }
 }

@@ -32,7 +32,7 @@ use base64::Engine;
 use sha1::{Digest, Sha1};
 
 use super::connection::{Connection, Left, Request};
-use super::{Script, Then};
+use super::{Fault, Script, Then};
 
 /// Where an origin is asked for its health.
 pub const HEALTH: &str = "/healthz";
@@ -49,6 +49,9 @@ pub(crate) async fn answer(connection: &Connection<'_>, request: &mut Request) -
         return scripted(connection, request, script).await;
     }
     let (name, argument) = split(&path);
+    if let Some(fault) = connection.shared.fault().filter(|_| name != "healthz") {
+        return faulty(connection, request, fault).await;
+    }
     match name {
         "healthz" => health(connection, request).await,
         "tunnel" => tunnel(connection, request).await,
@@ -61,6 +64,16 @@ pub(crate) async fn answer(connection: &Connection<'_>, request: &mut Request) -
         "no-continue" => refuse(connection).await,
         "unframed" => unframed(connection, request).await,
         _ => whole(connection, request, name, argument).await,
+    }
+}
+
+async fn faulty(connection: &Connection<'_>, request: &mut Request, fault: Fault) -> io::Result<Left> {
+    match fault {
+        Fault::Hangs => fail(connection, request, "hang").await,
+        Fault::Resets => fail(connection, request, "reset").await,
+        Fault::AnswersHalf => fail(connection, request, "half-body").await,
+        Fault::Answers(status) => whole(connection, request, "status", status.into()).await,
+        Fault::IsSlow(late) => whole(connection, request, "delay", late as usize).await,
     }
 }
 

@@ -58,6 +58,21 @@ pub enum Then {
     Hang,
 }
 
+/// What is wrong with an origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It never answers.
+    Hangs,
+    /// It resets before the head of an answer.
+    Resets,
+    /// It answers everything with this status.
+    Answers(u16),
+    /// It answers so many milliseconds late.
+    IsSlow(u32),
+    /// It closes in the middle of the body.
+    AnswersHalf,
+}
+
 /// A running origin. Dropping it ends it.
 #[derive(Debug)]
 pub struct Origin {
@@ -87,6 +102,7 @@ pub(crate) struct Shared {
     aborted: AtomicU64,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<HashMap<String, Script>>,
+    fault: Mutex<Option<Fault>>,
     malformed: Mutex<Vec<String>>,
 }
 
@@ -97,7 +113,15 @@ impl Origin {
     /// When the system refuses a thread or a port.
     #[must_use]
     pub fn start(id: &str) -> Self {
-        let address = free_address();
+        Self::start_at(id, free_address())
+    }
+
+    /// As [`Origin::start`], at this address.
+    ///
+    /// # Panics
+    /// When the system refuses a thread or the address.
+    #[must_use]
+    pub fn start_at(id: &str, address: SocketAddr) -> Self {
         let shared = Arc::new(Shared::new(id));
         let (wanted, orders) = watch::channel(Wanted::Alive);
         let (theirs, name) = (Arc::clone(&shared), format!("origin {id}"));
@@ -146,6 +170,11 @@ impl Origin {
     /// Answers this path with these bytes from now on.
     pub fn script(&self, path: &str, bytes: impl Into<Vec<u8>>, then: Then) {
         locked(&self.shared.scripts).insert(path.to_owned(), Script { bytes: bytes.into(), then });
+    }
+
+    /// Has this fault, or none, in whatever it answers from now on but its health.
+    pub fn have(&self, fault: Option<Fault>) {
+        *locked(&self.shared.fault) = fault;
     }
 
     /// Keeps the heads of requests from now on (not under load: they pile up).
@@ -230,12 +259,17 @@ impl Shared {
             aborted: AtomicU64::new(0),
             seen: Mutex::default(),
             scripts: Mutex::default(),
+            fault: Mutex::default(),
             malformed: Mutex::default(),
         }
     }
 
     fn scripted(&self, path: &str) -> Option<Script> {
         locked(&self.scripts).get(path).cloned()
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        *locked(&self.fault)
     }
 
     fn note(&self, seen: Seen) {

@@ -1,12 +1,13 @@
 //! The sentences of "Who owns what", one by one; then any sequence of intents.
 
+mod overrides;
 mod ownership;
 mod sequences;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sluice_config::overlay::Action;
+use sluice_config::overlay::{Circuit, Force, Override};
 use sluice_config::share::{Share, Shares};
 
 use super::*;
@@ -154,7 +155,7 @@ fn times_have_a_range() {
     let head = begin(&shop(&[("v1", 95), ("v2", 5)]));
     assert_eq!(refused(&head, &[("v2", "6%")], Some(Duration::from_micros(1))).code(), "no-time");
     assert_eq!(refused(&head, &[("v2", "6%")], Some(LONGEST + Duration::from_secs(1))).code(), "too-long");
-    let lay = |lasts| lay(&head, Action::Freeze, lasts, &author(), &why(), START).map(|_| ());
+    let lay = |lasts| lay(&head, &Wish::Freeze, lasts, &author(), &why(), START).map(|_| ());
     assert_eq!(lay(72 * HOUR), Ok(()));
     assert_eq!(lay(72 * HOUR + Duration::from_secs(1)).unwrap_err().hint(), "give at most 72h");
     assert_eq!(lay(Duration::ZERO), Err(Refusal::NoTime));

@@ -85,7 +85,7 @@ fn a_shift_for_two_hours_returns_to_the_weights_before_it() {
 #[test]
 fn overrides_must_expire() {
     let head = begin(&shop(&[("v1", 95), ("v2", 5)]));
-    let frozen = commit(Some(&head), lay(&head, Action::Freeze, HOUR, &author(), &why(), START).unwrap(), START);
+    let frozen = commit(Some(&head), lay(&head, &Wish::Freeze, HOUR, &author(), &why(), START).unwrap(), START);
     let id = frozen.revision.id;
     assert_eq!(frozen.revision.overlay.overrides.keys().collect::<Vec<_>>(), [&id], "by the revision that laid it");
     assert!(expire(&frozen, START).is_none());
@@ -130,12 +130,12 @@ fn rollback_n_restores_ns_document_and_with_weights_its_weights_too() {
 fn a_rollback_with_weights_restores_none_that_have_ended_and_no_override() {
     let head = begin(&shop(&[("v1", 95), ("v2", 5)]));
     let two = shifted(&head, &[("v2", "10%")], Some(HOUR), START);
-    let three = commit(Some(&two), lay(&two, Action::Freeze, HOUR, &author(), &why(), START).unwrap(), START);
+    let three = commit(Some(&two), lay(&two, &Wish::Freeze, HOUR, &author(), &why(), START).unwrap(), START);
     let later = START.after(HOUR);
     let four = shifted(&expired(&three, later), &[("v2", "30%")], None, later);
     let back = roll_back(&four, &three.revision, &three.document, true, None, later).unwrap();
     assert!(back.overlay.is_empty(), "{:?}", back.overlay);
-    let kept = commit(Some(&four), lay(&four, Action::Freeze, HOUR, &author(), &why(), later).unwrap(), later);
+    let kept = commit(Some(&four), lay(&four, &Wish::Freeze, HOUR, &author(), &why(), later).unwrap(), later);
     let back = roll_back(&kept, &head.revision, &head.document, true, None, later).unwrap();
     assert_eq!(back.overlay.overrides, kept.revision.overlay.overrides, "nor is one removed");
 }

@@ -12,6 +12,8 @@ enum Intent {
     Release(usize),
     RollBack { to: usize, weights: bool },
     Freeze(u32),
+    Force { service: usize, version: Option<usize>, port: u16, to: Force, hours: u32 },
+    Break { service: usize, version: usize, to: Circuit, hours: u32 },
     Lift(usize),
     Wait(u32),
 }
@@ -50,6 +52,13 @@ fn intent() -> impl Strategy<Value = Intent> {
         1 => (0..2_usize).prop_map(Intent::Release),
         2 => (0..20_usize, any::<bool>()).prop_map(|(to, weights)| Intent::RollBack { to, weights }),
         1 => (0..80_u32).prop_map(Intent::Freeze),
+        2 => (0..2_usize, prop::option::of(0..3_usize), 9_001..9_006_u16, any::<bool>(), 0..4_u32)
+            .prop_map(|(service, version, port, inside, hours)| {
+                Intent::Force { service, version, port, to: if inside { Force::In } else { Force::Out }, hours }
+            }),
+        1 => (0..2_usize, 0..3_usize, any::<bool>(), 0..4_u32).prop_map(|(service, version, open, hours)| {
+            Intent::Break { service, version, to: if open { Circuit::Open } else { Circuit::Closed }, hours }
+        }),
         1 => (0..20_usize).prop_map(Intent::Lift),
         3 => (1..4_u32).prop_map(Intent::Wait),
     ]
@@ -118,10 +127,34 @@ impl World {
                 let to = &self.heads[to % self.heads.len()];
                 roll_back(self.head(), &to.revision, &to.document, *weights, Some(self.file), now)
             }
-            Intent::Freeze(hours) => lay(self.head(), Action::Freeze, *hours * HOUR, &author, &why, now),
+            Intent::Freeze(hours) => lay(self.head(), &Wish::Freeze, *hours * HOUR, &author, &why, now),
+            Intent::Force { service, version, port, to, hours } => {
+                let version = version.map(|at| VERSIONS[at].parse().unwrap());
+                let (service, address) = (name(SERVICES[*service]), ([127, 0, 0, 1], *port).into());
+                let wish = Wish::Endpoint(EndpointWish { service, version, region: None, address, to: *to });
+                let proposal = lay(self.head(), &wish, *hours * HOUR, &author, &why, now)?;
+                self.check_laid(&proposal);
+                Ok(proposal)
+            }
+            Intent::Break { service, version, to, hours } => {
+                let (service, version) = (name(SERVICES[*service]), Some(VERSIONS[*version].parse().unwrap()));
+                let wish = Wish::Breaker(BreakerWish { service, version, region: None, address: None, to: *to });
+                let proposal = lay(self.head(), &wish, *hours * HOUR, &author, &why, now)?;
+                self.check_laid(&proposal);
+                Ok(proposal)
+            }
             Intent::Lift(id) => lift(self.head(), RevisionId(u64::try_from(*id).unwrap())),
             Intent::Wait(_) => unreachable!("time is nobody's intent"),
         }
+    }
+
+    /// The new override is the only one of its target, and no other was lost.
+    fn check_laid(&self, proposal: &Proposal) {
+        let (laid, before) = (&proposal.overlay.overrides, &self.head().revision.overlay.overrides);
+        let new = &laid[&self.head().next()];
+        let same = |one: &&Override| one.action.has_target_of(&new.action);
+        assert_eq!(laid.values().filter(same).count(), 1);
+        assert_eq!(laid.len(), before.values().filter(|one| !same(one)).count() + 1);
     }
 
     /// Checks the pair, in [`commit`].
@@ -141,7 +174,9 @@ impl World {
             Intent::Apply { take, .. } => *take,
             Intent::Shift { service: at, .. } | Intent::Release(at) => SERVICES[*at] == service,
             Intent::RollBack { weights, .. } => *weights,
-            Intent::Freeze(_) | Intent::Lift(_) | Intent::Wait(_) => false,
+            Intent::Freeze(_) | Intent::Force { .. } | Intent::Break { .. } | Intent::Lift(_) | Intent::Wait(_) => {
+                false
+            }
         };
         for service in SERVICES.map(name) {
             let (was, is) = (before.weights.get(&service), proposal.overlay.weights.get(&service));
@@ -149,7 +184,8 @@ impl World {
                 && was.is_some_and(|was| was.until.is_none() && said(intent, &service) == Some(was.shares.clone()));
             assert!(was == is || touched(service.as_str()) || agreed, "{service}: {was:?} -> {is:?} by {intent:?}");
         }
-        let may_lay = matches!(intent, Intent::Freeze(_) | Intent::Lift(_));
+        let may_lay =
+            matches!(intent, Intent::Freeze(_) | Intent::Force { .. } | Intent::Break { .. } | Intent::Lift(_));
         assert!(may_lay || before.overrides == proposal.overlay.overrides);
         let clears = matches!(intent, Intent::Apply { .. });
         assert!(proposal.parked.is_none() || !clears);

@@ -4,17 +4,18 @@
 use std::net::IpAddr;
 
 use sluice_config::validated::{Listener, StickyKey};
-use sluice_proxy::h1::{HeadLimits, Refused, parse_request};
-use sluice_proxy::message::{Fields, Known, RequestHead};
 use sluice_proxy_core::route::RequestView;
 use sluice_proxy_core::sticky;
+
+use crate::h1::{HeadLimits, Refused, parse_request};
+use crate::message::{Fields, Known, RequestHead};
 
 /// What a request looks like, for messages.
 const HINT: &str = "write it like `http://shop.example.com/api` or `/api`";
 
 /// A header as typed: `Name: value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct Header {
     name: String,
     value: String,
 }
@@ -32,9 +33,15 @@ impl std::str::FromStr for Header {
     }
 }
 
+impl std::fmt::Display for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.value)
+    }
+}
+
 /// A request as it was typed; whether the proxy would take it is not known yet.
 #[derive(Debug)]
-pub(super) struct Typed<'a> {
+pub struct Typed<'a> {
     method: &'a str,
     /// Of the URL; a Host header that was given takes its place, as it does with curl.
     authority: Option<&'a str>,
@@ -48,7 +55,7 @@ impl<'a> Typed<'a> {
     ///
     /// # Errors
     /// Words that no client could make a request of.
-    pub(super) fn read(words: &'a [String], headers: &'a [Header], client: Option<IpAddr>) -> Result<Self, String> {
+    pub fn read(words: &'a [String], headers: &'a [Header], client: Option<IpAddr>) -> Result<Self, String> {
         let (method, url) = match words {
             [url] => ("GET", url.as_str()),
             [method, url] => (method.as_str(), url.as_str()),

@@ -1,0 +1,276 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sluice_config::validated::SlowCalls;
+
+use super::*;
+use crate::fixture::start;
+use crate::sample::Class;
+
+const SECOND: Duration = Duration::from_secs(1);
+const TICK: Event = Event::Time { full: false };
+
+fn half() -> Share {
+    Share::from_ppm(500_000).unwrap()
+}
+
+fn counts(failed: u32, slow: u32, total: u32) -> Counts {
+    Counts { total, failed, slow }
+}
+
+fn rng() -> StdRng {
+    StdRng::seed_from_u64(1)
+}
+
+#[test]
+fn a_streak_or_a_ratio_with_its_volume_opens_it() {
+    let slow = Some(SlowCalls { after: SECOND, ratio: half() });
+    let policy = Breaker { slow, ..Breaker::default() };
+    assert_eq!(judge(&policy, 4, counts(4, 0, 19)), None);
+    assert_eq!(judge(&policy, 5, counts(5, 0, 5)), Some(Cause::Consecutive(5)));
+    assert_eq!(judge(&policy, 1, counts(19, 0, 19)), None, "too few to tell");
+    assert_eq!(judge(&policy, 1, counts(10, 0, 20)), Some(Cause::Ratio(10, 20)));
+    assert_eq!(judge(&policy, 1, counts(9, 0, 20)), None);
+    assert_eq!(judge(&policy, 0, counts(0, 10, 20)), Some(Cause::Slow(10, 20)));
+    let none = Breaker { consecutive_failures: None, failure_ratio: None, slow: None, ..policy };
+    assert_eq!(judge(&none, 1000, counts(1000, 1000, 1000)), None, "each can be off");
+}
+
+#[test]
+fn a_tally_counts_streaks_and_slow_calls() {
+    let slow = Some(SlowCalls { after: SECOND, ratio: half() });
+    let policy = Breaker { slow, min_requests: 4, ..Breaker::default() };
+    let (tally, now) = (Tally::default(), start());
+    let sample = |class, took| Sample { class, took, busy: None };
+    let (good, bad) = (sample(Class::Success, SECOND / 2), sample(Class::GatewayFailure, SECOND / 2));
+    let lazy = sample(Class::Success, 2 * SECOND);
+    for (sample, cause) in [
+        (bad, None),
+        (good, None),
+        (good, None),
+        (good, None),
+        (lazy, None),
+        (lazy, None),
+        (lazy, None),
+        (lazy, Some(Cause::Slow(4, 8))),
+    ] {
+        assert_eq!(tally.note(&sample, &policy, now), cause);
+    }
+    tally.clear();
+    assert!((0..3).all(|_| tally.note(&bad, &policy, now).is_none()));
+    assert_eq!(tally.note(&bad, &policy, now), Some(Cause::Ratio(4, 4)));
+}
+
+#[test]
+fn it_tells_its_way_and_why() {
+    let (policy, mut now, mut rng) = (Breaker { close_after: 3, ..Breaker::default() }, start(), rng());
+    let mut breaker = Circuit::default();
+    let mut told = Vec::new();
+    let events = [
+        Event::Tripped(Cause::Consecutive(5)),
+        Event::Success,
+        TICK,
+        Event::Failure,
+        TICK,
+        Event::Success,
+        Event::Success,
+        Event::Success,
+    ];
+    for event in events {
+        if event == TICK {
+            now = breaker.due().unwrap();
+        }
+        told.extend(breaker.step(event, &policy, now, &mut rng).map(|it| (it.to.as_str(), it.reason.as_str())));
+    }
+    let expected = [
+        ("open", "consecutive_failures"),
+        ("half_open", "waited"),
+        ("open", "trial_failed"),
+        ("half_open", "waited"),
+        ("closed", "recovered"),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn open_times_double_up_to_their_limit_and_start_over_after_a_long_peace() {
+    let (policy, mut now, mut rng) = (Breaker::default(), start(), rng());
+    let mut breaker = Circuit::default();
+    breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
+    for due in [5, 10, 20, 40, 60, 60] {
+        let wait = breaker.due().unwrap() - now;
+        assert!(
+            wait >= SECOND * due * 8 / 10 && wait <= (SECOND * due * 12 / 10).min(60 * SECOND),
+            "{wait:?} for {due}"
+        );
+        now = breaker.due().unwrap();
+        breaker.step(TICK, &policy, now, &mut rng);
+        breaker.step(Event::Failure, &policy, now, &mut rng);
+    }
+    for (peace, longest) in [(10 * SECOND, 60 * SECOND), (61 * SECOND, 6 * SECOND)] {
+        now = breaker.due().unwrap();
+        breaker.step(TICK, &policy, now, &mut rng);
+        (0..10).for_each(|_| {
+            breaker.step(Event::Success, &policy, now, &mut rng);
+        });
+        assert_eq!(breaker.state(), State::Closed);
+        now += peace;
+        breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
+        let wait = breaker.due().unwrap() - now;
+        assert!(wait <= longest && wait >= longest * 2 / 3, "{wait:?} after {peace:?}");
+    }
+}
+
+#[test]
+fn silence_gives_one_more_place_at_a_time() {
+    let (policy, mut now, mut rng) = (Breaker::default(), start(), rng());
+    let mut breaker = Circuit::default();
+    breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
+    now = breaker.due().unwrap();
+    breaker.step(TICK, &policy, now, &mut rng);
+    for lost in 1..5 {
+        let due = breaker.due().unwrap();
+        breaker.step(Event::Time { full: true }, &policy, due - Duration::from_nanos(1), &mut rng);
+        assert_eq!(breaker.admits(), Some(lost));
+        breaker.step(Event::Time { full: true }, &policy, due, &mut rng);
+        assert_eq!(breaker.admits(), Some(lost + 1));
+        now = due;
+    }
+    breaker.step(TICK, &policy, now + 3600 * SECOND, &mut rng);
+    assert_eq!(breaker.admits(), Some(5), "no requests are no silence");
+}
+
+#[test]
+fn an_operators_word_holds_until_it_is_taken_back() {
+    let (policy, now, mut rng) = (Breaker::default(), start(), rng());
+    let trip = Event::Tripped(Cause::Consecutive(5));
+    let mut breaker = Circuit::default();
+    assert!(breaker.force(Some(Force::Closed), now).is_none());
+    assert_eq!(breaker.step(trip, &policy, now, &mut rng), None);
+    assert_eq!(breaker.force(Some(Force::Open), now).unwrap().reason, Reason::Forced);
+    assert_eq!(breaker.step(TICK, &policy, now + 3600 * SECOND, &mut rng), None);
+    assert_eq!(breaker.due(), None);
+    assert_eq!(breaker.remove(), None, "also when there is no policy");
+    let released = breaker.force(None, now).unwrap();
+    assert_eq!((released.to, released.reason), (State::HalfOpen, Reason::Released));
+    assert_eq!(breaker.remove().unwrap().to, State::Closed);
+}
+
+/// Requests of a made-up endpoint: how one that begins now ends.
+struct Trial {
+    ends: Option<u32>,
+    good: bool,
+}
+
+proptest! {
+    /// Guarantee: whatever happened before, a breaker closes within a bounded time once its endpoint answers, although
+    /// trials of the bad time hang for good. Fails without the place given for silence (hung trials hold it half-open), if an
+    /// open breaker waits for a request, and if the open time grows without its limit.
+    #[test]
+    fn it_always_closes_again(
+        past in prop::collection::vec((0_u8..6, 0_u64..90_000), 0..80), close_after in 1_u32..20, seed: u64,
+    ) {
+        let policy = Breaker { close_after, ..Breaker::default() };
+        let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
+        for (kind, millis) in past {
+            now += Duration::from_millis(millis);
+            let event = match kind {
+                0 => Event::Tripped(Cause::Consecutive(5)),
+                1 => Event::Success,
+                2 => Event::Failure,
+                3 => Event::Time { full: true },
+                4 => { breaker.force(Some(if millis % 2 == 0 { Force::Open } else { Force::Closed }), now); TICK }
+                _ => { breaker.force(None, now); TICK }
+            };
+            breaker.step(event, &policy, now, &mut rng);
+        }
+        breaker.force(None, now);
+        // As many as are admitted hang for good: the worst that trials can do.
+        let hung = breaker.admits().unwrap_or(1);
+        let bound = now + 2 * policy.max_open_time + 2 * SECOND;
+        let mut running = hung;
+        while breaker.state() != State::Closed {
+            prop_assert!(now <= bound, "{breaker:?}");
+            now += SECOND / 10;
+            let full = breaker.admits().is_some_and(|most| running >= most);
+            breaker.step(Event::Time { full }, &policy, now, &mut rng);
+            if breaker.admits().is_some_and(|most| running < most) {
+                breaker.step(Event::Success, &policy, now, &mut rng);
+            } else if breaker.state() == State::Open {
+                running = 1;
+            }
+        }
+    }
+
+    /// At once it admits one, the successes and one for each silent open time; every change has a reason that fits, and
+    /// what is told is what is. Fails if successes admit two, or if it opens without a cause.
+    #[test]
+    fn trials_are_admitted_by_successes(steps in prop::collection::vec((0_u8..8, 0_u32..3), 1..400), seed: u64) {
+        let policy = Breaker { close_after: 50, ..Breaker::default() };
+        let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
+        let mut running: VecDeque<Trial> = VecDeque::new();
+        let (mut successes, mut silent) = (0, 0);
+        for (at, (kind, ends)) in steps.into_iter().enumerate() {
+            now += SECOND / 2;
+            let before = breaker.state();
+            let full = breaker.admits().is_some_and(|most| running.len() as u32 >= most);
+            let known = breaker.admits();
+            let time = breaker.step(Event::Time { full }, &policy, now, &mut rng);
+            silent += u32::from(time.is_none() && breaker.admits() > known);
+            let told = match kind {
+                0 => breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng),
+                1 | 2 => match running.pop_front() {
+                    Some(trial) if breaker.state() == State::HalfOpen => {
+                        successes += u32::from(trial.good);
+                        breaker.step(if trial.good { Event::Success } else { Event::Failure }, &policy, now, &mut rng)
+                    }
+                    Some(_) | None => None,
+                },
+                _ => {
+                    if breaker.admits().is_some_and(|most| (running.len() as u32) < most) {
+                        running.push_back(Trial { ends: Some(at as u32 + ends), good: kind != 7 });
+                    }
+                    None
+                }
+            };
+            for told in [time, told].into_iter().flatten() {
+                let fits = match told.reason {
+                    Reason::Tripped(_) => (told.from, told.to) == (State::Closed, State::Open),
+                    Reason::TrialFailed => (told.from, told.to) == (State::HalfOpen, State::Open),
+                    Reason::Waited => (told.from, told.to) == (State::Open, State::HalfOpen),
+                    Reason::Recovered(count) => told.to == State::Closed && count == policy.close_after,
+                    Reason::Forced | Reason::Released | Reason::Removed => false,
+                };
+                prop_assert!(fits, "{told:?}");
+                (successes, silent) = (0, 0);
+                running.clear();
+            }
+            prop_assert_eq!(before != breaker.state(), time.is_some() != told.is_some() || (told.is_some() && time.is_some() && before != breaker.state()));
+            if breaker.state() == State::HalfOpen {
+                prop_assert_eq!(breaker.admits(), Some(1 + successes + silent));
+                prop_assert!(running.iter().all(|trial| trial.ends.is_some()) && running.len() as u32 <= 1 + successes + silent);
+            }
+        }
+    }
+
+    /// An open time is within a fifth of its due, at most the limit, and the machine knows when it is over.
+    #[test]
+    fn open_times_are_bounded(base in 1_u64..30_000, longest in 1_u64..600_000, reopened in 0_u32..80, seed: u64) {
+        let longest = Duration::from_millis(longest.max(base));
+        let policy = Breaker { open_time: Duration::from_millis(base), max_open_time: longest, ..Breaker::default() };
+        let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
+        breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
+        for at in 0..=reopened {
+            let wait = breaker.due().unwrap() - now;
+            let due = policy.open_time.saturating_mul(1_u32.checked_shl(at).unwrap_or(u32::MAX)).min(longest);
+            prop_assert!(wait >= due.mul_f64(0.79) && wait <= due.mul_f64(1.21).min(longest));
+            now += wait;
+            breaker.step(TICK, &policy, now, &mut rng);
+            prop_assert_eq!(breaker.state(), State::HalfOpen);
+            breaker.step(Event::Failure, &policy, now, &mut rng);
+        }
+    }
+}

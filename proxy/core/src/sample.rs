@@ -1,0 +1,160 @@
+//! Decides what an attempt says about the endpoint that it went to, from how it ended.
+//!
+//! [`Ending::judge`] stays the only classifier: an attempt speaks against an endpoint only if its ending is the origin's
+//! fault. What is left open there is decided here. An answer of 4xx, 429 and their like in gRPC included, speaks for the
+//! endpoint: it is alive and answers what it should, and if such answers said nothing, a half-open breaker of a service
+//! that is mostly asked for what is not there would never close. A client that leaves says nothing. Nor does a kept
+//! connection that was closed, since its closing says nothing of the requests on fresh ones, nor a request for a tunnel through
+//! HTTP/2, with which a client could take out endpoint after endpoint.
+//!
+//! Gateway failures are those that an endpoint that is gone, hangs or is in front of such a one gives: connections and
+//! timeouts, 502, 503, 504 and gRPC's UNAVAILABLE. They are counted apart, since a service may answer 500 for a reason
+//! that every other endpoint would have too.
+//!
+//! Invariant: what is not the origin's fault is no failure.
+
+use std::time::Duration;
+
+use crate::grpc::Code;
+use crate::outcome::{Ending, Outcome};
+
+/// What one attempt says about its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Good or bad.
+    pub class: Class,
+    /// Until the head of the answer, or until it was clear that there is none.
+    pub took: Duration,
+    /// For how long the endpoint wants to be left alone: `Retry-After` of 429 and 503.
+    pub busy: Option<Duration>,
+}
+
+/// How an attempt speaks about its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It answered.
+    Success,
+    /// It failed.
+    Failure,
+    /// It, or what it stands in front of, could not be reached, hung or broke off.
+    GatewayFailure,
+}
+
+impl Class {
+    /// Whether it speaks against the endpoint.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failure | Self::GatewayFailure)
+    }
+}
+
+impl Sample {
+    /// What this ending says; none if nothing.
+    #[must_use]
+    pub fn of(ending: Ending, took: Duration, retry_after: Option<Duration>) -> Option<Self> {
+        let busy = retry_after.filter(|_| matches!(ending, Ending::Status(429 | 503)));
+        Some(Self { class: classify(ending)?, took, busy })
+    }
+}
+
+fn classify(ending: Ending) -> Option<Class> {
+    match ending.judge().outcome {
+        Outcome::Success => Some(Class::Success),
+        Outcome::ClientFault => matches!(ending, Ending::Status(_) | Ending::Grpc(_)).then_some(Class::Success),
+        Outcome::OriginFault => of_fault(ending),
+        Outcome::OurFault | Outcome::Cancelled => None,
+    }
+}
+
+/// Of an ending that is the origin's fault.
+const fn of_fault(ending: Ending) -> Option<Class> {
+    match ending {
+        Ending::NoEndpoint
+        | Ending::BreakerOpen
+        | Ending::NoRoom
+        | Ending::ConnectionLimit
+        | Ending::StalePooled
+        | Ending::NoTunnel => None,
+        Ending::Status(502..=504)
+        | Ending::Grpc(Code::Unavailable)
+        | Ending::ConnectRefused
+        | Ending::ConnectFailed
+        | Ending::ConnectTimeout
+        | Ending::ConnectTls
+        | Ending::StreamRefused
+        | Ending::ResetBeforeHead
+        | Ending::ResetInBody
+        | Ending::PerTryTimeout
+        | Ending::IdleTimeout
+        | Ending::TotalTimeout => Some(Class::GatewayFailure),
+        Ending::Status(_)
+        | Ending::Grpc(_)
+        | Ending::BadHead
+        | Ending::BadBody
+        | Ending::ClientDeadline
+        | Ending::ClientGone
+        | Ending::ClientFault
+        | Ending::ClientTimeout
+        | Ending::Misdirected
+        | Ending::BodyTooLarge
+        | Ending::SlowBody
+        | Ending::SlowRead
+        | Ending::StreamIdle
+        | Ending::NoRoute
+        | Ending::Draining
+        | Ending::Overload
+        | Ending::Internal => Some(Class::Failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(ending: Ending) -> Option<Class> {
+        Sample::of(ending, Duration::ZERO, None).map(|sample| sample.class)
+    }
+
+    /// Fails if anything but the origin's fault is taken for a failure: clients could then take endpoints out.
+    #[test]
+    fn only_the_origins_faults_speak_against_an_endpoint() {
+        for ending in Ending::ALL {
+            let is_fault = ending.judge().outcome == Outcome::OriginFault;
+            let is_failure = class(ending).is_some_and(Class::is_failure);
+            let was_sent =
+                !matches!(ending, Ending::NoEndpoint | Ending::BreakerOpen | Ending::NoRoom | Ending::ConnectionLimit);
+            let says_nothing = !was_sent || matches!(ending, Ending::StalePooled | Ending::NoTunnel);
+            assert_eq!(is_failure, is_fault && !says_nothing, "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_blames_the_client_speaks_for_the_endpoint() {
+        for ending in [Ending::Status(404), Ending::Status(429), Ending::Grpc(Code::NotFound)] {
+            assert_eq!(class(ending), Some(Class::Success), "{ending:?}");
+        }
+        for ending in [Ending::ClientGone, Ending::ClientFault, Ending::Grpc(Code::DeadlineExceeded), Ending::Overload]
+        {
+            assert_eq!(class(ending), None, "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn gateways_failures_are_told_from_the_services_own() {
+        assert_eq!([500, 501, 502, 503, 504, 599].map(|status| class(Ending::Status(status)).unwrap()), {
+            use Class::{Failure, GatewayFailure};
+            [Failure, Failure, GatewayFailure, GatewayFailure, GatewayFailure, Failure]
+        });
+        assert_eq!(class(Ending::ResetInBody), Some(Class::GatewayFailure));
+        assert_eq!(class(Ending::BadBody), Some(Class::Failure));
+        assert_eq!(class(Ending::Grpc(Code::Internal)), Some(Class::Failure));
+        assert_eq!(class(Ending::Grpc(Code::Unavailable)), Some(Class::GatewayFailure));
+    }
+
+    #[test]
+    fn only_429_and_503_name_a_time() {
+        let busy =
+            |status| Sample::of(Ending::Status(status), Duration::ZERO, Some(Duration::from_secs(3))).unwrap().busy;
+        assert_eq!([200, 429, 500, 503].map(busy).map(|busy| busy.is_some()), [false, true, false, true]);
+    }
+}

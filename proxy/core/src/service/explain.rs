@@ -1,0 +1,224 @@
+//! Tells of each endpoint of a service whether it may be chosen, and why not.
+
+use std::sync::Arc;
+
+use sluice_config::name::ZoneName;
+use sluice_config::validated::{Capability, Region, Role};
+
+use super::{Member, Service};
+use crate::endpoint::{Barrier, Endpoint, Offer};
+use crate::health::Standing;
+use crate::place::Placement;
+use crate::select::pool;
+use crate::supply::{Lack, Supply};
+use crate::zone;
+
+/// One endpoint, and whether it may be chosen.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Index into the regions.
+    pub region: usize,
+    /// Index into the versions.
+    pub version: usize,
+    /// Its state.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// Where in its region it is.
+    pub zone: Option<&'a ZoneName>,
+    /// Share of its pool's requests by the document.
+    pub weight: u32,
+    /// Share of its pool's requests now, in thousandths of one of the document; 0 if it may not be chosen in its pool.
+    pub effective: u32,
+    /// As it was read.
+    pub offer: Offer,
+    /// Why it is not chosen; none if it may be.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why an endpoint is not chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// Its region does not serve this kind of request.
+    Capability,
+    /// Its region has weight 0.
+    RegionWeight,
+    /// Its region is a standby whose turn it is not: an active region, or a standby before it, can answer.
+    Standby,
+    /// Its version has weight 0, or is not the one that the route names.
+    NotReached,
+    /// Its own weight is 0.
+    Weight,
+    /// An operator keeps it out.
+    Forced,
+    /// It was worse than the rest of its pool.
+    Ejected,
+    /// Its breaker is open.
+    Breaker,
+    /// It has said that it wants nothing new.
+    Draining,
+    /// Probed and bad.
+    Out,
+    /// It gets no part of its weight now.
+    Level,
+    /// Not yet probed, while its pool has a verified one.
+    Unprobed,
+    /// The breaker of its pool is open.
+    PoolBreaker,
+    /// So few of its pool may be chosen that by policy none is.
+    Panic,
+    /// It is in another zone than the proxy, whose own zone takes everything.
+    Zone,
+    /// It, or its pool, has as many requests as it may have at once.
+    Full,
+}
+
+impl Obstacle {
+    /// A stable name for people and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Capability => "capability",
+            Self::RegionWeight => "region_weight",
+            Self::Standby => "standby",
+            Self::NotReached => "not_reached",
+            Self::Weight => "weight",
+            Self::Forced => "forced",
+            Self::Ejected => "ejected",
+            Self::Breaker => "breaker",
+            Self::Draining => "draining",
+            Self::Out => "out",
+            Self::Level => "level",
+            Self::Unprobed => "unprobed",
+            Self::PoolBreaker => "pool_breaker",
+            Self::Panic => "panic",
+            Self::Zone => "zone",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl Service {
+    /// For each endpoint whether it may be chosen now for this capability, by a route that names this version if any, by a
+    /// proxy in this zone. For people: allocates, and reads every endpoint.
+    #[must_use]
+    pub fn explain(
+        &self,
+        capability: Capability,
+        pinned: Option<usize>,
+        zone: Option<&ZoneName>,
+    ) -> Vec<Candidate<'_>> {
+        let reached = |version: usize| match pinned {
+            Some(pinned) => version == pinned,
+            None => self.versions[version].weight > 0,
+        };
+        let read: Vec<Reading> = (0..self.pools.len()).map(|at| Reading::of(self, at, zone)).collect();
+        let available = |region: usize| {
+            (0..self.versions())
+                .any(|version| reached(version) && read[self.pool_index(region, version)].supply.is_some())
+        };
+        let turn = self.standby_turn(capability, available);
+        self.stand(&read, |region, version| {
+            let unreached = || (!reached(version)).then_some(Obstacle::NotReached);
+            self.obstacle(region, capability, turn).or_else(unreached)
+        })
+    }
+
+    /// For each endpoint whether something of its own or of its pool speaks against it now, whatever a request asks for. For
+    /// people: allocates, and reads every endpoint.
+    #[must_use]
+    pub fn candidates(&self, zone: Option<&ZoneName>) -> Vec<Candidate<'_>> {
+        let read: Vec<Reading> = (0..self.pools.len()).map(|at| Reading::of(self, at, zone)).collect();
+        self.stand(&read, |_, _| None)
+    }
+
+    /// The endpoints as they stand, where `outer` speaks against a whole pool.
+    fn stand(&self, read: &[Reading<'_>], outer: impl Fn(usize, usize) -> Option<Obstacle>) -> Vec<Candidate<'_>> {
+        let mut candidates = Vec::new();
+        for (at, (members, reading)) in self.pools.iter().zip(read).enumerate() {
+            let (region, version) = (at / self.versions(), at % self.versions());
+            let outer = outer(region, version);
+            candidates.extend(members.iter().zip(&reading.offers).map(|(member, offer)| Candidate {
+                region,
+                version,
+                endpoint: &member.endpoint,
+                zone: member.zone.as_ref(),
+                weight: member.weight,
+                effective: reading.supply.weight(member.weight, *offer),
+                offer: *offer,
+                obstacle: outer.or_else(|| reading.obstacle(member, *offer)),
+            }));
+        }
+        candidates
+    }
+
+    /// The standby that answers, if no active region can.
+    fn standby_turn(&self, capability: Capability, available: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut placement = Placement::new(self.regions.len());
+        placement.fit(&self.regions, capability, available);
+        placement.standby_turn()
+    }
+
+    fn obstacle(&self, region: usize, capability: Capability, turn: Option<usize>) -> Option<Obstacle> {
+        let Region { role, weight, capabilities, .. } = &self.regions[region];
+        if !capabilities.serves(capability) {
+            return Some(Obstacle::Capability);
+        }
+        match role {
+            Role::Standby => (turn != Some(region)).then_some(Obstacle::Standby),
+            Role::Primary | Role::Secondary => (weight.get() == 0).then_some(Obstacle::RegionWeight),
+        }
+    }
+}
+
+/// A pool at one moment.
+struct Reading<'a> {
+    offers: Vec<Offer>,
+    supply: Supply,
+    has_room: bool,
+    /// The zone that takes everything.
+    only: Option<&'a ZoneName>,
+}
+
+impl<'a> Reading<'a> {
+    fn of(service: &Service, at: usize, zone: Option<&'a ZoneName>) -> Self {
+        let members = &service.pools[at];
+        let offers: Vec<Offer> = members.iter().map(|member| member.endpoint.offer()).collect();
+        let whole = pool::Whole::read(&service.states[at]);
+        let weighted = || members.iter().map(|member| member.weight).zip(offers.iter().copied());
+        let supply = Supply::of(whole.offer, weighted(), service.panic);
+        let is_near = |member: &Member| zone.is_some() && member.zone.as_ref() == zone;
+        let preferred = service.zones.filter(|zones| zone::is_preferred(zones, members.iter().map(is_near)));
+        let only = preferred.filter(|zones| {
+            let now = weighted().map(|(weight, offer)| supply.weight(weight, offer));
+            zone::part(zones, pool::residents(members, now, is_near)) == zone::PARTS
+        });
+        Self { supply, has_room: whole.has_room, only: zone.filter(|_| only.is_some()), offers }
+    }
+
+    fn obstacle(&self, member: &Member, offer: Offer) -> Option<Obstacle> {
+        if member.weight == 0 {
+            return Some(Obstacle::Weight);
+        }
+        if self.supply.weight(member.weight, offer) == 0 {
+            return Some(self.lack(offer));
+        }
+        if self.only.is_some() && member.zone.as_ref() != self.only {
+            return Some(Obstacle::Zone);
+        }
+        (!self.has_room || !member.endpoint.has_room()).then_some(Obstacle::Full)
+    }
+
+    /// Its own obstacle is told before that of its pool.
+    const fn lack(&self, offer: Offer) -> Obstacle {
+        match (offer.barrier, offer.standing, self.supply) {
+            (Some(Barrier::Forced), _, _) => Obstacle::Forced,
+            (Some(Barrier::Ejected), _, _) => Obstacle::Ejected,
+            (Some(Barrier::Breaker), _, _) => Obstacle::Breaker,
+            (Some(Barrier::Draining), _, _) => Obstacle::Draining,
+            (None, Standing::Out, _) => Obstacle::Out,
+            (None, _, Supply::None(Lack::Breaker)) => Obstacle::PoolBreaker,
+            (None, _, Supply::None(Lack::Panic)) => Obstacle::Panic,
+            (None, _, _) if offer.level == 0 => Obstacle::Level,
+            (None, _, _) => Obstacle::Unprobed,
+        }
+    }
+}
