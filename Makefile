@@ -15,7 +15,7 @@ export PATH := $(TOOLS)/bin:$(PATH):/usr/sbin
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-fleet build test test-full lint unit doc-tests deny audit bench bench-fleet bench-peers bench-idle bench-instructions properties fuzz clean
+.PHONY: help demo demo-fleet build test test-full lint unit doc-tests deny audit bench bench-fleet bench-peers bench-idle bench-balance bench-instructions properties fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,11 @@ bench-peers: build ## nginx, HAProxy and Sluice side by side (BENCH_ARGS="--conn
 bench-idle: build ## KiB held by a connection that waits, beside nginx and HAProxy
 	@.ci/packages bench
 	python3 benches/peers/idle.py --sluice $(RELEASE)/sluice $(BENCH_ARGS)
+
+bench-balance: build ## latency of each balancer with endpoints in trouble, beside nginx's and HAProxy's (BENCH_ARGS="--only least")
+	@.ci/packages bench
+	$(CARGO) build --release --locked -p sluice-benches --bin bench-balance
+	python3 benches/peers/balance.py --sluice $(RELEASE)/sluice --generator $(RELEASE)/bench-balance $(BENCH_ARGS)
 
 bench-instructions: build ## instructions and system calls per request (BENCH_ARGS="--proxies nginx,haproxy,sluice")
 	@.ci/packages instructions
