@@ -150,6 +150,7 @@ fn breaks_and_closes(fault: Fault) {
     });
     let spared = until("a request that is not sent there", || stage.ask().filter(|answer| answer.origin().is_empty()));
     assert_eq!(spared.status(), 503, "{fault:?}");
+    assert!(stage.sluice.metric("sluice_failures_total", &[("reason", "breaker_open")]) >= 1.0);
     stage.origins[0].have(None);
     until("its breaker is closed", || {
         stage.ask();

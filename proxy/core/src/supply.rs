@@ -37,7 +37,7 @@ pub enum Lack {
     Empty,
     /// So few are left that none is chosen.
     Panic,
-    /// Its breaker is open.
+    /// Its breaker is open, or no endpoint may be chosen and the breaker of one is.
     Breaker,
     /// Those that may be chosen have no room.
     Full,
@@ -74,10 +74,13 @@ impl Supply {
                 PanicMode::FailClosed => Self::None(Lack::Panic),
             };
         }
+        let breaks = |(weight, offer): (u32, Offer)| weight > 0 && offer.barrier == Some(Barrier::Breaker);
+        let is_broken = members.clone().any(breaks);
         let usable = members.filter(|(weight, offer)| offer.is_eligible() && *weight > 0 && offer.level > 0);
         match usable.map(|(_, offer)| offer.standing).min() {
             Some(Standing::Verified) => Self::Verified,
             Some(Standing::Unprobed) => Self::Unprobed,
+            Some(Standing::Out) | None if is_broken => Self::None(Lack::Breaker),
             Some(Standing::Out) | None => Self::None(Lack::Empty),
         }
     }

@@ -244,7 +244,8 @@ async fn over_h1<S: Source, R: Reply>(
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Answered, Failed> {
-    let connection = connect(tries.service.peer(&aim.choice.spot), tries, record, down).await.map_err(Failed::unsent)?;
+    let connection =
+        connect(tries.service.peer(&aim.choice.spot), tries, record, down).await.map_err(Failed::unsent)?;
     let mut answer = OriginReader::new(connection.reader, record.head, connection.reused);
     let mut upstream = OriginWriter::new(connection.writer, record.head);
     let answered = pass(tries, aim, record, down, (&mut answer, &mut upstream)).await;

@@ -136,10 +136,8 @@ impl Service {
     #[must_use]
     pub fn panics(&self) -> Option<Vec<bool>> {
         self.panic?;
-        let is_panic = |members: &Vec<Member>| {
-            matches!(Reading::of(self, members, None).supply, Supply::Panic | Supply::None(Lack::Panic))
-        };
-        Some(self.pools.iter().map(is_panic).collect())
+        let is_panic = |pool| matches!(Reading::of(self, pool, None).supply, Supply::Panic | Supply::None(Lack::Panic));
+        Some((0..self.pools.len()).map(is_panic).collect())
     }
 
     /// The endpoints as they stand, where `outer` speaks against a whole pool.
@@ -240,9 +238,9 @@ impl<'a> Reading<'a> {
             (Some(Barrier::Breaker), _, _) => Obstacle::Breaker,
             (Some(Barrier::Draining), _, _) => Obstacle::Draining,
             (None, Standing::Out, _) => Obstacle::Out,
+            (None, _, _) if offer.level == 0 => Obstacle::Level,
             (None, _, Supply::None(Lack::Breaker)) => Obstacle::PoolBreaker,
             (None, _, Supply::None(Lack::Panic)) => Obstacle::Panic,
-            (None, _, _) if offer.level == 0 => Obstacle::Level,
             (None, _, _) => Obstacle::Unprobed,
         }
     }
