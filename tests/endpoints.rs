@@ -124,6 +124,23 @@ fn what_is_ejected_gets_nothing() {
     assert!(answers.keys().all(|answer| answer.starts_with("200")), "{answers:?}");
 }
 
+/// What is found out only when nothing moves any more is noted at that moment, not at that of its last byte: else the time out
+/// would be over before it begins.
+#[test]
+fn an_endpoint_that_hangs_in_the_body_is_kept_out() {
+    let stage = Stage::new(
+        3,
+        "timeouts: { idle: 1s }, retries: { attempts: 1 }, \
+                              outlier_ejection: { consecutive_failures: 2, base_time: 900ms, max_time: 900ms }",
+    );
+    stage.origins[0].have(Some(Fault::Stalls));
+    until("it is ejected", || {
+        stage.ask();
+        (stage.gauge("sluice_endpoint_ejections_total") > 0.0).then_some(())
+    });
+    assert_eq!(stage.gauge("sluice_endpoint_ejected"), 1.0);
+}
+
 /// The cap: with two of three bad one is ejected and the other is not, and it is told that it was spared.
 #[test]
 fn a_cap_spares_the_second_of_three_and_says_so() {

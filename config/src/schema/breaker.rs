@@ -41,7 +41,7 @@ pub(crate) struct Breaker {
     /// The share of slow requests within the window that opens it; needs `slow_after`. Default `80%`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slow_ratio: Option<Percent>,
-    /// How long it is open the first time; twice as long each time that it opens again before it has closed. Jittered by a fifth. Default `5s`.
+    /// How long it is open the first time; twice as long each time that it opens again before it has been closed for as long. Jittered by a fifth. Default `5s`.
     pub(crate) open_time: Span,
     /// The longest that it is open. At least `open_time`. Default `60s`.
     pub(crate) max_open_time: Span,

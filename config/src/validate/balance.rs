@@ -44,6 +44,8 @@ pub(super) fn resolve(
         fallback: service.fallback,
     };
     check_balancer(judge, path, &resolved);
+    check_session(judge, path, &resolved);
+    check_times(judge, path, &resolved);
     check_slow_start(judge, path, service.slow_start.as_ref());
     check_zones(judge, path, &resolved);
     check_panic(judge, path, &resolved);
@@ -72,8 +74,13 @@ fn check_balancer(judge: &mut Judge<'_>, path: &Path, resolved: &Resolved) {
         let message = format!("at {bound} of the average the endpoints together could not take all requests");
         judge.report(Code::OutOfRange, path, message, Some("100% or more; 125% is usual".to_owned()));
     }
-    if resolved.session.is_some() {
-        let message = "a session chooses its endpoint by its own key, and the balancer by another one";
+}
+
+/// A session leads every request by its own key, so that a balancer would have nothing to choose.
+fn check_session(judge: &mut Judge<'_>, path: &Path, resolved: &Resolved) {
+    let decides = resolved.balancer == Balancer::RoundRobin || judge.gaps.lost(path, "balancer");
+    if resolved.session.is_some() && !decides {
+        let message = "a session chooses the endpoint by its own key, and the balancer would have nothing to choose";
         let hint = "remove one of them, or let maglev hash the cookie that the application sets".to_owned();
         judge.report(Code::Conflict, path.clone().field("session"), message, Some(hint));
     }
@@ -218,6 +225,32 @@ fn check_order(judge: &mut Judge<'_>, path: &Path, first: (&str, Duration), last
         let message = format!("{} is above `{}`, {}", write(first.1), last.0, write(last.1));
         let hint = format!("raise `{}` or lower `{}`", last.0, first.0);
         judge.report(Code::Conflict, path.clone().field(first.0), message, Some(hint));
+    }
+}
+
+/// Below this nothing is any shorter: time is told to endpoints and pools so often.
+const TICK: Duration = Duration::from_millis(100);
+
+fn check_times(judge: &mut Judge<'_>, path: &Path, resolved: &Resolved) {
+    let of_ejection = resolved.outlier_ejection.iter().flat_map(|ejection| {
+        [("outlier_ejection", "interval", ejection.interval), ("outlier_ejection", "base_time", ejection.base_time)]
+    });
+    let of_start = resolved.slow_start.iter().map(|slow| ("slow_start", "window", slow.window));
+    for (part, field, time) in of_ejection.chain(of_start) {
+        check_tick(judge, path.clone().field(part).field(field), time);
+    }
+    let breakers = [("endpoint", &resolved.breaker.endpoint), ("pool", &resolved.breaker.pool)];
+    for (of, breaker) in breakers {
+        if let Some(breaker) = breaker {
+            check_tick(judge, path.clone().field("breaker").field(of).field("open_time"), breaker.open_time);
+        }
+    }
+}
+
+fn check_tick(judge: &mut Judge<'_>, path: Path, time: Duration) {
+    if time < TICK {
+        let message = format!("{} is shorter than {}, how often it is looked at", write(time), write(TICK));
+        judge.report(Code::OutOfRange, path, message, Some(format!("at least {}", write(TICK))));
     }
 }
 

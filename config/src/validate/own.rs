@@ -34,8 +34,10 @@ pub fn refuse_endpoints(text: &str, environment: &Environment, own: &[SocketAddr
 #[must_use]
 pub fn is_own(own: SocketAddr, endpoint: SocketAddr) -> bool {
     let is_here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-    let same = own.ip() == endpoint.ip() || (own.ip().is_unspecified() && is_here(endpoint.ip()));
-    own.port() == endpoint.port() && (same || (endpoint.ip().is_unspecified() && is_here(own.ip())))
+    // An IPv4 address that is written as an IPv6 one is the same machine.
+    let (ours, theirs) = (own.ip().to_canonical(), endpoint.ip().to_canonical());
+    let same = ours == theirs || (ours.is_unspecified() && is_here(theirs));
+    own.port() == endpoint.port() && (same || (theirs.is_unspecified() && is_here(ours)))
 }
 
 /// Every address of an endpoint, and which value it is.

@@ -344,7 +344,7 @@ impl Round {
 }
 
 fn is_nowhere(address: SocketAddr) -> bool {
-    let ip = address.ip();
+    let ip = address.ip().to_canonical();
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast
 }

@@ -9,7 +9,7 @@
 //! A place is granted to one at a time, when room has become free; whoever is granted tries again and, if the room was
 //! taken meanwhile, enters anew in front of its equals ([`Queue::enter_again`]).
 //!
-//! Invariants: never more than `most` wait; nobody is granted after its deadline, nor after it has left; each ticket is
+//! Invariants: never more than `most` wait, but for those that have been granted room in vain; nobody is granted after its deadline, nor after it has left; each ticket is
 //! granted, displaced or expired at most once; while somebody waits nobody of the same or a lower priority passes by.
 
 use std::collections::VecDeque;
@@ -75,23 +75,18 @@ impl Queue {
 
     /// Takes a place behind its equals, until `deadline`; at most `most` wait. O(1).
     pub fn enter(&mut self, priority: Priority, deadline: Instant, most: usize) -> Entry {
-        self.insert(priority, deadline, most, VecDeque::push_back)
+        self.insert(priority, deadline, most, false)
     }
 
-    /// Takes a place in front of its equals, for one that was granted room which was gone when it came.
+    /// Takes a place in front of its equals, for one that was granted room which was gone when it came. It is never refused: it
+    /// stood there before, and whoever took its place meanwhile came later.
     pub fn enter_again(&mut self, priority: Priority, deadline: Instant, most: usize) -> Entry {
-        self.insert(priority, deadline, most, VecDeque::push_front)
+        self.insert(priority, deadline, most, true)
     }
 
-    fn insert(
-        &mut self,
-        priority: Priority,
-        deadline: Instant,
-        most: usize,
-        put: fn(&mut VecDeque<Waiting>, Waiting),
-    ) -> Entry {
+    fn insert(&mut self, priority: Priority, deadline: Instant, most: usize, again: bool) -> Entry {
         let own = lane(priority);
-        let displaced = if self.len() < most {
+        let displaced = if self.len() < most || again {
             None
         } else {
             let lower = self.lanes[own + 1..].iter_mut().rev().find_map(VecDeque::pop_back);
@@ -102,7 +97,12 @@ impl Queue {
         };
         let ticket = Ticket(self.next);
         self.next += 1;
-        put(&mut self.lanes[own], Waiting { ticket, deadline });
+        let waiting = Waiting { ticket, deadline };
+        if again {
+            self.lanes[own].push_front(waiting);
+        } else {
+            self.lanes[own].push_back(waiting);
+        }
         displaced.map_or(Entry::Waits(ticket), |displaced| Entry::Displaces(ticket, displaced))
     }
 
@@ -178,7 +178,8 @@ mod tests {
         let (now, mut queue) = (start(), Queue::default());
         let later = now + Duration::from_secs(1);
         queue.enter(Priority::Normal, later, 9);
-        let again = waits(queue.enter_again(Priority::Normal, later, 9));
+        let again = waits(queue.enter_again(Priority::Normal, later, 1));
+        assert_eq!(queue.enter(Priority::Normal, later, 1), Entry::Full);
         assert_eq!(queue.grant(now), Some(again));
     }
 

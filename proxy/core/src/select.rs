@@ -57,7 +57,7 @@ pub struct Ask<'a> {
     /// The attempt before, in the same revision.
     pub previous: Option<Choice>,
     /// Where it has waited for room, in the same revision: it is not placed and split again.
-    pub waited: Option<Place>,
+    pub waited: Option<Waiting>,
     /// Endpoints that must not be chosen again.
     pub tried: &'a [Spot],
     /// The moment of the choice; latencies fade by it.
@@ -97,6 +97,23 @@ pub struct Moved {
     from: u16,
     /// What its pool lacked.
     pub why: Lack,
+}
+
+/// Where a request may wait for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Waiting {
+    /// In this pool.
+    pub place: Place,
+    /// It was assigned to another one.
+    pub moved: Option<Moved>,
+}
+
+impl Waiting {
+    /// The indices of region and version of the pool to which it was assigned, in the service that was chosen from.
+    #[must_use]
+    pub fn home(&self, service: &Service) -> (usize, usize) {
+        self.moved.map_or_else(|| self.place.pool(), |moved| moved.pool(service))
+    }
 }
 
 /// A request that is answered nowhere.
@@ -187,8 +204,8 @@ pub enum Refusal {
     Exhausted(Lost),
     /// The pool to which it was assigned has nothing to offer, and by policy nothing stands in.
     Rejected(Lost),
-    /// Nobody who may take it has room. It may wait for room in this pool, the first that was full.
-    Full(Place),
+    /// Nobody who may take it has room. It may wait for room in the first pool that was full.
+    Full(Waiting),
 }
 
 impl Refusal {
@@ -248,7 +265,7 @@ impl Selector {
         self.refresh(service, rng);
         let start = match (&ask.previous, &ask.waited) {
             (Some(previous), _) => Start::after(previous, ask),
-            (None, Some(place)) => Start::at(place),
+            (None, Some(waiting)) => Start::at(waiting),
             (None, None) => self.start(service, ask, rng)?,
         };
         self.descend(service, ask, start, rng)
@@ -350,9 +367,9 @@ impl Start {
         Self { region, version, why_region: place::Reason::Kept, why_version, moved: previous.moved }
     }
 
-    const fn at(place: &Place) -> Self {
-        let Place { region, version, why_region, why_version } = *place;
-        Self { region: region as usize, version: version as usize, why_region, why_version, moved: None }
+    const fn at(waiting: &Waiting) -> Self {
+        let Waiting { place: Place { region, version, why_region, why_version }, moved } = *waiting;
+        Self { region: region as usize, version: version as usize, why_region, why_version, moved }
     }
 
     const fn place(&self) -> Place {
@@ -373,7 +390,7 @@ struct Walk<'a> {
     /// What it lacked.
     home: Option<Lack>,
     /// The first pool that had no room.
-    full: Option<Place>,
+    full: Option<Waiting>,
 }
 
 impl Walk<'_> {
@@ -425,7 +442,7 @@ impl Walk<'_> {
             }
             Err(lack) => {
                 if lack == Lack::Full {
-                    self.full.get_or_insert(start.place());
+                    self.full.get_or_insert(Waiting { place: start.place(), moved });
                 }
                 Err(lack)
             }
@@ -441,7 +458,7 @@ impl Walk<'_> {
         let rejects = self.service.fallback == Fallback::Reject;
         let lost = Lost { place: self.place, why: self.home.unwrap_or(Lack::Empty) };
         match (self.full, lost.why) {
-            (Some(place), _) => Refusal::Full(place),
+            (Some(waiting), _) => Refusal::Full(waiting),
             (None, Lack::Empty | Lack::Panic | Lack::Breaker) if rejects => Refusal::Rejected(lost),
             (None, _) => Refusal::Exhausted(lost),
         }

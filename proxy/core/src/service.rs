@@ -24,8 +24,10 @@ use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
 use crate::place::Placement;
 use crate::policies::Policies;
 use crate::pool::{PoolId, PoolState};
+use crate::select::Spot;
 use crate::split::{Shares, Ticket};
 use crate::sticky;
+use crate::supply::Supply;
 
 /// A service of one revision.
 #[derive(Debug)]
@@ -106,11 +108,13 @@ impl Service {
     /// If the registry lacks one of the service's endpoints.
     #[must_use]
     pub fn new(regions: &Arc<[Region]>, service: &validated::Service, registry: &Registry) -> Self {
-        Self::after(None, regions, service, registry)
+        let service = Self::after(None, regions, service, registry);
+        service.adopt();
+        service
     }
 
     /// As [`Self::new`], after an older revision of the same service: what took long to prepare there and is still true is not
-    /// prepared again.
+    /// prepared again. Changes nothing that the older one shares; call [`Self::adopt`] when it is to run.
     ///
     /// # Panics
     /// If the registry lacks one of the service's endpoints.
@@ -130,7 +134,7 @@ impl Service {
         };
         let (splits, split_of) = splits(&versions, service, regions.len());
         let pulse = registry.pulse(&service.name).map(Arc::clone).unwrap_or_default();
-        let service = Self {
+        Self {
             tables: pools.iter().enumerate().map(table).collect(),
             balancer: service.balancer.clone(),
             zones: service.zones,
@@ -151,9 +155,7 @@ impl Service {
                 validated::Split::Random => None,
                 validated::Split::Sticky(key) => Some(key.clone()),
             },
-        };
-        service.adopt();
-        service
+        }
     }
 
     /// Unique in the document.
@@ -209,6 +211,25 @@ impl Service {
     #[must_use]
     pub fn pool_state(&self, region: usize, version: usize) -> &Arc<PoolState> {
         &self.states[self.pool_index(region, version)]
+    }
+
+    /// Whether any endpoint that may be picked from this pool has room. O(endpoints).
+    #[must_use]
+    pub fn has_room(&self, region: usize, version: usize) -> bool {
+        let (members, state) = (self.pool(region, version), self.pool_state(region, version));
+        let offers = members.iter().map(|member| (member.weight, member.endpoint.offer()));
+        let supply = Supply::of(state.offer(), offers, self.panic);
+        let is_picked = |member: &Member| supply.weight(member.weight, member.endpoint.offer()) > 0;
+        state.has_room() && members.iter().any(|member| is_picked(member) && member.endpoint.has_room())
+    }
+
+    /// Whether this endpoint may be picked from its pool now. O(endpoints).
+    #[must_use]
+    pub fn may_pick(&self, spot: &Spot) -> bool {
+        let (members, state) = (self.pool(spot.region, spot.version), self.pool_state(spot.region, spot.version));
+        let offers = members.iter().map(|member| (member.weight, member.endpoint.offer()));
+        let member = &members[spot.endpoint];
+        Supply::of(state.offer(), offers, self.panic).weight(member.weight, member.endpoint.offer()) > 0
     }
 
     /// What the document asks of endpoints and pools.

@@ -88,8 +88,8 @@ fn count(cell: &AtomicU64, number: u32) {
     }
     let begin = |word| match numbered(word) {
         known if known == number => Some(word + 1),
-        // A round later: this event is too old to count.
-        later if later > number => None,
+        // A round later: this event is too old to count. Further ahead it is of another span, which no event of this one meets.
+        later if later > number && later - number <= BUCKETS as u32 => None,
         _ => Some(u64::from(number) << 32 | 1),
     };
     let _ = cell.fetch_update(Relaxed, Relaxed, begin);
@@ -122,6 +122,18 @@ mod tests {
         assert_eq!(window.counts(SPAN, now), Counts { total: 1, failed: 1, slow: 1 });
         window.clear();
         assert_eq!(window.counts(SPAN, now), Counts::default());
+    }
+
+    /// Late requests of a revision with a shorter span must not make the window deaf to those of the next one.
+    #[test]
+    fn another_span_does_not_outlive_its_requests() {
+        let (window, begin) = (Window::default(), start());
+        assert_eq!(window.counts(SPAN, begin), Counts::default());
+        let now = begin + Duration::from_secs(86_400);
+        (0..10).for_each(|at| window.note(true, false, SPAN / 10, now + Duration::from_millis(100 * at)));
+        let later = now + SPAN;
+        (0..10).for_each(|at| window.note(true, false, SPAN, later + Duration::from_secs(at)));
+        assert_eq!(window.counts(SPAN, later + Duration::from_secs(9)).total, 10);
     }
 
     #[test]

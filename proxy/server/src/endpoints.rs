@@ -33,11 +33,13 @@ pub(crate) fn told(live: &Live, only: Option<&str>, now: Instant, at: Timestamp)
 
 fn pools((service, entry): (&validated::Service, &ServiceEntry), zone: Option<&ZoneName>, clock: Clock) -> Vec<Pool> {
     let mut pools: Vec<Pool> = Vec::new();
+    let panics = entry.core.panics();
     let mut place = None;
     for candidate in entry.core.candidates(zone) {
         let here = (candidate.region, candidate.version);
         if place.replace(here) != Some(here) {
-            pools.push(pool(service, entry, here, clock));
+            let panic = panics.as_ref().is_some_and(|all| all[here.0 * entry.core.versions() + here.1]);
+            pools.push(Pool { panic, ..pool(service, entry, here, clock) });
         }
         if let Some(pool) = pools.last_mut() {
             let told = endpoint(&candidate, service.breaker.endpoint.is_some(), clock);
@@ -58,7 +60,7 @@ fn pool(service: &validated::Service, entry: &ServiceEntry, (region, version): (
         in_flight: view.in_flight,
         limit: view.limit,
         healthy: 0,
-        panic: entry.core.panics().is_some_and(|panics| panics[region * entry.core.versions() + version]),
+        panic: false,
         eligible: 0,
         breaker: breaker(&view.breaker, service.breaker.pool.is_some(), clock),
         endpoints: Vec::new(),

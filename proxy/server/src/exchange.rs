@@ -8,7 +8,7 @@ use sluice_config::validated::{Limits, Protocol};
 use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::retry::Repeatable;
 use sluice_proxy_core::route::RequestView;
-use sluice_proxy_core::select::{Choice, Place};
+use sluice_proxy_core::select::{Choice, Waiting};
 use sluice_proxy_core::split;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ use crate::reply;
 use crate::retry::{Aim, Planned, Tries, Unplaced, Verdict};
 use crate::side::{Answer, Reply, Sink, Source};
 use crate::socket;
-use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, h2};
+use crate::upstream::{Connection, OriginReader, OriginWriter, Peer, SEAT, h2};
 use crate::worker::{Running, Worker};
 
 /// How long a reply of our own may take to be sent.
@@ -115,7 +115,7 @@ async fn proxy<S: Source, R: Reply>(
     let mut aim = match tries.first(record, None) {
         Ok(aim) => aim,
         Err(Unplaced::For(ending)) => return Err(ending),
-        Err(Unplaced::Full(place)) => Box::pin(wait_for_room(&tries, place, record, down)).await?,
+        Err(Unplaced::Full(waiting)) => Box::pin(wait_for_room(&tries, waiting, record, down)).await?,
     };
     loop {
         chosen(service, aim.choice, record);
@@ -136,21 +136,21 @@ async fn proxy<S: Source, R: Reply>(
 /// Waits in the queue of a pool, unless the client leaves first.
 async fn wait_for_room<S: Source, R: Reply>(
     tries: &Tries<'_>,
-    mut place: Place,
+    mut waiting: Waiting,
     record: &Record<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Aim, Ending> {
     let (deadline, mut again) = (tries.patience(), false);
     loop {
-        let wait = tries.wait(record, &place, deadline, again);
+        let wait = tries.wait(record, &waiting, deadline, again);
         relay::while_client_stays(down.source, down.reply, wait).await?;
-        place = match tries.first(record, Some(place)) {
+        waiting = match tries.first(record, Some(waiting)) {
             Ok(aim) => {
-                tries.service.pool_series(place.pool()).waited("granted");
+                tries.granted(waiting.place.pool());
                 return Ok(aim);
             }
             Err(Unplaced::For(ending)) => return Err(ending),
-            Err(Unplaced::Full(place)) => place,
+            Err(Unplaced::Full(waiting)) => waiting,
         };
         again = true;
     }
@@ -269,7 +269,8 @@ async fn over_h2<S: Source, R: Reply>(
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Answered, Failed> {
     let slot = record.worker.pool.slot(peer, &record.worker.connector, tries.service.timeouts.connect);
-    let slot = while_connecting(slot, tries, down).await.map_err(Failed::unsent)?;
+    let patience = if peer.reach.most.is_some() { SEAT } else { Duration::ZERO };
+    let slot = while_connecting(slot, patience, tries, down).await.map_err(Failed::unsent)?;
     let (mut answer, mut upstream) = h2::begin(slot, peer, record.head).map_err(Failed::unsent)?;
     let answered = pass(tries, aim, record, down, (&mut answer, &mut upstream)).await;
     answered.map_err(|ending| Failed { ending, sent: !answer.untouched() })
@@ -324,18 +325,22 @@ async fn dial<S: Source, R: Reply>(
     down: &mut Downstream<'_, S, R>,
 ) -> Result<Connection, Ending> {
     let connector = &record.worker.connector;
-    let dialled = while_connecting(connector.connect(peer), tries, down).await;
+    // Before the time for connecting begins: that others have every place is no fault of the endpoint.
+    let seat = relay::while_client_stays(down.source, down.reply, connector.seat(peer)).await?;
+    let dialled = while_connecting(connector.connect(peer, seat), Duration::ZERO, tries, down).await;
     connector.count(&dialled);
     let (reader, writer) = socket::split(dialled?);
     Ok(Connection { reader, writer, reused: false })
 }
 
+/// `further`: beside the time for connecting.
 async fn while_connecting<S: Source, R: Reply, T>(
     connecting: impl Future<Output = Result<T, Ending>>,
+    further: Duration,
     tries: &Tries<'_>,
     down: &mut Downstream<'_, S, R>,
 ) -> Result<T, Ending> {
-    let connect = after(Instant::now(), Some(tries.service.timeouts.connect));
+    let connect = after(Instant::now(), Some(tries.service.timeouts.connect + further));
     let deadline = nearer(connect, tries.deadlines.total);
     let late = if deadline == connect { Ending::ConnectTimeout } else { Ending::TotalTimeout };
     let connecting = relay::while_client_stays(down.source, down.reply, connecting);

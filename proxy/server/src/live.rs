@@ -126,17 +126,10 @@ impl ServiceEntry {
     /// Wakes who waits where there is room, whatever made it.
     pub(crate) fn wake(&self) {
         for (at, pending) in self.pendings.iter().enumerate().filter(|(_, pending)| pending.len() > 0) {
-            if self.has_room((at / self.core.versions(), at % self.core.versions())) {
+            if self.core.has_room(at / self.core.versions(), at % self.core.versions()) {
                 pending.wake();
             }
         }
-    }
-
-    /// Whether anybody in this pool has room.
-    pub(crate) fn has_room(&self, (region, version): (usize, usize)) -> bool {
-        let mut endpoints = self.core.pool(region, version).iter().map(|member| &member.endpoint);
-        self.core.pool_state(region, version).has_room()
-            && endpoints.any(|endpoint| endpoint.offer().is_eligible() && endpoint.has_room())
     }
 
     /// Every endpoint of every pool.
@@ -228,6 +221,12 @@ impl Live {
     /// Holds what operators hold, and lets go what they do not hold any more; answers with what that changed of breakers. Not a
     /// part of compiling: states are shared with what runs, and a revision that is given up must leave nothing behind.
     pub(crate) fn enforce(&self, now: Instant) -> Vec<Change> {
+        for (service, entry) in self.document.services.iter().zip(&self.services) {
+            for endpoint in entry.endpoints() {
+                endpoint.set_checked(service.health_check.is_some());
+            }
+            entry.core.adopt();
+        }
         let held = self.held();
         let mut changes = Vec::new();
         for endpoint in self.registry.iter() {
@@ -302,7 +301,8 @@ fn carry_peers(
         let id = endpoint.id();
         let reach = reaches[&id.service];
         let known = before.and_then(|live| live.peers.get(id)).filter(|known| Arc::ptr_eq(&known.reach, reach));
-        known.cloned().unwrap_or_else(|| Arc::new(Peer::new(Arc::clone(endpoint), Arc::clone(reach))))
+        let seats = || before.and_then(|live| live.peers.get(id)).map(|peer| peer.seats()).unwrap_or_default();
+        known.cloned().unwrap_or_else(|| Arc::new(Peer::new(Arc::clone(endpoint), Arc::clone(reach), seats())))
     };
     registry.iter().map(|endpoint| (endpoint.id().clone(), peer(endpoint))).collect()
 }

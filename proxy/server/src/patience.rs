@@ -139,14 +139,16 @@ impl Progress {
         self.client_spoke.set(false);
     }
 
-    /// How long this attempt waited for the head of its answer, or has waited in vain, and when that is asked.
-    pub(crate) fn answered_after(&self) -> (Duration, Instant) {
-        match self.waited.get().filter(|_| self.answered.get().is_some()) {
+    /// How long this attempt waited for the head of its answer, or has waited in vain, and when that is asked: at the end of an
+    /// answer that is whole, or of an attempt that is not.
+    pub(crate) fn answered_after(&self, is_whole: bool) -> (Duration, Instant) {
+        let waited = self.waited.get().filter(|_| self.answered.get().is_some());
+        match waited.filter(|_| is_whole) {
             // A byte has just moved, so the clock need not be read again.
             Some(waited) => (waited, self.moved.get()),
             None => {
                 let now = Instant::now();
-                (now - self.begun.get(), now)
+                (waited.unwrap_or(now - self.begun.get()), now)
             }
         }
     }

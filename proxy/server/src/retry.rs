@@ -13,7 +13,7 @@ use sluice_proxy_core::outcome::Ending;
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
 use sluice_proxy_core::sample::Sample;
-use sluice_proxy_core::select::{Ask, Choice, Lost, Place, Refusal, Spot};
+use sluice_proxy_core::select::{Ask, Choice, Refusal, Spot, Waiting};
 use sluice_proxy_core::split;
 use sluice_proxy_core::supply::Lack;
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ impl Drop for Bell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unplaced {
     /// It may wait for room there.
-    Full(Place),
+    Full(Waiting),
     /// It ends.
     For(Ending),
 }
@@ -144,24 +144,26 @@ impl<'a> Tries<'a> {
     }
 
     /// Where the first attempt goes. `waited`: where it has been let through.
-    pub(crate) fn first(&self, record: &Record<'_>, waited: Option<Place>) -> Result<Aim, Unplaced> {
+    pub(crate) fn first(&self, record: &Record<'_>, waited: Option<Waiting>) -> Result<Aim, Unplaced> {
         let aim = self.aim(record, (None, waited), Vec::new()).map_err(|refusal| self.unplaced(record, refusal))?;
         let others = self.waits()
             && waited.is_none()
             && self.service.pending(aim.choice.place().pool()).is_ahead_of(self.route.priority);
         // Room that is free for a moment belongs to whoever has waited for it.
-        if others { Err(Unplaced::Full(aim.choice.place())) } else { Ok(aim) }
+        let Choice { moved, .. } = aim.choice;
+        if others { Err(Unplaced::Full(Waiting { place: aim.choice.place(), moved })) } else { Ok(aim) }
     }
 
     fn unplaced(&self, record: &Record<'_>, refusal: Refusal) -> Unplaced {
         let lost = match refusal {
             Refusal::NoRegion => return Unplaced::For(Ending::NoEndpoint),
-            Refusal::Full(place) if self.waits() => return Unplaced::Full(place),
-            Refusal::Full(place) => Lost { place, why: Lack::Breaker },
-            Refusal::Exhausted(lost) | Refusal::Rejected(lost) => lost,
+            Refusal::Full(waiting) if self.waits() => return Unplaced::Full(waiting),
+            // Only a half-open breaker keeps others out where nothing else is bounded.
+            Refusal::Full(waiting) => (waiting.home(&self.service.core), Lack::Breaker),
+            Refusal::Exhausted(lost) | Refusal::Rejected(lost) => (lost.place.pool(), lost.why),
         };
-        self.lose(record, &lost.place);
-        Unplaced::For(match lost.why {
+        self.lose(record, lost.0);
+        Unplaced::For(match lost.1 {
             Lack::Breaker => Ending::BreakerOpen,
             Lack::Full => Ending::NoRoom,
             Lack::Empty | Lack::Panic | Lack::Tried => Ending::NoEndpoint,
@@ -169,10 +171,10 @@ impl<'a> Tries<'a> {
     }
 
     /// Counts a request that goes nowhere for where it was assigned to.
-    fn lose(&self, record: &Record<'_>, place: &Place) {
-        self.service.pool_series(place.pool()).gave_away("nowhere");
-        if place.why_version != split::Reason::Pinned {
-            self.service.versions[place.pool().1].chosen(record.worker.index);
+    fn lose(&self, record: &Record<'_>, pool: (usize, usize)) {
+        self.service.pool_series(pool).gave_away("nowhere");
+        if self.route.version.is_none() {
+            self.service.versions[pool.1].chosen(record.worker.index);
         }
     }
 
@@ -186,17 +188,28 @@ impl<'a> Tries<'a> {
     pub(crate) async fn wait(
         &self,
         record: &Record<'_>,
-        place: &Place,
+        waiting: &Waiting,
         deadline: Instant,
         again: bool,
     ) -> Result<(), Ending> {
-        let (pending, limits) = (self.service.pending(place.pool()), &self.service.limits.pool);
+        let (region, version) = waiting.place.pool();
+        let (pending, limits) = (self.service.pending((region, version)), &self.service.limits.pool);
         let wait = Wait { priority: self.route.priority, deadline, again };
-        pending.wait(wait, limits, || self.service.has_room(place.pool())).await.map_err(|turned| {
-            self.service.pool_series(place.pool()).waited(turned.as_str());
-            self.lose(record, place);
+        pending.wait(wait, limits, || self.service.core.has_room(region, version)).await.map_err(|turned| {
+            self.service.pool_series((region, version)).waited(turned.as_str());
+            self.lose(record, waiting.home(&self.service.core));
             Ending::NoRoom
         })
+    }
+
+    /// A request that waited for this pool has its place. Where there is room for more, the next one is woken: what made room
+    /// may have made much of it.
+    pub(crate) fn granted(&self, (region, version): (usize, usize)) {
+        self.service.pool_series((region, version)).waited("granted");
+        let pending = self.service.pending((region, version));
+        if pending.len() > 0 && self.service.core.has_room(region, version) {
+            pending.wake();
+        }
     }
 
     /// When a wait that begins now is over.
@@ -248,7 +261,9 @@ impl<'a> Tries<'a> {
         let now = Instant::now();
         let left = self.deadlines.total.map(|deadline| deadline.saturating_duration_since(now));
         let wait = retry::wait(policy, &again, failed.asked, left, &mut *record.worker.rng.borrow_mut())?;
-        let slot = self.slot()?;
+        // The slot of the attempt before, if that followed another one, goes on with this one.
+        let holds = self.behind.as_ref().is_some_and(|behind| behind.slot.is_some());
+        let slot = if holds { None } else { self.slot()? };
         let aim = self.another(record, choice, again.to).ok_or(Stop::NoEndpoint)?;
         let mut budget = self.running.budgets[self.route.service].borrow_mut();
         if again.is_charged() && !budget.take(&policy.budget, &self.service.lasting.floor, now.into_std()) {
@@ -296,7 +311,7 @@ impl<'a> Tries<'a> {
     fn same(&self, choice: &Choice) -> Option<Aim> {
         let version = if self.route.version.is_some() { split::Reason::Pinned } else { split::Reason::Kept };
         let endpoint = &self.service.peer(&choice.spot).endpoint;
-        let flight = if endpoint.offer().is_eligible() { endpoint.begin()? } else { return None };
+        let flight = if self.service.core.may_pick(&choice.spot) { endpoint.begin()? } else { return None };
         Some(self.aimed(Choice { region: place::Reason::Kept, version, ..*choice }, flight))
     }
 
@@ -304,15 +319,24 @@ impl<'a> Tries<'a> {
     fn aim(
         &self,
         record: &Record<'_>,
-        (previous, waited): (Option<Choice>, Option<Place>),
+        (previous, waited): (Option<Choice>, Option<Waiting>),
         mut tried: Vec<Spot>,
     ) -> Result<Aim, Refusal> {
+        let mut is_late = false;
         loop {
-            let choice = self.choose(record, (previous, waited), &tried)?;
+            let choice = match self.choose(record, (previous, waited), &tried) {
+                Ok(choice) => choice,
+                // Those that are left were not tried: others were faster.
+                Err(Refusal::Exhausted(lost) | Refusal::Rejected(lost)) if is_late && lost.why == Lack::Tried => {
+                    return Err(Refusal::Full(Waiting { place: lost.place, moved: None }));
+                }
+                Err(refusal) => return Err(refusal),
+            };
             match self.service.peer(&choice.spot).endpoint.begin() {
                 Some(flight) => return Ok(self.aimed(choice, flight)),
                 None => tried.push(choice.spot),
             }
+            is_late = true;
         }
     }
 
@@ -324,7 +348,7 @@ impl<'a> Tries<'a> {
     fn choose(
         &self,
         record: &Record<'_>,
-        (previous, waited): (Option<Choice>, Option<Place>),
+        (previous, waited): (Option<Choice>, Option<Waiting>),
         tried: &[Spot],
     ) -> Result<Choice, Refusal> {
         let ask = Ask {
@@ -344,7 +368,8 @@ impl<'a> Tries<'a> {
     /// Counts how an attempt has gone, for the endpoint and its pool. Without an ending nothing is known.
     pub(crate) fn note(&self, aim: &Aim, ending: Option<Ending>, record: &Record<'_>) {
         let Some(ending) = ending else { return };
-        let (took, now) = record.progress.answered_after();
+        let is_whole = matches!(ending, Ending::Status(_) | Ending::Grpc(_));
+        let (took, now) = record.progress.answered_after(is_whole);
         let busy = Some(self.busy.take()).filter(|seconds| *seconds > 0);
         let busy = busy.map(|seconds| Duration::from_secs(seconds.into()));
         let Some(sample) = Sample::of(ending, took, busy) else { return };
@@ -362,7 +387,7 @@ impl<'a> Tries<'a> {
         if planned.exclude {
             behind.excluded.push(choice.spot);
         }
-        behind.slot = planned.slot;
+        behind.slot = planned.slot.or_else(|| behind.slot.take());
         planned.aim
     }
 }

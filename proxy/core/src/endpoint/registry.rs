@@ -22,8 +22,8 @@ pub struct Registry {
 impl Registry {
     /// The registry of the next revision: the states of those `wanted` that were known, new ones for the rest. With
     /// each identity comes whether its service has a health check. States that are not wanted live on only while
-    /// requests hold them. Known endpoints learn at once whether they are still checked, so call it for a revision that
-    /// will run. O(n log n).
+    /// requests hold them. Known ones are not changed: that they are checked from now on, or no more, is said by
+    /// [`Endpoint::set_checked`] when the revision is to run. O(n log n).
     #[must_use]
     pub fn carry(&self, wanted: impl IntoIterator<Item = (EndpointId, bool)>) -> Self {
         let mut next = Self { serves: true, ..Self::default() };
@@ -32,7 +32,6 @@ impl Registry {
             let endpoint = match self.endpoints.get(&id) {
                 Some(known) => {
                     next.pool_from(self, &id, &pulse);
-                    known.set_checked(checked);
                     Arc::clone(known)
                 }
                 None => {

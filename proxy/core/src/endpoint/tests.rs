@@ -41,6 +41,8 @@ fn a_check_that_goes_brings_its_endpoints_back() {
     });
     assert_eq!(endpoint.standing(), Standing::Out);
     let new = old.carry([(id(1, 1), false)]);
+    assert_eq!(endpoint.standing(), Standing::Out, "a revision that is only prepared changes nothing");
+    endpoint.set_checked(false);
     assert_eq!(endpoint.standing(), Standing::Verified);
     assert_eq!(endpoint.step(BAD, &POLICY), None, "a late verdict changes nothing");
     assert!(Arc::ptr_eq(new.find(&id(1, 1)).unwrap(), &endpoint));
@@ -50,6 +52,7 @@ fn a_check_that_goes_brings_its_endpoints_back() {
 fn a_check_that_comes_takes_out_only_what_fails_it() {
     let (old, endpoint) = registry(false);
     let _new = old.carry([(id(1, 1), true)]);
+    endpoint.set_checked(true);
     assert_eq!(endpoint.standing(), Standing::Verified);
     let told: Vec<_> = (0..3).filter_map(|_| endpoint.step(BAD, &POLICY)).collect();
     assert_eq!(told.iter().map(|t| (t.from, t.to)).collect::<Vec<_>>(), [(Standing::Verified, Standing::Out)]);

@@ -184,9 +184,10 @@ fn below_the_rest(stats: &[Stats], rule: &SuccessRate) -> Vec<usize> {
 }
 
 fn bad_by_themselves(stats: &[Stats], rule: &FailurePercentage) -> Vec<usize> {
-    let most = f64::from(rule.threshold.ppm()) / f64::from(Share::WHOLE.ppm());
+    let (most, whole) = (u64::from(rule.threshold.ppm()), u64::from(Share::WHOLE.ppm()));
+    let is_bad = |one: &Stats| u64::from(one.failures) * whole >= u64::from(one.requests) * most;
     let busy = enough(stats, rule.min_endpoints, rule.min_requests);
-    let mut found: Vec<_> = busy.into_iter().filter(|at| 1.0 - stats[*at].rate() >= most).collect();
+    let mut found: Vec<_> = busy.into_iter().filter(|at| is_bad(&stats[*at])).collect();
     found.sort_by(|a, b| stats[*a].rate().total_cmp(&stats[*b].rate()));
     found
 }

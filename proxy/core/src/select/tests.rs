@@ -249,16 +249,17 @@ fn a_full_pool_gives_way_and_where_all_are_full_it_is_waited_for() {
     assert!(canary.iter().all(|(place, _)| *place == (1, 1)), "{canary:?}");
     assert!(canary.iter().any(|(_, why)| *why == Some(Lack::Full)));
     (0..2).for_each(|region| (0..2).for_each(|version| fill(&worker, region, version, Some(0))));
-    let Err(Refusal::Full(place)) = worker.choose(&ask()) else { panic!("everything is full") };
+    let Err(Refusal::Full(waiting)) = worker.choose(&ask()) else { panic!("everything is full") };
+    let explained = worker.service.explain(Capability::Read, None, None);
+    assert!(explained.iter().filter(|one| one.region < 2).all(|one| one.obstacle == Some(Obstacle::Full)));
+    let place = waiting.place;
     assert_eq!(
         (place.why_region, place.why_version),
         (place::Reason::Weighted, split::Reason::Random),
         "where it belongs"
     );
-    let explained = worker.service.explain(Capability::Read, None, None);
-    assert!(explained.iter().filter(|one| one.region < 2).all(|one| one.obstacle == Some(Obstacle::Full)));
     fill(&worker, place.region.into(), place.version.into(), Some(1));
-    let choice = worker.choose(&Ask { waited: Some(place), ..ask() }).unwrap();
+    let choice = worker.choose(&Ask { waited: Some(waiting), ..ask() }).unwrap();
     assert_eq!((place_of(&choice), choice.moved), ((place.region.into(), place.version.into()), None));
     assert_eq!((choice.region, choice.version), (place.why_region, place.why_version), "it is as it was assigned");
 }
@@ -272,6 +273,40 @@ fn a_pool_at_its_limit_gives_way() {
     let first = worker.choose(&ask()).unwrap();
     let _flight = first.endpoint(&worker.service).begin().unwrap();
     assert!((0..50).all(|_| place_of(&worker.choose(&ask()).unwrap()) != place_of(&first)));
+}
+
+/// A canary that is kept out by its breaker is not the baseline's doing, however long the baseline lets it wait.
+#[test]
+fn what_waits_elsewhere_is_told_to_be_of_the_version_it_was_assigned_to() {
+    let service = validated::Service { fallback: Fallback::Baseline, ..two_versions() };
+    let mut worker = Worker::new(&regions(), &service, 1);
+    for region in 0..2 {
+        let open = Some(crate::breaker::Force::Open);
+        worker.service.pool_state(region, 1).force_breaker(open, start());
+        fill(&worker, region, 0, Some(0));
+    }
+    let waiting = (0..50).find_map(|_| match worker.choose(&ask()) {
+        Err(Refusal::Full(waiting)) if waiting.moved.is_some() => Some(waiting),
+        _ => None,
+    });
+    let waiting = waiting.expect("some of them are the canary's");
+    assert_eq!((waiting.place.pool().1, waiting.home(&worker.service).1), (0, 1));
+    let (region, version) = waiting.place.pool();
+    fill(&worker, region, version, Some(1));
+    let choice = worker.choose(&Ask { waited: Some(waiting), ..ask() }).unwrap();
+    assert_eq!(choice.moved, waiting.moved);
+}
+
+/// Whoever waits is woken by room that it can be given, and by no other: else it would spin, or sleep beside its place.
+#[test]
+fn room_is_that_of_endpoints_that_may_be_picked() {
+    let worker = Worker::new(&regions(), &two_versions(), 1);
+    let endpoints = |at: usize| &worker.service.pool(0, 0)[at].endpoint;
+    assert!(worker.service.has_room(0, 0));
+    endpoints(0).set_cap(Some(0));
+    assert!(worker.service.has_room(0, 0), "another has room");
+    (1..worker.service.pool(0, 0).len()).for_each(|at| endpoints(at).force(Some(crate::endpoint::Force::Out)));
+    assert!(!worker.service.has_room(0, 0), "that of one which is not picked is none");
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Service {
     }
 
     /// Takes what the document asks: at once for what requests meet, by the next tick for the rest.
-    pub(super) fn adopt(&self) {
+    pub fn adopt(&self) {
         for (members, state) in self.pools.iter().zip(&self.states) {
             state.adopt(&self.policies);
             members.iter().for_each(|member| member.endpoint.adopt(&self.policies));

@@ -24,7 +24,7 @@ use crate::metrics::{Connect, UpstreamSeries};
 const NO_CERTIFICATES: &str = "/dev/null";
 
 /// How long a connection is waited for where an endpoint has as many as it may.
-const SEAT: Duration = Duration::from_secs(1);
+pub(crate) const SEAT: Duration = Duration::from_secs(1);
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -141,8 +141,7 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// Connects; the caller bounds the time and tells [`Connector::count`] how it ended.
-    pub(crate) async fn connect(&self, peer: &Peer) -> Result<Wire, Ending> {
-        let seat = self.seat(peer).await?;
+    pub(crate) async fn connect(&self, peer: &Peer, seat: Seat) -> Result<Wire, Ending> {
         match self.dialer.dial(&peer.target, &peer.reach).await {
             Ok(mut wire) => {
                 wire.seat = Some(seat);
@@ -156,7 +155,8 @@ impl Connector {
         }
     }
 
-    async fn seat(&self, peer: &Peer) -> Result<Seat, Ending> {
+    /// A place among the connections that the endpoint may have.
+    pub(crate) async fn seat(&self, peer: &Peer) -> Result<Seat, Ending> {
         let ask = || {
             // Without workers nobody keeps any.
             let _ = self.dialer.crowded.send(());

@@ -11,7 +11,7 @@ mod seats;
 mod trust;
 mod wire;
 
-pub(crate) use dial::{Connector, Dialer, Unreached};
+pub(crate) use dial::{Connector, Dialer, SEAT, Unreached};
 pub(crate) use h1::{OriginReader, OriginWriter};
 pub(crate) use peer::{Peer, target};
 pub(crate) use pool::{Connection, Pool};

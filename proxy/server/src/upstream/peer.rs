@@ -35,7 +35,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(endpoint: Arc<Endpoint>, reach: Arc<Reach>) -> Self {
+    /// With the seats of the peer that was there before, if one was: its connections may last.
+    pub(crate) fn new(endpoint: Arc<Endpoint>, reach: Arc<Reach>, seats: Arc<Seats>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let address = endpoint.id().address;
         Self {
@@ -44,10 +45,15 @@ impl Peer {
             target: target(address),
             endpoint,
             reach,
-            seats: Arc::default(),
+            seats,
             retired: AtomicBool::new(false),
             told: AtomicU64::new(0),
         }
+    }
+
+    /// Its connections, for the peer that comes after it.
+    pub(crate) fn seats(&self) -> Arc<Seats> {
+        Arc::clone(&self.seats)
     }
 
     /// No revision names the endpoint any more: its connections are not kept.

@@ -1,7 +1,8 @@
 //! How many connections to one endpoint may be open at once, over all workers.
 //!
 //! A worker that finds no seat asks every worker to close the connections to that endpoint that wait for a request, and
-//! waits for one to become free: otherwise what one worker keeps unused would shut out the others.
+//! waits for one to become free: otherwise what one worker keeps unused would shut out the others. Of whoever frees a seat and
+//! whoever begins to wait at the same moment at least one must see the other, hence the strict order of all these numbers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,13 +25,13 @@ pub(crate) struct Seat(Arc<Seats>);
 impl Seats {
     /// Somebody waits for a seat.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.wanting.load(Ordering::Relaxed) > 0
+        self.wanting.load(Ordering::SeqCst) > 0
     }
 
     /// A seat among `most`, if one is free.
     fn sit(self: &Arc<Self>, most: u32) -> Option<Seat> {
         let more = |taken: u32| (taken < most).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
         Some(Seat(Arc::clone(self)))
     }
 
@@ -54,7 +55,7 @@ impl Seats {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
         if self.0.is_wanted() {
             self.0.freed.notify_one();
         }
@@ -66,7 +67,7 @@ struct Wanting<'a>(&'a Seats);
 
 impl<'a> Wanting<'a> {
     fn new(seats: &'a Seats) -> Self {
-        seats.wanting.fetch_add(1, Ordering::Relaxed);
+        seats.wanting.fetch_add(1, Ordering::SeqCst);
         Self(seats)
     }
 }
@@ -74,7 +75,7 @@ impl<'a> Wanting<'a> {
 impl Drop for Wanting<'_> {
     fn drop(&mut self) {
         // A seat that it was told of and did not take is another's.
-        if self.0.wanting.fetch_sub(1, Ordering::Relaxed) > 1 {
+        if self.0.wanting.fetch_sub(1, Ordering::SeqCst) > 1 {
             self.0.freed.notify_one();
         }
     }
@@ -95,16 +96,16 @@ mod tests {
                 let (seats, asked) = (Arc::clone(&seats), Arc::clone(&asked));
                 tokio::spawn(async move {
                     let ask = || {
-                        asked.fetch_add(1, Ordering::Relaxed);
+                        asked.fetch_add(1, Ordering::SeqCst);
                     };
                     let seat = seats.take(Some(1), ask).await;
-                    assert_eq!(seats.taken.load(Ordering::Relaxed), 1);
+                    assert_eq!(seats.taken.load(Ordering::SeqCst), 1);
                     tokio::task::yield_now().await;
                     drop(seat);
                 })
             })
             .collect();
-        while asked.load(Ordering::Relaxed) < 20 {
+        while asked.load(Ordering::SeqCst) < 20 {
             tokio::task::yield_now().await;
         }
         assert!(seats.is_wanted());
@@ -114,7 +115,7 @@ mod tests {
         for one in waiting.into_iter().skip(1) {
             one.await.unwrap();
         }
-        assert!(!seats.is_wanted() && seats.taken.load(Ordering::Relaxed) == 0);
+        assert!(!seats.is_wanted() && seats.taken.load(Ordering::SeqCst) == 0);
     }
 
     #[tokio::test]
@@ -124,6 +125,6 @@ mod tests {
         for _ in 0..1000 {
             all.push(seats.take(None, || unreachable!("there is room")).await);
         }
-        assert_eq!(seats.taken.load(Ordering::Relaxed), 1000);
+        assert_eq!(seats.taken.load(Ordering::SeqCst), 1000);
     }
 }

@@ -72,6 +72,7 @@ async fn faulty(connection: &Connection<'_>, request: &mut Request, fault: Fault
         Fault::Hangs => fail(connection, request, "hang").await,
         Fault::Resets => fail(connection, request, "reset").await,
         Fault::AnswersHalf => fail(connection, request, "half-body").await,
+        Fault::Stalls => fail(connection, request, "stall").await,
         Fault::Answers(status) => whole(connection, request, "status", status.into()).await,
         Fault::IsSlow(late) => whole(connection, request, "delay", late as usize).await,
     }

@@ -71,6 +71,8 @@ pub enum Fault {
     IsSlow(u32),
     /// It closes in the middle of the body.
     AnswersHalf,
+    /// It says nothing more in the middle of the body.
+    Stalls,
 }
 
 /// A running origin. Dropping it ends it.

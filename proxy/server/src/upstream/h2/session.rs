@@ -122,6 +122,11 @@ impl Session {
         matches!(*self.state.borrow(), State::Over(_))
     }
 
+    /// Whether it is made, and takes streams.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(*self.state.borrow(), State::Open(_))
+    }
+
     /// Whether it waits for a request.
     pub(super) fn is_idle(&self) -> bool {
         self.taken.get() == 0 && matches!(*self.state.borrow(), State::Open(_))

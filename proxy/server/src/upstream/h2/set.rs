@@ -46,6 +46,10 @@ impl Set {
 
     fn free(&self) -> Option<Slot> {
         let mut sessions = self.sessions.borrow_mut();
+        if self.peer.seats.is_wanted() {
+            // Others cannot open a connection: this one ends with the streams that it has, and somebody else has its seat.
+            sessions.iter().filter(|session| session.is_open()).for_each(|session| session.close(Ending::StalePooled));
+        }
         let slot = sessions.iter().find_map(Session::take);
         sessions.retain(|session| !session.is_over());
         slot
@@ -58,7 +62,10 @@ impl Set {
         self.sessions.borrow_mut().push(Rc::clone(&session));
         let (peer, connector) = (Arc::clone(&self.peer), connector.clone());
         tokio::task::spawn_local(async move {
-            session.run(async { connector.connect(&peer).await }, limit).await;
+            match connector.seat(&peer).await {
+                Ok(seat) => session.run(async { connector.connect(&peer, seat).await }, limit).await,
+                Err(ending) => session.close(ending),
+            }
         });
         Ok(slot)
     }

@@ -35,7 +35,7 @@ fn stage<F: Future<Output = ()> + 'static>(connections: Connections, serve: impl
         address: ([127, 0, 0, 1], 1).into(),
     };
     let endpoint = Arc::new(Endpoint::checked(id, Arc::default()));
-    let peer = Arc::new(Peer::new(endpoint, Arc::new(Reach::plain(connections))));
+    let peer = Arc::new(Peer::new(endpoint, Arc::new(Reach::plain(connections)), Arc::default()));
     let metrics = Metrics::new(1, 1000);
     let connector = Connector { dialer: Arc::new(Dialer::new().unwrap()), worker: 0, series: metrics.upstream() };
     let set = Set::new(&peer);
