@@ -125,6 +125,7 @@ mod tests {
             let (mut ramp, mut due) = (Ramp::Since(begin), begin);
             for after in times {
                 now += Duration::from_millis(after);
+                prop_assert!(ramp.level(Some(&policy), now) >= before, "also before the step");
                 ramp.step(Some(&policy), now);
                 let level = ramp.level(Some(&policy), now);
                 prop_assert!(level >= before && level >= floor);

@@ -101,6 +101,7 @@ mod tests {
             prop_assume!(near.1 + far.1 > 0);
             let now = part(&zones, residents(near, far));
             prop_assert!(now <= PARTS);
+            prop_assert!(far.1 > 0 || now == PARTS, "nobody else can take the rest");
             if near.1 > 0 && near.1 + far.1 > 1 {
                 prop_assert!(part(&zones, residents((near.0, near.1 - 1), far)) <= now);
             }

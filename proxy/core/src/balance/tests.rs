@@ -145,6 +145,7 @@ fn the_less_loaded_is_picked_for_its_weight() {
         (picks.contains(&0), picks.contains(&1))
     };
     assert_eq!(picks([1, 1], [3, 4]), (true, false), "two are always compared");
+    assert_eq!(picks([1, 1000], [0, 1001]), (true, false), "also where chance does not find the other");
     assert_eq!(picks([1, 3], [2, 5]), (false, true), "five of three are fewer than two of one");
     assert_eq!(picks([1, 3], [1, 3]), (true, true), "equals are drawn by weight");
 }

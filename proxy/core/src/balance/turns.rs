@@ -364,10 +364,11 @@ mod tests {
             let mut rng = StdRng::seed_from_u64(seed);
             let mut turns = turns(&vec![1; n], &mut rng);
             let mut less = vec![1; n];
-            less[0] = u32::from(full);
-            turns.fit(&less, &mut rng);
+            less[0] = 0;
+            // Whether one is full is asked at each pick: no fit hides what it was owed.
+            if !full { turns.fit(&less, &mut rng); }
             (0..away).for_each(|_| { turns.next(|at| at > 0); });
-            turns.fit(&vec![1; n], &mut rng);
+            if !full { turns.fit(&vec![1; n], &mut rng); }
             let picks = (0..10 * n).filter(|_| turns.next(|_| true) == Some(0)).count();
             prop_assert!((8..=12).contains(&picks), "{picks}");
         }
@@ -392,6 +393,31 @@ mod tests {
                 }
             }
             prop_assert!(high - low < bound, "{} of {bound}", high - low);
+        }
+
+        /// Whatever came and went, with the last weights windows hold their share as from the start. Fails if what leavers
+        /// give up is not shrunk away: all are late then, and deadlines alone decide.
+        #[test]
+        fn changes_are_over_when_they_are_over(
+            heavy in 1_u32..200, others in 2_usize..30, changes in prop::collection::vec(1_usize..60, 0..60), seed: u64,
+        ) {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut weights = vec![1; others + 1];
+            weights[0] = heavy;
+            let mut turns = turns(&weights, &mut rng);
+            for change in changes {
+                // Who was just served has the least to give up: it leaves, and another comes.
+                let last = (0..change).filter_map(|_| turns.next(|_| true)).last().unwrap();
+                if last > 0 {
+                    let mut less = weights.clone();
+                    less[last] = 0;
+                    turns.fit(&less, &mut rng);
+                    turns.fit(&weights, &mut rng);
+                }
+            }
+            let mut windows = Windows::new(weights.len());
+            (0..1000).for_each(|_| windows.note(turns.next(|_| true).unwrap(), &weights));
+            prop_assert!(windows.error() < BOUND + 1e-6, "{}", windows.error());
         }
 
         /// What is not eligible is never picked, and something is picked whenever something may be. Fails if the search

@@ -150,6 +150,7 @@ fn an_operators_word_holds_until_it_is_taken_back() {
     let mut breaker = Circuit::default();
     assert!(breaker.force(Some(Force::Closed), now).is_none());
     assert_eq!(breaker.step(trip, &policy, now, &mut rng), None);
+    assert_eq!(breaker.view().opened, 0, "nor is it longer open later");
     assert_eq!(breaker.force(Some(Force::Open), now).unwrap().reason, Reason::Forced);
     assert_eq!(breaker.step(TICK, &policy, now + 3600 * SECOND, &mut rng), None);
     assert_eq!(breaker.due(), None);

@@ -59,6 +59,7 @@ impl Worker {
         let (mut choices, mut tried) = (Vec::new(), Vec::new());
         let mut previous = ask.previous;
         while let Ok(choice) = self.choose(&Ask { previous, tried: &tried, ..*ask }) {
+            assert!(!tried.contains(&choice.spot), "{choice:?} was tried");
             choices.push(choice);
             tried.push(choice.spot);
             previous = Some(choice);
@@ -143,7 +144,7 @@ fn a_named_version_is_answered_by_no_other() {
     assert_eq!(worker.choose(&wish).unwrap().version, split::Reason::Pinned);
     assert_eq!(worker.exhaust(&wish).len(), 4, "weight 0 is reached by name, a standby waits");
     (0..3).for_each(|region| set(&worker.service, region, 1, false));
-    assert!(matches!(worker.choose(&wish), Err(Refusal::Exhausted(_))));
+    assert!(matches!(worker.choose(&wish), Err(Refusal::Exhausted(lost)) if lost.why == Lack::Empty));
 }
 
 #[test]
@@ -252,10 +253,26 @@ fn a_full_pool_gives_way_and_where_all_are_full_it_is_waited_for() {
     let explained = worker.service.explain(Capability::Read, None, None);
     assert!(explained.iter().filter(|one| one.region < 2).all(|one| one.obstacle == Some(Obstacle::Full)));
     let place = waiting.place;
+    assert_eq!(
+        (place.why_region, place.why_version),
+        (place::Reason::Weighted, split::Reason::Random),
+        "where it belongs"
+    );
     fill(&worker, place.region.into(), place.version.into(), Some(1));
     let choice = worker.choose(&Ask { waited: Some(waiting), ..ask() }).unwrap();
     assert_eq!((place_of(&choice), choice.moved), ((place.region.into(), place.version.into()), None));
     assert_eq!((choice.region, choice.version), (place.why_region, place.why_version), "it is as it was assigned");
+}
+
+/// A pool's own limit counts as those of its endpoints do. Fails if only endpoints are asked for room.
+#[test]
+fn a_pool_at_its_limit_gives_way() {
+    let mut document = two_versions();
+    document.limits.pool.requests = Some(1);
+    let mut worker = Worker::new(&regions(), &document, 1);
+    let first = worker.choose(&ask()).unwrap();
+    let _flight = first.endpoint(&worker.service).begin().unwrap();
+    assert!((0..50).all(|_| place_of(&worker.choose(&ask()).unwrap()) != place_of(&first)));
 }
 
 /// A canary that is kept out by its breaker is not the baseline's doing, however long the baseline lets it wait.
