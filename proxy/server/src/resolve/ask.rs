@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
@@ -26,6 +28,9 @@ const SYSTEM: &str = "/etc/resolv.conf";
 
 /// Questions that are asked at once. A document with thousands of names must not flood its server when it begins.
 const PLACES: usize = 64;
+
+/// Targets of one answer that are asked for at once: one with thousands must leave places for other sources.
+const ABREAST: usize = 8;
 
 /// A question that is not answered is asked once more within its time.
 const TRIES: u32 = 2;
@@ -75,7 +80,8 @@ impl Asker {
         let asking = preferred
             .into_iter()
             .map(|(target, weight)| self.addresses(&target.host, target.port, family, Some(weight)));
-        let (answers, ttl) = (join_all(asking).await, ttl(&lookup));
+        let answers: Vec<_> = stream::iter(asking).buffered(ABREAST).collect().await;
+        let ttl = ttl(&lookup);
         answers.into_iter().flatten().map(|(question, answer)| (question, at_most(answer, ttl))).collect()
     }
 
