@@ -404,7 +404,7 @@ pub fn queries(document: &Validated) -> BTreeMap<Query, Discovery> {
 }
 
 /// Adds to each pool what its sources stand for. What the document has itself comes first and is not changed; an address
-/// that is there already is not added again.
+/// that is there already is not added again, and one of the document's own listeners not at all.
 pub fn fill(document: &mut Validated, sets: &BTreeMap<Query, Set>) {
     let listeners: Vec<SocketAddr> = document.listeners.iter().map(|listener| listener.address).collect();
     let is_ours = |address| listeners.iter().any(|own| is_own(*own, address));

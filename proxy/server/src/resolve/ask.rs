@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::stream;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
@@ -77,12 +75,13 @@ impl Asker {
         if preferred.is_empty() {
             return vec![(question, Answer::Nothing(Absence::Records))];
         }
-        let asking = preferred
-            .into_iter()
-            .map(|(target, weight)| self.addresses(&target.host, target.port, family, Some(weight)));
-        let answers: Vec<_> = stream::iter(asking).buffered(ABREAST).collect().await;
-        let ttl = ttl(&lookup);
-        answers.into_iter().flatten().map(|(question, answer)| (question, at_most(answer, ttl))).collect()
+        let (mut answers, ttl) = (Vec::new(), ttl(&lookup));
+        for some in preferred.chunks(ABREAST) {
+            let asking =
+                some.iter().map(|(target, weight)| self.addresses(&target.host, target.port, family, Some(*weight)));
+            answers.extend(join_all(asking).await.into_iter().flatten());
+        }
+        answers.into_iter().map(|(question, answer)| (question, at_most(answer, ttl))).collect()
     }
 
     /// The addresses of a name, by the kinds that are asked for.
