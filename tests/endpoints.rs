@@ -165,9 +165,10 @@ fn breaks_and_closes(fault: Fault) {
         stage.ask();
         (stage.gauge("sluice_endpoint_breaker") == 2.0).then_some(())
     });
-    let spared = until("a request that is not sent there", || stage.ask().filter(|answer| answer.origin().is_empty()));
-    assert_eq!(spared.status(), 503, "{fault:?}");
-    assert!(stage.sluice.metric("sluice_failures_total", &[("reason", "breaker_open")]) >= 1.0);
+    until("a request that is not sent there", || {
+        stage.ask();
+        (stage.sluice.metric("sluice_failures_total", &[("reason", "breaker_open")]) >= 1.0).then_some(())
+    });
     stage.origins[0].have(None);
     until("its breaker is closed", || {
         stage.ask();

@@ -24,12 +24,16 @@ struct Stage {
 impl Stage {
     /// With these regions' further keys and the interval between probes.
     fn new(west: &str, east: &str, interval: &str) -> Self {
+        Self::with(west, east, interval, "")
+    }
+
+    fn with(west: &str, east: &str, interval: &str, further: &str) -> Self {
         let web = free_address();
         let (first, second) = (["west", "west"].map(Origin::start), ["east", "east"].map(Origin::start));
         let addresses = |origins: &[Origin; 2]| [origins[0].address(), origins[1].address()];
         let health = format!(
             "health_check: {{ http: {{ path: /healthz }}, interval: {interval}, timeout: {interval}, \
-             failure_threshold: 3, recovery_threshold: 2 }}"
+             failure_threshold: 3, recovery_threshold: 2{further} }}"
         );
         let document = Document::new()
             .listener("web", web, "")
@@ -151,7 +155,7 @@ fn probes_of_first(stage: &Stage) -> (f64, f64) {
 /// Two bad probes between good ones take nothing out.
 #[test]
 fn a_good_probe_starts_the_count_anew() {
-    let stage = Stage::new("weight: 70", "weight: 30", "300ms");
+    let stage = Stage::with("weight: 70", "weight: 30", "300ms", ", unsteady_threshold: off");
     for _ in 0..3 {
         let (_, before) = probes(&stage.sluice.scrape(), "west");
         stage.west[0].set_healthy(false);

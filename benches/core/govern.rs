@@ -50,7 +50,7 @@ fn note(c: &mut Criterion) {
         let spot = Spot { region: 0, version: 0, endpoint: count / 2 };
         let flight = service.pool(0, 0)[spot.endpoint].endpoint.begin().expect("no cap is set");
         let mut now = Instant::now();
-        let good = Sample { class: Class::Success, took: Duration::from_millis(3), busy: None };
+        let good = Sample { class: Class::Success, took: Some(Duration::from_millis(3)), busy: None };
         let bad = Sample { class: Class::Failure, ..good };
         group.bench_function(BenchmarkId::new("success", count), |b| {
             b.iter(|| {

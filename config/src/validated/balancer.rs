@@ -13,10 +13,7 @@ pub const HALF: Share = Share::from_percent(50);
 /// A tenth of a whole.
 pub const TENTH: Share = Share::from_percent(10);
 /// What a zone is trusted with when nothing is said: 140 %.
-pub const OVERPROVISIONING: Percentage = match Percentage::new(140) {
-    Some(percentage) => percentage,
-    None => panic!("140 is a percentage"),
-};
+pub const OVERPROVISIONING: Percentage = Percentage::new(140).expect("140 is a percentage in its range");
 
 /// How an endpoint of a pool is picked.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

@@ -345,8 +345,9 @@ impl Round {
 
 fn is_nowhere(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
-    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast
+    // All of 0.0.0.0/8 is "this network" (RFC 791): no address of anything.
+    let no_host = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip.octets()[0] == 0);
+    address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || no_host
 }
 
 /// Every address once, in order; of several with one address the one with the largest weight.

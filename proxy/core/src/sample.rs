@@ -3,7 +3,9 @@
 //! [`Ending::judge`] stays the only classifier: an attempt speaks against an endpoint only if its ending is the origin's
 //! fault. What is left open there is decided here. An answer of 4xx, 429 and their like in gRPC included, speaks for the
 //! endpoint: it is alive and answers what it should, and if such answers said nothing, a half-open breaker of a service
-//! that is mostly asked for what is not there would never close. A client that leaves says nothing. Nor does a kept
+//! that is mostly asked for what is not there would never close. So do 501, 505 and gRPC's UNIMPLEMENTED: which method is
+//! called is the client's choice. A client that leaves says nothing, nor does one that lets the whole time for its request
+//! pass: while it sends, or listens to an answer that has begun, nothing is owed to it. Nor does a kept
 //! connection that was closed, since its closing says nothing of the requests on fresh ones, nor a request for a tunnel through
 //! HTTP/2, with which a client could take out endpoint after endpoint.
 //!
@@ -23,8 +25,9 @@ use crate::outcome::{Ending, Outcome};
 pub struct Sample {
     /// Good or bad.
     pub class: Class,
-    /// Until the head of the answer, or until it was clear that there is none.
-    pub took: Duration,
+    /// From the whole request to the head of the answer, or until it was clear that there is none; none while the client
+    /// had more to send, since its own pace would be taken for the endpoint's.
+    pub took: Option<Duration>,
     /// For how long the endpoint wants to be left alone: `Retry-After` of 429 and 503.
     pub busy: Option<Duration>,
 }
@@ -49,9 +52,12 @@ impl Class {
 }
 
 impl Sample {
-    /// What this ending says; none if nothing.
+    /// What this ending says; none if nothing. `answered`: the head of an answer had come.
     #[must_use]
-    pub fn of(ending: Ending, took: Duration, retry_after: Option<Duration>) -> Option<Self> {
+    pub fn of(ending: Ending, answered: bool, took: Option<Duration>, retry_after: Option<Duration>) -> Option<Self> {
+        if matches!(ending, Ending::TotalTimeout) && (answered || took.is_none()) {
+            return None;
+        }
         let busy = retry_after.filter(|_| matches!(ending, Ending::Status(429 | 503)));
         Some(Self { class: classify(ending)?, took, busy })
     }
@@ -75,6 +81,7 @@ const fn of_fault(ending: Ending) -> Option<Class> {
         | Ending::ConnectionLimit
         | Ending::StalePooled
         | Ending::NoTunnel => None,
+        Ending::Status(501 | 505) | Ending::Grpc(Code::Unimplemented) => Some(Class::Success),
         Ending::Status(502..=504)
         | Ending::Grpc(Code::Unavailable)
         | Ending::ConnectRefused
@@ -112,7 +119,7 @@ mod tests {
     use super::*;
 
     fn class(ending: Ending) -> Option<Class> {
-        Sample::of(ending, Duration::ZERO, None).map(|sample| sample.class)
+        Sample::of(ending, false, Some(Duration::ZERO), None).map(|sample| sample.class)
     }
 
     /// Fails if anything but the origin's fault is taken for a failure: clients could then take endpoints out.
@@ -124,7 +131,8 @@ mod tests {
             let was_sent =
                 !matches!(ending, Ending::NoEndpoint | Ending::BreakerOpen | Ending::NoRoom | Ending::ConnectionLimit);
             let says_nothing = !was_sent || matches!(ending, Ending::StalePooled | Ending::NoTunnel);
-            assert_eq!(is_failure, is_fault && !says_nothing, "{ending:?}");
+            let is_chosen = matches!(ending, Ending::Status(501 | 505) | Ending::Grpc(Code::Unimplemented));
+            assert_eq!(is_failure, is_fault && !says_nothing && !is_chosen, "{ending:?}");
         }
     }
 
@@ -139,11 +147,23 @@ mod tests {
         }
     }
 
+    /// Fails if clients that take their time, or call what is not there, speak against endpoints.
+    #[test]
+    fn what_a_client_chooses_takes_no_endpoint_out() {
+        let took = Some(Duration::from_secs(9));
+        assert!(Sample::of(Ending::TotalTimeout, false, took, None).unwrap().class.is_failure());
+        assert_eq!(Sample::of(Ending::TotalTimeout, true, took, None), None, "it listened");
+        assert_eq!(Sample::of(Ending::TotalTimeout, false, None, None), None, "it still sent");
+        for ending in [Ending::Status(501), Ending::Status(505), Ending::Grpc(Code::Unimplemented)] {
+            assert_eq!(class(ending), Some(Class::Success), "{ending:?}");
+        }
+    }
+
     #[test]
     fn gateways_failures_are_told_from_the_services_own() {
-        assert_eq!([500, 501, 502, 503, 504, 599].map(|status| class(Ending::Status(status)).unwrap()), {
+        assert_eq!([500, 502, 503, 504, 599].map(|status| class(Ending::Status(status)).unwrap()), {
             use Class::{Failure, GatewayFailure};
-            [Failure, Failure, GatewayFailure, GatewayFailure, GatewayFailure, Failure]
+            [Failure, GatewayFailure, GatewayFailure, GatewayFailure, Failure]
         });
         assert_eq!(class(Ending::ResetInBody), Some(Class::GatewayFailure));
         assert_eq!(class(Ending::BadBody), Some(Class::Failure));
@@ -153,8 +173,7 @@ mod tests {
 
     #[test]
     fn only_429_and_503_name_a_time() {
-        let busy =
-            |status| Sample::of(Ending::Status(status), Duration::ZERO, Some(Duration::from_secs(3))).unwrap().busy;
+        let busy = |status| Sample::of(Ending::Status(status), true, None, Some(Duration::from_secs(3))).unwrap().busy;
         assert_eq!([200, 429, 500, 503].map(busy).map(|busy| busy.is_some()), [false, true, false, true]);
     }
 }

@@ -524,7 +524,8 @@ impl World {
         self.attempts = running;
         ended.sort_by_key(|attempt| (attempt.ends, attempt.number));
         for attempt in ended {
-            let Some(sample) = attempt.ending.and_then(|ending| Sample::of(ending, attempt.took, None)) else {
+            let Some(sample) = attempt.ending.and_then(|ending| Sample::of(ending, false, Some(attempt.took), None))
+            else {
                 continue;
             };
             self.suppressed = self.count_suppressed();

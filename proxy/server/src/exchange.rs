@@ -234,7 +234,7 @@ fn ending(answered: &Result<Answered, Failed>, record: &Record<'_>) -> Option<En
         Ok(Answered::Tunnelled) => None,
         Ok(Answered::Refused(planned)) => Some(planned.ending),
         Err(_) if record.progress.answered.get() == Some(101) => None,
-        Err(failed) => Some(failed.ending),
+        Err(failed) => Some(record.progress.call.late(failed.ending)),
     }
 }
 

@@ -58,6 +58,9 @@ pub(crate) fn is_call(content_type: Option<&[u8]>) -> bool {
 pub(crate) struct Call {
     kind: Kind,
     status: Cell<Option<Code>>,
+    /// The answer is one of gRPC: otherwise its HTTP status is all there is to judge by, since any client can call a request
+    /// a call.
+    answered: Cell<bool>,
     /// The client's own deadline is the nearest one.
     hurried: Cell<bool>,
 }
@@ -91,9 +94,13 @@ impl Call {
 
     /// Looks at the fields of a final head, or at trailers.
     pub(crate) fn see(&self, fields: &Fields) {
-        if self.is_call()
-            && let Some(status) = status(fields)
-        {
+        if !self.is_call() {
+            return;
+        }
+        if is_call(fields.get(Known::ContentType)) {
+            self.answered.set(true);
+        }
+        if let Some(status) = status(fields) {
             self.status.set(Some(status));
         }
     }
@@ -103,7 +110,7 @@ impl Call {
     pub(crate) fn ending(&self, http: u16) -> Ending {
         match (self.kind, self.status.get()) {
             (Kind::None, _) | (Kind::Web, None) => Ending::Status(http),
-            _ if http != 200 => Ending::Status(http),
+            _ if http != 200 || !self.answered.get() => Ending::Status(http),
             (Kind::Call | Kind::Web, Some(code)) => Ending::Grpc(code),
             (Kind::Call, None) => {
                 self.status.set(Some(Code::Unknown));
@@ -251,7 +258,10 @@ mod tests {
         asked.see(&fields(&[("grpc-status", "14")]));
         assert_eq!(asked.ending(200), Ending::Grpc(Code::Unavailable));
         assert_eq!(asked.ending(503), Ending::Status(503), "an answer that is no gRPC");
-        assert_eq!(call("application/grpc").ending(200), Ending::Grpc(Code::Unknown));
+        let silent = call("application/grpc");
+        assert_eq!(silent.ending(200), Ending::Status(200), "any client can call a request a call");
+        silent.see(&fields(&[("content-type", "application/grpc")]));
+        assert_eq!(silent.ending(200), Ending::Grpc(Code::Unknown));
         assert_eq!(call("application/grpc-web").ending(200), Ending::Status(200));
         let other = call("text/plain");
         other.see(&fields(&[("grpc-status", "14")]));

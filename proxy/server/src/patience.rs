@@ -139,18 +139,24 @@ impl Progress {
         self.client_spoke.set(false);
     }
 
-    /// How long this attempt waited for the head of its answer, or has waited in vain, and when that is asked: at the end of an
-    /// answer that is whole, or of an attempt that is not.
-    pub(crate) fn answered_after(&self, is_whole: bool) -> (Duration, Instant) {
+    /// How long the origin took to the head of its answer, or has taken in vain, and when that is asked: at the end of an
+    /// answer that is whole, or of an attempt that is not. `has_body`: the request has one, whose sending does not count.
+    pub(crate) fn answered_after(&self, is_whole: bool, has_body: bool) -> (Option<Duration>, Instant) {
         let waited = self.waited.get().filter(|_| self.answered.get().is_some());
-        match waited.filter(|_| is_whole) {
+        let (waited, now) = match waited.filter(|_| is_whole) {
             // A byte has just moved, so the clock need not be read again.
             Some(waited) => (waited, self.moved.get()),
             None => {
                 let now = Instant::now();
                 (waited.unwrap_or(now - self.begun.get()), now)
             }
-        }
+        };
+        (if has_body { self.without_sending(waited) } else { Some(waited) }, now)
+    }
+
+    /// What is left of a wait after the request was whole; none if it was not.
+    fn without_sending(&self, waited: Duration) -> Option<Duration> {
+        waited.checked_sub(self.asked.get()? - self.begun.get())
     }
 
     pub(crate) fn took(&self, bytes: usize) {

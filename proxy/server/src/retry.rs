@@ -369,10 +369,10 @@ impl<'a> Tries<'a> {
     pub(crate) fn note(&self, aim: &Aim, ending: Option<Ending>, record: &Record<'_>) {
         let Some(ending) = ending else { return };
         let is_whole = matches!(ending, Ending::Status(_) | Ending::Grpc(_));
-        let (took, now) = record.progress.answered_after(is_whole);
+        let (took, now) = record.progress.answered_after(is_whole, !record.head.framing.is_empty());
         let busy = Some(self.busy.take()).filter(|seconds| *seconds > 0);
         let busy = busy.map(|seconds| Duration::from_secs(seconds.into()));
-        let Some(sample) = Sample::of(ending, took, busy) else { return };
+        let Some(sample) = Sample::of(ending, record.progress.answered.get().is_some(), took, busy) else { return };
         let (worker, spot) = (record.worker, &aim.choice.spot);
         let changes = self.service.core.note(&aim.flight, spot, &sample, now.into_std(), &mut *worker.rng.borrow_mut());
         changes.iter().for_each(|change| upkeep::tell(change, &worker.metrics));

@@ -9,9 +9,9 @@
 //! effective document: a text that differs only in comments or order of fields makes no revision, unless it ends a parking.
 //!
 //! **What holds a sound text back.** A rollback parked it: until the file holds another text. A freeze is laid: until it
-//! ends, or an operator asks for the file. What is applied refused it, such as weights that somebody else owns: until the
-//! text or the live weights change, or an operator asks. To try again at each reading would fill the log and the audit with
-//! one and the same refusal.
+//! ends, or an operator asks for the file. What is applied refused it, such as weights that somebody else owns or an
+//! endpoint that an operator holds: until the text, the live weights or the overrides change, or an operator asks. To try
+//! again at each reading would fill the log and the audit with one and the same refusal.
 //!
 //! **A proposal is not yet a revision.** The shell says by [`hear`](FileSource::hear) what became of it. While it has not,
 //! because the store failed or somebody was faster, the next reading proposes again.
@@ -25,10 +25,7 @@
 mod reading;
 mod reason;
 
-use std::collections::BTreeMap;
-
-use sluice_config::name::ServiceName;
-use sluice_config::overlay::{Action, LiveWeights};
+use sluice_config::overlay::{Action, Overlay};
 use sluice_config::timestamp::Timestamp;
 use sluice_config::value::{Digest, RevisionId};
 
@@ -69,8 +66,8 @@ pub struct Facts<'a> {
     pub parked: Option<Digest>,
     /// Whether automation is frozen.
     pub frozen: bool,
-    /// The live weights.
-    pub weights: Option<&'a BTreeMap<ServiceName, LiveWeights>>,
+    /// What stands over the document.
+    pub overlay: Option<&'a Overlay>,
 }
 
 impl<'a> Facts<'a> {
@@ -83,7 +80,7 @@ impl<'a> Facts<'a> {
                 document: Some(head.written.digest),
                 parked: head.revision.parked,
                 frozen: overlay.overrides.values().any(|one| one.action == Action::Freeze && one.expires > now),
-                weights: Some(&overlay.weights),
+                overlay: Some(overlay),
             }
         })
     }
@@ -119,8 +116,8 @@ enum Fate {
     Frozen,
     /// Not answered yet, with the digest of its effective document.
     Proposed(Digest),
-    /// While these weights were live.
-    Declined(Option<BTreeMap<ServiceName, LiveWeights>>),
+    /// While this stood over the document.
+    Declined(Option<Overlay>),
 }
 
 /// One watched file: what was last read, and what became of it.
@@ -182,7 +179,7 @@ impl FileSource {
                 Reason::Reworded
             }
             Err(refusal) => {
-                self.acted = Some((content, Fate::Declined(facts.weights.cloned())));
+                self.acted = Some((content, Fate::Declined(facts.overlay.cloned())));
                 Reason::Declined(refusal.to_string())
             }
         }
@@ -221,7 +218,7 @@ impl FileSource {
             Fate::Unreadable => Some(Reason::StillUnreadable),
             Fate::Parked => is_parked(content, facts).then_some(Reason::StillParked),
             Fate::Frozen => facts.frozen.then_some(Reason::StillFrozen),
-            Fate::Declined(weights) => (weights.as_ref() == facts.weights).then_some(Reason::StillDeclined),
+            Fate::Declined(overlay) => (overlay.as_ref() == facts.overlay).then_some(Reason::StillDeclined),
             Fate::Proposed(_) => None,
         }
     }

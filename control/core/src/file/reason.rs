@@ -95,7 +95,7 @@ impl fmt::Display for Reason {
             Self::StillFrozen => f.write_str("the file's document still waits for the end of the freeze"),
             Self::Declined(why) => write!(
                 f,
-                "the file's document is not applied: {why}; it is tried again when the file or the live weights change"
+                "the file's document is not applied: {why}; it is tried again when the file, the live weights or the overrides change"
             ),
             Self::StillDeclined => f.write_str("the file's document is still not applied, for the same reason"),
         }

@@ -10,6 +10,10 @@
 //! weight, by requests in flight or by expected time; [`maglev`] leads a key to the same endpoint; random ([`draw`])
 //! needs no state at all.
 //!
+//! Attempts that follow others take no turn: where each failure took another endpoint's, first attempts could meet the same
+//! dead endpoint every time. Nor do they get the next one's without taking it: that one would answer twice its share.
+//! Under round robin they are drawn by weight.
+//!
 //! Invariants: an endpoint of weight 0, or that [`Crowd::may`] excludes, is never picked; while another exists, one is
 //! picked; new weights reset nothing.
 
@@ -44,6 +48,8 @@ pub trait Crowd {
     fn latency(&self, at: usize) -> Option<Duration>;
     /// Requests in flight in the whole pool: at least those of the endpoints together.
     fn total(&self) -> u64;
+    /// Whether this request was elsewhere before.
+    fn again(&self) -> bool;
 }
 
 /// An endpoint, and what led to it.
@@ -70,7 +76,12 @@ pub enum By {
 #[derive(Debug, Clone)]
 pub enum Balancer {
     /// See [`turns`].
-    RoundRobin(Turns),
+    RoundRobin {
+        /// Of first attempts.
+        turns: Turns,
+        /// Of those that follow them.
+        again: Draw,
+    },
     /// See [`least`].
     LeastRequest(LeastRequest),
     /// See [`peak`].
@@ -97,7 +108,7 @@ impl Balancer {
             return Self::Maglev(Maglev::new(Arc::clone(table), bound));
         }
         match balancer {
-            validated::Balancer::RoundRobin => Self::RoundRobin(Turns::default()),
+            validated::Balancer::RoundRobin => Self::RoundRobin { turns: Turns::default(), again: Draw::default() },
             validated::Balancer::LeastRequest { choices } => Self::LeastRequest(LeastRequest::new(*choices)),
             validated::Balancer::PeakEwma { .. } => Self::PeakEwma(PeakEwma::default()),
             validated::Balancer::Maglev { .. } | validated::Balancer::Random => Self::Random(Draw::default()),
@@ -109,8 +120,8 @@ impl Balancer {
     #[must_use]
     pub fn carry(self, old: &Self, count: usize, origin: impl Fn(usize) -> Option<usize>) -> Self {
         // The others remember nothing but weights.
-        if let (Self::RoundRobin(_), Self::RoundRobin(turns)) = (&self, old) {
-            return Self::RoundRobin(turns.carry(count, origin));
+        if let (Self::RoundRobin { again, .. }, Self::RoundRobin { turns, .. }) = (&self, old) {
+            return Self::RoundRobin { turns: turns.carry(count, origin), again: again.clone() };
         }
         self
     }
@@ -125,7 +136,10 @@ impl Balancer {
     /// Takes the weights from now on. O(n); O(n log n) in the endpoints that became eligible.
     pub fn fit(&mut self, weights: &[u32], rng: &mut impl Rng) {
         match self {
-            Self::RoundRobin(turns) => turns.fit(weights, rng),
+            Self::RoundRobin { turns, again } => {
+                turns.fit(weights, rng);
+                again.fit(weights);
+            }
             Self::LeastRequest(least) => least.draw.fit(weights),
             Self::PeakEwma(peak) => peak.draw.fit(weights),
             Self::Maglev(maglev) => maglev.fit(weights),
@@ -137,7 +151,8 @@ impl Balancer {
     /// endpoints have room, O(n) at worst. `key`: the hash of what the request is to be led by.
     pub fn pick(&mut self, crowd: &impl Crowd, key: Option<u64>, rng: &mut impl Rng) -> Option<Picked> {
         let at = match self {
-            Self::RoundRobin(turns) => turns.next(|at| crowd.may(at)),
+            Self::RoundRobin { again, .. } if crowd.again() => again.allowed(|at| crowd.may(at), rng),
+            Self::RoundRobin { turns, .. } => turns.next(|at| crowd.may(at)),
             Self::LeastRequest(least) => least.pick(crowd, rng),
             Self::PeakEwma(peak) => peak.pick(crowd, rng),
             Self::Maglev(maglev) => return maglev.pick(crowd, key, rng),

@@ -57,6 +57,9 @@ impl Crowd for World {
     fn latency(&self, at: usize) -> Option<Duration> {
         self.origins[at].latency.read(DECAY, self.instant())
     }
+    fn again(&self) -> bool {
+        false
+    }
     fn total(&self) -> u64 {
         (0..self.origins.len()).map(|at| u64::from(self.in_flight(at))).sum()
     }

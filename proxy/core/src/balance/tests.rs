@@ -13,6 +13,7 @@ struct Scene {
     may: Vec<bool>,
     in_flight: Vec<u32>,
     latency: Vec<Option<Duration>>,
+    again: bool,
 }
 
 impl Scene {
@@ -23,6 +24,7 @@ impl Scene {
             may: vec![true; count],
             in_flight: vec![0; count],
             latency: vec![None; count],
+            again: false,
         }
     }
 
@@ -43,6 +45,9 @@ impl Crowd for Scene {
     }
     fn total(&self) -> u64 {
         self.in_flight.iter().map(|count| u64::from(*count)).sum()
+    }
+    fn again(&self) -> bool {
+        self.again
     }
 }
 
@@ -108,6 +113,25 @@ fn idle_endpoints_get_their_weight() {
             assert!(near(0, 1000) && near(2, 2000) && near(3, 7000), "{document:?}: {counts:?}");
         }
     }
+}
+
+/// A failure takes no turn of another endpoint. Fails where it does: every first attempt then meets the same endpoint.
+#[test]
+fn what_follows_a_failure_takes_no_turn() {
+    let weights = [1, 1];
+    let mut rng = StdRng::seed_from_u64(3);
+    let mut balancer = balancer(&validated::Balancer::RoundRobin, &weights, &mut rng);
+    let first = Scene::idle(&weights);
+    let elsewhere = Scene { may: vec![false, true], again: true, ..Scene::idle(&weights) };
+    let mut counts = [0; 2];
+    for _ in 0..100 {
+        let at = balancer.pick(&first, None, &mut rng).unwrap().at;
+        counts[at] += 1;
+        if at == 0 {
+            assert_eq!(balancer.pick(&elsewhere, None, &mut rng).unwrap().at, 1);
+        }
+    }
+    assert_eq!(counts, [50, 50]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ use crate::window::{Counts, Window};
 
 /// Whether a call is one that should not take so long.
 fn is_slow(policy: &Breaker, sample: &Sample) -> bool {
-    policy.slow.is_some_and(|slow| sample.took > slow.after)
+    policy.slow.is_some_and(|slow| sample.took.is_some_and(|took| took > slow.after))
 }
 
 /// What a trial with this ending says. A slow one is a failure where slow calls open the breaker: it would open at once

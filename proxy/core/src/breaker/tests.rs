@@ -44,7 +44,7 @@ fn a_tally_counts_streaks_and_slow_calls() {
     let slow = Some(SlowCalls { after: SECOND, ratio: half() });
     let policy = Breaker { slow, min_requests: 4, ..Breaker::default() };
     let (tally, now) = (Tally::default(), start());
-    let sample = |class, took| Sample { class, took, busy: None };
+    let sample = |class, took| Sample { class, took: Some(took), busy: None };
     let (good, bad) = (sample(Class::Success, SECOND / 2), sample(Class::GatewayFailure, SECOND / 2));
     let lazy = sample(Class::Success, 2 * SECOND);
     for (sample, cause) in [

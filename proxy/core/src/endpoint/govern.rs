@@ -50,8 +50,10 @@ impl Flight {
 
 impl Endpoint {
     fn note_latency(&self, sample: &Sample, policies: &Policies, now: Instant) {
-        let least = if sample.class.is_failure() { policies.latency_penalty } else { sample.took };
-        self.latency.note(sample.took.max(least), policies.latency_decay, now);
+        let least = sample.class.is_failure().then_some(policies.latency_penalty);
+        if let Some(took) = sample.took.max(least) {
+            self.latency.note(took, policies.latency_decay, now);
+        }
         if let Some(busy) = sample.busy {
             self.latency.keep_away(busy, now);
         }

@@ -240,8 +240,8 @@ impl Tally {
         self.requests.fetch_add(1, Relaxed);
         if sample.class.is_failure() {
             self.failures.fetch_add(1, Relaxed);
-        } else if timed {
-            let micros = sample.took.as_secs_f32().max(1e-6) * 1e6;
+        } else if let Some(took) = sample.took.filter(|_| timed) {
+            let micros = took.as_secs_f32().max(1e-6) * 1e6;
             self.logs.fetch_add((libm::log2f(micros) * PARTS) as u64, Relaxed);
         }
     }

@@ -59,7 +59,7 @@ fn slowness_is_measured_against_the_median() {
 #[test]
 fn a_tally_tells_streaks_and_typical_times() {
     let (policy, tally) = (all_on(), Tally::default());
-    let sample = |class, took| Sample { class, took, busy: None };
+    let sample = |class, took| Sample { class, took: Some(took), busy: None };
     let (failure, gateway) = (sample(Class::Failure, MS), sample(Class::GatewayFailure, MS));
     let told: Vec<_> = (0..10).map(|_| tally.note(&failure, &policy)).collect();
     assert_eq!(told.iter().flatten().count(), 2, "at five and, had it been suppressed, at ten");

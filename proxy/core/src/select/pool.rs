@@ -102,6 +102,10 @@ impl Crowd for Scene<'_> {
     fn total(&self) -> u64 {
         self.state.in_flight().into()
     }
+
+    fn again(&self) -> bool {
+        !self.tried.is_empty()
+    }
 }
 
 impl Pool {

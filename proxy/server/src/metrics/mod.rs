@@ -18,6 +18,7 @@ mod overload;
 mod pools;
 mod series;
 mod shard;
+mod upstream;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -35,9 +36,9 @@ pub use self::key::{PoolKey, RequestKey};
 pub use self::outside::{ControlSeries, KeepSeries};
 pub use self::overload::OverloadSeries;
 pub use self::series::{
-    Connect, DocumentSeries, InFlight, ListenerSeries, OpenConnection, OpenUpstream, PoolSeries, RequestSeries,
-    ServiceSeries, UpstreamSeries, VersionSeries,
+    DocumentSeries, InFlight, ListenerSeries, OpenConnection, PoolSeries, RequestSeries, ServiceSeries, VersionSeries,
 };
+pub use self::upstream::{Connect, OpenUpstream, UpstreamSeries};
 
 use crate::resolve::Board;
 

@@ -59,7 +59,7 @@ routes: [{ service: shop }]
     let service = Service::new(&document.regions.into(), &document.services[0], &registry);
     let (spot, sample) = (
         Spot { region: 0, version: 0, endpoint: 0 },
-        Sample { class: Class::Success, took: Duration::from_millis(2), busy: None },
+        Sample { class: Class::Success, took: Some(Duration::from_millis(2)), busy: None },
     );
     let endpoint = Arc::clone(&service.pool(0, 0)[0].endpoint);
     let flight = endpoint.begin().unwrap();

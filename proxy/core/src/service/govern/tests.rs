@@ -73,7 +73,7 @@ impl Stage {
     fn attempt(&mut self, at: usize, class: Class, took: Duration) -> bool {
         let Some(flight) = self.endpoint(at).begin() else { return false };
         let spot = Spot { region: 0, version: 0, endpoint: at };
-        let sample = Sample { class, took, busy: None };
+        let sample = Sample { class, took: Some(took), busy: None };
         self.told.extend(self.service.note(&flight, &spot, &sample, self.now, &mut self.rng));
         true
     }
@@ -235,7 +235,7 @@ fn only_trials_speak_while_a_breaker_is_half_open() {
     stage.fail(0, 5);
     stage.wait(7 * SECOND);
     let spot = Spot { region: 0, version: 0, endpoint: 0 };
-    let bad = Sample { class: Class::Failure, took: MS, busy: None };
+    let bad = Sample { class: Class::Failure, took: Some(MS), busy: None };
     let told = stage.service.note(&late, &spot, &bad, stage.now, &mut stage.rng);
     assert!(told.is_empty(), "it was sent before the breaker opened");
     stage.fail(0, 1);
@@ -384,7 +384,7 @@ fn a_policy_that_goes_away_releases_what_it_held() {
     let late = Service::new(&regions(), &document, &stage.registry);
     let flight = stage.endpoint(0).begin().unwrap();
     let spot = Spot { region: 0, version: 0, endpoint: 0 };
-    let bad = Sample { class: Class::Failure, took: MS, busy: None };
+    let bad = Sample { class: Class::Failure, took: Some(MS), busy: None };
     for _ in 0..5 {
         stage.told.extend(late.note(&flight, &spot, &bad, stage.now, &mut stage.rng));
     }
@@ -413,7 +413,7 @@ fn latency_remembers_failures_and_what_the_endpoint_asks() {
     stage.attempt(0, Class::Failure, MS);
     assert_eq!(stage.endpoint(0).latency(stage.now), Some(5 * SECOND));
     let flight = stage.endpoint(0).begin().unwrap();
-    let busy = Sample { class: Class::Success, took: MS, busy: Some(60 * SECOND) };
+    let busy = Sample { class: Class::Success, took: Some(MS), busy: Some(60 * SECOND) };
     stage.service.note(&flight, &Spot { region: 0, version: 0, endpoint: 0 }, &busy, stage.now, &mut stage.rng);
     assert_eq!(stage.endpoint(0).latency(stage.now + SECOND), Some(59 * SECOND));
 }
