@@ -28,9 +28,10 @@ pub(crate) struct LogArgs {
     log_format: Format,
 }
 
-/// pingora reports each failed attempt at error level, h2 each odd frame as a warning; what became of the request is told in
-/// the access log, and connections that are cut are told by the proxy.
-const QUIET: &str = "pingora_core=off,pingora_pool=off,pingora_rustls=off,h2=off";
+/// pingora reports each failed attempt at error level, h2 each odd frame as a warning, hickory each odd packet; what became of
+/// the request is told in the access log, connections that are cut and sources that fail are told by the proxy.
+const QUIET: &str = "pingora_core=off,pingora_pool=off,pingora_rustls=off,h2=off,\
+                     hickory_net=error,hickory_proto=error,hickory_resolver=error";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

@@ -245,7 +245,8 @@ fn a_broken_pool_gives_its_share_to_the_baseline() {
     let before = wide.moved("baseline");
     let answers = wide.answers(60);
     assert_eq!(answers, BTreeMap::from([("200 v1 east".to_owned(), 60)]));
-    assert_eq!(wide.moved("baseline") - before, 20.0, "a third of them were v2's");
+    let moved = wide.moved("baseline") - before;
+    assert!((19.0..=21.0).contains(&moved), "a third of them were v2's: {moved}");
 }
 
 #[test]
@@ -254,9 +255,11 @@ fn a_broken_pool_that_rejects_gives_its_share_to_nobody() {
     wide.trip();
     let before = wide.moved("nowhere");
     let answers = wide.answers(60);
-    assert_eq!(answers, BTreeMap::from([("200 v1 east".to_owned(), 40), ("503 ".to_owned(), 20)]));
-    assert_eq!(wide.moved("nowhere") - before, 20.0);
-    assert_eq!(wide.sluice.metric("sluice_failures_total", &[("reason", "breaker_open")]), 20.0);
+    let refused = answers["503 "];
+    assert!((19..=21).contains(&refused), "a third of them were v2's: {answers:?}");
+    assert_eq!(answers["200 v1 east"], 60 - refused);
+    assert_eq!(wide.moved("nowhere") - before, refused as f64);
+    assert_eq!(wide.sluice.metric("sluice_failures_total", &[("reason", "breaker_open")]), refused as f64);
 }
 
 #[test]

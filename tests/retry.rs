@@ -124,7 +124,8 @@ fn an_answer_of_a_listed_status_is_tried_elsewhere() {
     for _ in 0..9 {
         assert_eq!(client.get("/x").origin(), "three");
     }
-    assert_eq!(stage.reached(), 9 + 3 + 6, "a third began at each of them");
+    // A third began at each of them; what follows is drawn from the other two.
+    assert!((9 + 6..=9 + 12).contains(&stage.reached()), "{}", stage.reached());
     assert_eq!(stage.sluice.metric("sluice_requests_total", &[("class", "5xx")]), 0.0);
     let answer = client.get("/bytes/1000000");
     assert_eq!((answer.status(), answer.body), (200, pattern(1_000_000)), "others pass as they are");

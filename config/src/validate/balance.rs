@@ -8,6 +8,7 @@ use crate::problem::{Code, Path};
 use crate::schema::balancer::SlowStart;
 use crate::schema::breaker as written_breaker;
 use crate::schema::service as written;
+use crate::schema::split::{Split, StickyKey};
 use crate::share::Share;
 use crate::validated::{
     Balancer, Breaker, Breakers, Fallback, OutlierEjection, Panic, PoolLimits, ServiceLimits, Session, Version, Zones,
@@ -45,6 +46,7 @@ pub(super) fn resolve(
     };
     check_balancer(judge, path, &resolved);
     check_session(judge, path, &resolved);
+    check_cookie(judge, path, service, resolved.session.as_ref());
     check_times(judge, path, &resolved);
     check_slow_start(judge, path, service.slow_start.as_ref());
     check_zones(judge, path, &resolved);
@@ -83,6 +85,16 @@ fn check_session(judge: &mut Judge<'_>, path: &Path, resolved: &Resolved) {
         let message = "a session chooses the endpoint by its own key, and the balancer would have nothing to choose";
         let hint = "remove one of them, or let maglev hash the cookie that the application sets".to_owned();
         judge.report(Code::Conflict, path.clone().field("session"), message, Some(hint));
+    }
+}
+
+/// A session sets its cookie: under a name that somebody else uses it would destroy what is there.
+fn check_cookie(judge: &mut Judge<'_>, path: &Path, service: &written::Service, session: Option<&Session>) {
+    let (Some(session), Split::Sticky(StickyKey::Cookie(name))) = (session, &service.split) else { return };
+    if session.cookie == *name {
+        let message = format!("the session would overwrite the cookie `{name}`, by which the versions are split");
+        let hint = "give them different names, or remove `split`: a session keeps its version, too".to_owned();
+        judge.report(Code::Conflict, path.clone().field("session").field("cookie"), message, Some(hint));
     }
 }
 
@@ -160,8 +172,9 @@ fn check_pools(judge: &mut Judge<'_>, path: &Path, ejection: &OutlierEjection, v
         judge.report(Code::Conflict, path.clone(), message, Some(hint));
         return;
     }
+    let far = check_deviations(judge, path, ejection, largest);
     let comparisons = [
-        ("success_rate", ejection.success_rate.map(|rate| rate.min_endpoints)),
+        ("success_rate", ejection.success_rate.filter(|_| !far).map(|rate| rate.min_endpoints)),
         ("failure_percentage", ejection.failure_percentage.map(|failures| failures.min_endpoints)),
         ("latency", ejection.latency.map(|latency| latency.min_endpoints)),
     ];
@@ -173,6 +186,24 @@ fn check_pools(judge: &mut Judge<'_>, path: &Path, ejection: &OutlierEjection, v
         let message = format!("it needs {least} endpoints to compare, and the largest pool has {largest}");
         judge.report(Code::Conflict, path, message, Some(format!("at most {largest}")));
     }
+}
+
+/// Whether the comparison of success rates is refused since no endpoint can be so far away from the mean: one of n values is
+/// at most √(n − 1) standard deviations away (Samuelson, "How deviant can you be?", 1968).
+fn check_deviations(judge: &mut Judge<'_>, path: &Path, ejection: &OutlierEjection, largest: usize) -> bool {
+    let Some(rate) = ejection.success_rate else { return false };
+    let possible = ((largest - 1) as f64).sqrt();
+    if rate.deviations.factor() < possible {
+        return false;
+    }
+    let path = path.clone().field("success_rate");
+    let message = format!(
+        "no endpoint can be {} of a standard deviation below the mean where the largest pool has {largest} endpoints",
+        rate.deviations
+    );
+    let hint = "consecutive_failures and failure_percentage find it in small pools".to_owned();
+    judge.report(Code::Conflict, path, message, Some(hint));
+    true
 }
 
 fn check_breakers(judge: &mut Judge<'_>, path: &Path, service: &written::Service, breakers: &Breakers) {

@@ -404,15 +404,18 @@ pub fn queries(document: &Validated) -> BTreeMap<Query, Discovery> {
 }
 
 /// Adds to each pool what its sources stand for. What the document has itself comes first and is not changed; an address
-/// that is there already is not added again.
+/// that is there already is not added again, and one of the document's own listeners not at all.
 pub fn fill(document: &mut Validated, sets: &BTreeMap<Query, Set>) {
+    let listeners: Vec<SocketAddr> = document.listeners.iter().map(|listener| listener.address).collect();
+    let is_ours = |address| listeners.iter().any(|own| is_own(*own, address));
     for service in &mut document.services {
         for pool in service.versions.iter_mut().flat_map(|version| &mut version.pools) {
             let mut seen: std::collections::BTreeSet<SocketAddr> =
                 pool.endpoints.iter().map(|endpoint| endpoint.address).collect();
             for source in &pool.sources {
                 let found = sets.get(&source.query).into_iter().flat_map(|set| set.iter());
-                let new = found.filter(|one| seen.insert(one.address)).map(|one| endpoint(source, one));
+                let new = found.filter(|one| !is_ours(one.address) && seen.insert(one.address));
+                let new = new.map(|one| endpoint(source, one));
                 pool.endpoints.extend(new);
             }
         }

@@ -28,7 +28,8 @@ pub struct Sample {
     /// From the whole request to the head of the answer, or until it was clear that there is none; none while the client
     /// had more to send, since its own pace would be taken for the endpoint's.
     pub took: Option<Duration>,
-    /// For how long the endpoint wants to be left alone: `Retry-After` of 429 and 503.
+    /// For how long the endpoint wants to be left alone: `Retry-After` of 503. That of 429 is about one client: it could slow
+    /// endpoint after endpoint down for all others.
     pub busy: Option<Duration>,
 }
 
@@ -58,7 +59,7 @@ impl Sample {
         if matches!(ending, Ending::TotalTimeout) && (answered || took.is_none()) {
             return None;
         }
-        let busy = retry_after.filter(|_| matches!(ending, Ending::Status(429 | 503)));
+        let busy = retry_after.filter(|_| matches!(ending, Ending::Status(503)));
         Some(Self { class: classify(ending)?, took, busy })
     }
 }
@@ -172,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn only_429_and_503_name_a_time() {
+    fn only_503_names_a_time() {
         let busy = |status| Sample::of(Ending::Status(status), true, None, Some(Duration::from_secs(3))).unwrap().busy;
-        assert_eq!([200, 429, 500, 503].map(busy).map(|busy| busy.is_some()), [false, true, false, true]);
+        assert_eq!([200, 429, 500, 503].map(busy).map(|busy| busy.is_some()), [false, false, false, true]);
     }
 }

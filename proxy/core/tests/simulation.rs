@@ -223,7 +223,7 @@ fn document(weights: &[u32], asked: Asked) -> String {
     // Nobody accepts an ejection of the only endpoint.
     if asked.ejection && weights.len() > 1 {
         text += "    outlier_ejection: { consecutive_failures: 5, latency: { min_endpoints: 2, min_requests: 5, min_difference: 500ms }, \
-                 interval: 2s, base_time: 2s, max_time: 10s, max_ejected: 30% }\n";
+                 interval: 2s, base_time: 2s, max_time: 5s, max_ejected: 30% }\n";
     }
     if asked.slow_start {
         text += "    slow_start: { window: 5s }\n";
@@ -671,7 +671,7 @@ impl World {
                 }
                 Turn::Ejected { lasts, .. } => {
                     assert!(!model.ejected, "seed {seed}: {id:?} was ejected twice");
-                    assert!(lasts <= Duration::from_secs(10), "seed {seed}: {id:?} for {lasts:?}");
+                    assert!(lasts <= Duration::from_secs(5), "seed {seed}: {id:?} for {lasts:?}");
                     (model.ejected, model.outlier) = (true, 0);
                 }
                 Turn::Returned(_) => {

@@ -23,11 +23,12 @@ pub(crate) fn told(live: &Live, only: Option<&str>, now: Instant, at: Timestamp)
     let clock = Clock { now, wall: at };
     let services = live.document.services.iter().zip(&live.services);
     let named = services.filter(|(service, _)| only.is_none_or(|only| service.name.as_str() == only));
+    let names = live.document.services.iter().map(|service| &service.name);
+    if only.is_some_and(|only| names.clone().all(|name| name.as_str() != only)) {
+        return Err(names.map(ToString::to_string).collect());
+    }
     let pools: Vec<Pool> =
         named.flat_map(|(service, entry)| pools((service, entry), live.zone.as_ref(), clock)).collect();
-    if only.is_some() && pools.is_empty() {
-        return Err(live.document.services.iter().map(|service| service.name.to_string()).collect());
-    }
     Ok(Endpoints { revision: live.id, at, pools })
 }
 

@@ -92,7 +92,7 @@ fn address(record: &Record<'_>) -> Vec<u8> {
     bytes[..length].to_vec()
 }
 
-/// Only what we have made: a key that clients choose would let them choose their endpoint together.
+/// Only what looks like one that we made: any other value that applications or clients put there would lead many to one endpoint.
 fn is_session_key(key: &[u8]) -> bool {
     key.len() == SESSION_KEY && key.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

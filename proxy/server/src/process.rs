@@ -206,8 +206,12 @@ async fn leave(
     if end.is_ok() {
         follower.leave().await;
     }
-    crew.leave(leaving, &teller.state.metrics, signals).await;
-    end
+    // What is under way still waits for room and for breakers to end.
+    let (metrics, watch) = (&teller.state.metrics, &teller.state.watch);
+    tokio::select! {
+        () = crew.leave(leaving, metrics, signals) => end,
+        never = upkeep::run(Arc::clone(&watch.current), metrics.clone()) => match never {},
+    }
 }
 
 /// Without a delay.

@@ -407,7 +407,7 @@ impl<'a> Verdict<'a> {
 
     /// Whether the answer with this final head is not to be passed on, since another attempt follows.
     pub(crate) fn refuses(&self, head: &ResponseHead) -> bool {
-        if matches!(head.status, 429 | 503) {
+        if head.status == 503 {
             let seconds = asked(head).unwrap_or_default().as_secs();
             self.tries.busy.set(u32::try_from(seconds).unwrap_or(u32::MAX));
         }

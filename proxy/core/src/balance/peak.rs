@@ -3,8 +3,8 @@
 //!
 //! Finagle's and Linkerd's balancer. The latency is the endpoint's own peak-sensitive average
 //! ([`Crowd::latency`]), in which a failure and a time for which it asked to be left alone count as slowness, so a
-//! stalled or failing endpoint is seen before its queue has grown: counting requests alone sees it only then, and prefers
-//! an endpoint that fails fast.
+//! slow or failing endpoint is seen with its first answer: counting requests alone sees it only when its queue has grown, and
+//! prefers an endpoint that fails fast. One that stops answering is seen by its requests in flight alone.
 //!
 //! An endpoint of which nothing is known is taken to be as fast as its rival: an optimistic guess would send everything
 //! to a newcomer, a pessimistic one nothing.

@@ -59,6 +59,8 @@ fn a_tally_counts_streaks_and_slow_calls() {
     ] {
         assert_eq!(tally.note(&sample, &policy, now), cause);
     }
+    let verdicts = [good, lazy, bad].map(|sample| verdict(&policy, &sample));
+    assert_eq!(verdicts, [Event::Success, Event::Failure, Event::Failure], "a slow trial would open it at once again");
     tally.clear();
     assert!((0..3).all(|_| tally.note(&bad, &policy, now).is_none()));
     assert_eq!(tally.note(&bad, &policy, now), Some(Cause::Ratio(4, 4)));

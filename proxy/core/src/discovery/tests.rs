@@ -155,6 +155,17 @@ services:
 routes: [{ service: shop }]
 "#;
 
+/// A request to it would go round until nothing is left for others.
+#[test]
+fn what_is_found_at_a_listener_of_the_document_is_left_out() {
+    let mut document = validate(DOCUMENT, &Environment::empty()).unwrap();
+    let before = document.services[0].versions[0].pools[0].endpoints.len();
+    let own = Found { address: document.listeners[0].address, ..found(1) };
+    let sets = queries(&document).into_keys().map(|query| (query, Set::from(vec![own.clone()])));
+    fill(&mut document, &sets.collect());
+    assert_eq!(document.services[0].versions[0].pools[0].endpoints.len(), before);
+}
+
 #[test]
 fn a_pool_is_what_is_written_and_then_what_is_found() {
     let mut document = validate(DOCUMENT, &Environment::empty()).unwrap();

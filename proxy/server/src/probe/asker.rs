@@ -7,8 +7,9 @@ use std::io;
 use sluice_config::validated;
 use sluice_proxy_core::health::Cause;
 
+use super::ration::Rationed;
 use super::{Finding, Probe, Target, grpc, http, tcp};
-use crate::upstream::{Dialer, Unreached, Wire, target};
+use crate::upstream::{Dialer, Unreached, target};
 
 /// Asks as the health check says.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Asker {
 
     async fn ask(&self, to: &Target) -> Result<Finding, Cause> {
         let wire = self.dialer.dial(&target(to.address()), &to.reach).await;
-        let wire: Wire = wire.map_err(|error| told(&error, connect_cause(&error)))?;
+        let wire = Rationed::new(wire.map_err(|error| told(&error, connect_cause(&error)))?);
         match &to.check.probe {
             validated::Probe::Http(probe) => http::ask(wire, to, probe).await,
             validated::Probe::Tcp(probe) => tcp::ask(wire, probe, to.check.agent).await,

@@ -10,8 +10,8 @@ use sluice_proxy_core::health::Cause;
 
 use super::asker::told;
 use super::http::{USER_AGENT, answer_cause, send, uri};
+use super::ration::Rationed;
 use super::{Finding, Target};
-use crate::upstream::Wire;
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";
 const STATUS: &str = "grpc-status";
@@ -21,7 +21,7 @@ const SERVING: u64 = 1;
 const ANSWER_BYTES: usize = 4 << 10;
 
 /// Calls, and judges the answer by the call's status and by what it says of the service.
-pub(super) async fn ask(wire: Wire, to: &Target, probe: &GrpcProbe) -> Result<Finding, Cause> {
+pub(super) async fn ask(wire: Rationed, to: &Target, probe: &GrpcProbe) -> Result<Finding, Cause> {
     let request = request(to, probe).ok_or(Cause::Malformed)?;
     let (answer, connection) = send(wire, Protocol::Http2, request).await?;
     let (head, body) = answer.into_parts();

@@ -14,9 +14,9 @@ use sluice_proxy_core::health::{Cause, Word};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::asker::told;
+use super::ration::Rationed;
 use super::search::Search;
 use super::{Finding, Target};
-use crate::upstream::Wire;
 
 /// What probes call themselves.
 pub(super) const USER_AGENT: HeaderValue =
@@ -34,7 +34,7 @@ pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
 pub(super) type Answered = (Response<Incoming>, AbortOnDropHandle<()>);
 
 /// Sends the request and judges the answer by its status and, where that is asked for, its body.
-pub(super) async fn ask(wire: Wire, to: &Target, probe: &HttpProbe) -> Result<Finding, Cause> {
+pub(super) async fn ask(wire: Rationed, to: &Target, probe: &HttpProbe) -> Result<Finding, Cause> {
     let request = request(to, probe).ok_or(Cause::Malformed)?;
     let (mut answer, connection) = send(wire, to.reach.protocol, request).await?;
     let word = answer.headers().get(WORD).filter(|_| to.check.agent).and_then(word);
@@ -66,7 +66,7 @@ fn word(field: &HeaderValue) -> Option<Word> {
 }
 
 /// Sends a request on a new connection; answers with the final head.
-pub(super) async fn send(wire: Wire, protocol: Protocol, request: Request<Full<Bytes>>) -> Result<Answered, Cause> {
+pub(super) async fn send(wire: Rationed, protocol: Protocol, request: Request<Full<Bytes>>) -> Result<Answered, Cause> {
     let answered = match protocol {
         Protocol::Http1 => by_h1(wire, request).await,
         Protocol::Http2 => by_h2(wire, request).await,
@@ -74,7 +74,7 @@ pub(super) async fn send(wire: Wire, protocol: Protocol, request: Request<Full<B
     answered.map_err(|error| told(&error, answer_cause(&error)))
 }
 
-async fn by_h1(wire: Wire, mut request: Request<Full<Bytes>>) -> Result<Answered, hyper::Error> {
+async fn by_h1(wire: Rationed, mut request: Request<Full<Bytes>>) -> Result<Answered, hyper::Error> {
     let mut builder = http1::Builder::new();
     builder.title_case_headers(true);
     let (mut requests, connection) = builder.handshake(TokioIo::new(wire)).await?;
@@ -86,7 +86,7 @@ async fn by_h1(wire: Wire, mut request: Request<Full<Bytes>>) -> Result<Answered
     Ok((requests.send_request(request).await?, connection))
 }
 
-async fn by_h2(wire: Wire, mut request: Request<Full<Bytes>>) -> Result<Answered, hyper::Error> {
+async fn by_h2(wire: Rationed, mut request: Request<Full<Bytes>>) -> Result<Answered, hyper::Error> {
     let (mut requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(wire)).await?;
     let connection = drive(connection);
     // The authority says it.

@@ -9,6 +9,7 @@ mod asker;
 mod gate;
 mod grpc;
 mod http;
+mod ration;
 mod search;
 mod tcp;
 

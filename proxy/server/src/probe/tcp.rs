@@ -9,14 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::Finding;
 use super::asker::told;
 use super::http::DRAIN_TIME;
+use super::ration::Rationed;
 use super::search::Search;
-use crate::upstream::Wire;
 
 /// How much of an answer is looked through.
 const ANSWER_BYTES: usize = 4 << 10;
 
 /// Says what is to be said, and listens for as long as something is wanted: the text, and an agent's line.
-pub(super) async fn ask(mut wire: Wire, probe: &TcpProbe, agent: bool) -> Result<Finding, Cause> {
+pub(super) async fn ask(mut wire: Rationed, probe: &TcpProbe, agent: bool) -> Result<Finding, Cause> {
     let reset = |error: io::Error| told(&error, Cause::Reset);
     if let Some(text) = &probe.send {
         wire.write_all(text.as_bytes()).await.map_err(reset)?;
@@ -35,7 +35,7 @@ pub(super) async fn ask(mut wire: Wire, probe: &TcpProbe, agent: bool) -> Result
 }
 
 /// Whether the endpoint has ended the connection.
-async fn listen(wire: &mut Wire, search: &mut Search<'_>, agent: bool) -> io::Result<bool> {
+async fn listen(wire: &mut Rationed, search: &mut Search<'_>, agent: bool) -> io::Result<bool> {
     let mut piece = [0; 1024];
     while !search.is_full() && !(search.found() && (!agent || line(search.text(), false).is_some())) {
         match wire.read(&mut piece).await? {
@@ -53,7 +53,7 @@ fn line(text: &[u8], is_whole: bool) -> Option<&[u8]> {
 }
 
 /// Closing on unread bytes would reset the connection and fill the endpoint's log with errors.
-async fn close(mut wire: Wire) -> io::Result<()> {
+async fn close(mut wire: Rationed) -> io::Result<()> {
     wire.shutdown().await?;
     let mut piece = [0; 1024];
     while wire.read(&mut piece).await? > 0 {}

@@ -63,7 +63,7 @@ impl Teller {
 
 pub(super) struct State {
     pub(super) metrics: Metrics,
-    watch: Arc<Watch>,
+    pub(super) watch: Arc<Watch>,
     leaving: AtomicBool,
 }
 

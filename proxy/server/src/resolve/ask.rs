@@ -27,6 +27,9 @@ const SYSTEM: &str = "/etc/resolv.conf";
 /// Questions that are asked at once. A document with thousands of names must not flood its server when it begins.
 const PLACES: usize = 64;
 
+/// Targets of one answer that are asked for at once: one with thousands must leave places for other sources.
+const ABREAST: usize = 8;
+
 /// A question that is not answered is asked once more within its time.
 const TRIES: u32 = 2;
 
@@ -72,11 +75,13 @@ impl Asker {
         if preferred.is_empty() {
             return vec![(question, Answer::Nothing(Absence::Records))];
         }
-        let asking = preferred
-            .into_iter()
-            .map(|(target, weight)| self.addresses(&target.host, target.port, family, Some(weight)));
-        let (answers, ttl) = (join_all(asking).await, ttl(&lookup));
-        answers.into_iter().flatten().map(|(question, answer)| (question, at_most(answer, ttl))).collect()
+        let (mut answers, ttl) = (Vec::new(), ttl(&lookup));
+        for some in preferred.chunks(ABREAST) {
+            let asking =
+                some.iter().map(|(target, weight)| self.addresses(&target.host, target.port, family, Some(*weight)));
+            answers.extend(join_all(asking).await.into_iter().flatten());
+        }
+        answers.into_iter().map(|(question, answer)| (question, at_most(answer, ttl))).collect()
     }
 
     /// The addresses of a name, by the kinds that are asked for.

@@ -54,6 +54,10 @@ fn look(path: &Path, known: Option<&Stamps>) -> Option<(Stamps, Answer)> {
 fn read(path: &Path) -> Answer {
     let mut bytes = Vec::new();
     let most = limit::BYTES as u64;
+    // Opening a pipe would wait for its writer.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Answer::Failed(Failure::Unreadable("it is no regular file".to_owned()));
+    }
     let whole = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
     if let Err(error) = whole {
         return Answer::Failed(Failure::Unreadable(error.to_string()));
