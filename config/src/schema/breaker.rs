@@ -119,6 +119,8 @@ impl From<&validated::Breakers> for Breakers {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { consecutive_failures: None, ..Self::of(&validated::Breaker::default()) }
+        let mut breaker = Self::of(&validated::Breaker::default());
+        breaker.consecutive_failures = None;
+        breaker
     }
 }

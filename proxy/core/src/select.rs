@@ -400,7 +400,7 @@ impl Walk<'_> {
             Err(lack) => lack,
         };
         self.home = Some(why);
-        let moved = start.moved.or(Some(Moved { from: self.home_pool(), why }));
+        let moved = start.moved.or_else(|| Some(Moved { from: self.home_pool(), why }));
         let start = Start { moved, ..start };
         let is_alone = self.ask.version.is_some() || start.version == self.service.baseline;
         let baseline = Start { version: self.service.baseline, why_version: split::Reason::Baseline, ..start };
@@ -442,7 +442,7 @@ impl Walk<'_> {
             }
             Err(lack) => {
                 if lack == Lack::Full {
-                    self.full.get_or_insert(Waiting { place: start.place(), moved });
+                    self.full.get_or_insert_with(|| Waiting { place: start.place(), moved });
                 }
                 Err(lack)
             }

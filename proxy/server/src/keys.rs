@@ -100,7 +100,7 @@ fn is_session_key(key: &[u8]) -> bool {
 /// Whether the client came by TLS, here or at a proxy that is trusted.
 fn is_secure(record: &Record<'_>) -> bool {
     let said = record.said.as_ref().and_then(|said| said.proto.as_deref());
-    said.map_or(record.client.tls.is_some(), |proto| proto.eq_ignore_ascii_case(b"https"))
+    said.map_or_else(|| record.client.tls.is_some(), |proto| proto.eq_ignore_ascii_case(b"https"))
 }
 
 fn set_cookie(session: &Session, key: &[u8], secure: bool) -> String {

@@ -30,6 +30,9 @@ use crate::pending::Pending;
 use crate::probe::Target;
 use crate::upstream::{Peer, Reach};
 
+type Peers = BTreeMap<EndpointId, Arc<Peer>>;
+type Pendings = BTreeMap<PoolId, Arc<Pending>>;
+
 /// A revision that runs.
 #[derive(Debug)]
 pub struct Live {
@@ -45,8 +48,8 @@ pub struct Live {
     /// For each listener.
     pub(crate) identities: BTreeMap<ListenerName, Arc<Identity>>,
     pub(crate) registry: Registry,
-    peers: BTreeMap<EndpointId, Arc<Peer>>,
-    pendings: BTreeMap<PoolId, Arc<Pending>>,
+    peers: Peers,
+    pendings: Pendings,
 }
 
 /// What a route leads to.
@@ -161,8 +164,8 @@ impl fmt::Display for Uncompiled {
 
 impl std::error::Error for Uncompiled {}
 
-/// Compiles a proven document. Files that it names are read, relative ones from `folder`. `before` lends the states of endpoints that both revisions name; what it compiled stays
-/// as it is, so that a revision that is given up after all has changed nothing.
+/// Compiles a proven document. Files that it names are read, relative ones from `folder`. `before` lends the states of endpoints
+/// that both revisions name; what it compiled stays as it is, so that a revision that is given up after all has changed nothing.
 ///
 /// # Errors
 /// For a route whose regular expression cannot be compiled, and for files that cannot be used.
@@ -292,11 +295,7 @@ const fn circuit(force: Circuit) -> breaker::Force {
     }
 }
 
-fn carry_peers(
-    registry: &Registry,
-    reaches: &BTreeMap<&ServiceName, &Arc<Reach>>,
-    before: Option<&Live>,
-) -> BTreeMap<EndpointId, Arc<Peer>> {
+fn carry_peers(registry: &Registry, reaches: &BTreeMap<&ServiceName, &Arc<Reach>>, before: Option<&Live>) -> Peers {
     let peer = |endpoint: &Arc<Endpoint>| {
         let id = endpoint.id();
         let reach = reaches[&id.service];
@@ -307,7 +306,7 @@ fn carry_peers(
     registry.iter().map(|endpoint| (endpoint.id().clone(), peer(endpoint))).collect()
 }
 
-fn carry_pendings(registry: &Registry, before: Option<&Live>) -> BTreeMap<PoolId, Arc<Pending>> {
+fn carry_pendings(registry: &Registry, before: Option<&Live>) -> Pendings {
     let known = |id: &PoolId| before.and_then(|live| live.pendings.get(id)).cloned();
     let ids = registry.pools().map(|pool| pool.id().clone());
     ids.map(|id| (id.clone(), known(&id).unwrap_or_default())).collect()
@@ -318,7 +317,7 @@ fn compile_service(
     (service, old): (&validated::Service, Option<&ServiceEntry>),
     reach: &Arc<Reach>,
     registry: &Registry,
-    (peers, pendings): (&BTreeMap<EndpointId, Arc<Peer>>, &BTreeMap<PoolId, Arc<Pending>>),
+    (peers, pendings): (&Peers, &Pendings),
     metrics: &Metrics,
 ) -> ServiceEntry {
     let core = Service::after(old.map(|old| &old.core), regions, service, registry);

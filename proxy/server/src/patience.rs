@@ -148,7 +148,7 @@ impl Progress {
             Some(waited) => (waited, self.moved.get()),
             None => {
                 let now = Instant::now();
-                (waited.unwrap_or(now - self.begun.get()), now)
+                (waited.unwrap_or_else(|| now - self.begun.get()), now)
             }
         };
         (if has_body { self.without_sending(waited) } else { Some(waited) }, now)

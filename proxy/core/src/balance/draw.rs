@@ -84,7 +84,7 @@ impl Draw {
         }
         let spot = u128::from(rng.next_u64()) * self.own.len() as u128;
         let slot = (spot >> 64) as usize;
-        let height = ((spot & u128::from(u64::MAX)) * u128::from(self.total) >> 64) as u64;
+        let height = (((spot & u128::from(u64::MAX)) * u128::from(self.total)) >> 64) as u64;
         Some(if height < self.own[slot] { slot } else { self.alias[slot] as usize })
     }
 
@@ -127,7 +127,7 @@ impl Draw {
 
 /// Evenly from 0 to below `bound`.
 fn below(bound: u64, rng: &mut impl Rng) -> u64 {
-    (u128::from(rng.next_u64()) * u128::from(bound) >> 64) as u64
+    ((u128::from(rng.next_u64()) * u128::from(bound)) >> 64) as u64
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Table {
     }
 
     fn owner(&self, hash: u64) -> usize {
-        self.seats[(u128::from(hash) * SEATS as u128 >> 64) as usize] as usize
+        self.seats[((u128::from(hash) * SEATS as u128) >> 64) as usize] as usize
     }
 }
 

@@ -1,6 +1,8 @@
 //! What users of a pool get from each balancer, in virtual time: ten endpoints that answer eight requests at once and queue
 //! the rest, requests that arrive by chance, service times that are mostly short. Printed; run it with `--no-capture`.
 
+#![allow(clippy::print_stdout)]
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};

@@ -216,7 +216,7 @@ impl Pool {
     fn pick_side(&mut self, scene: &Scene<'_>, key: Option<u64>, rng: &mut impl Rng) -> Option<(Picked, bool)> {
         let Some(zoned) = &mut self.zoned else { return Some((self.balancer.pick(scene, key, rng)?, true)) };
         let stays = match key {
-            Some(hash) => (u128::from(hash) * u128::from(PARTS) >> 64) < u128::from(zoned.part),
+            Some(hash) => ((u128::from(hash) * u128::from(PARTS)) >> 64) < u128::from(zoned.part),
             None => zoned.strata.choose(rng) == Some(0),
         };
         for near in [stays, !stays] {

@@ -48,7 +48,7 @@ async fn listen(wire: &mut Rationed, search: &mut Search<'_>, agent: bool) -> io
 
 /// The first line, once it has ended.
 fn line(text: &[u8], is_whole: bool) -> Option<&[u8]> {
-    let end = text.iter().position(|byte| *byte == b'\n').or(is_whole.then_some(text.len()))?;
+    let end = text.iter().position(|byte| *byte == b'\n').or_else(|| is_whole.then_some(text.len()))?;
     Some(&text[..end])
 }
 

@@ -183,6 +183,7 @@ fn at_most(answer: Answer, most: Duration) -> Answer {
 }
 
 /// What an error of the resolver says about the name.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the resolver may learn new errors, and none of them is an answer")]
 fn refused(error: &NetError) -> Answer {
     let failure = match error {
         NetError::Dns(DnsError::NoRecordsFound(nothing)) => match nothing.response_code {

@@ -373,7 +373,7 @@ fn a_policy_that_goes_away_releases_what_it_held() {
     stage.told();
     let was = stage.service.pool_state(0, 0).state();
     assert_eq!((stage.barrier(0), was), (Some(Barrier::Ejected), State::Open));
-    let old = std::mem::replace(&mut stage.document.breaker, Breakers::default());
+    let old = std::mem::take(&mut stage.document.breaker);
     stage.revise(|document| document.outlier_ejection = None);
     assert_eq!((stage.barrier(0), stage.endpoint(0).breaker()), (None, State::Closed));
     assert_eq!(stage.service.pool_state(0, 0).state(), State::Closed);
