@@ -93,7 +93,7 @@ fn breaker(c: &mut Criterion) {
 
 fn health(c: &mut Criterion) {
     let mut group = c.benchmark_group("health");
-    let (_, policy) = service(2);
+    let (_, policy) = service(10);
     let mut machine = Health::new(Standing::Verified);
     group.bench_function("machine", |b| b.iter(|| machine.step(black_box(Verdict::Good), &policy)));
     for count in SIZES {
@@ -135,7 +135,7 @@ fn tick(c: &mut Criterion) {
 fn outliers(c: &mut Criterion) {
     let mut group = c.benchmark_group("outliers");
     for count in SIZES {
-        let (service, _) = service(2);
+        let (service, _) = service(10);
         let policy = service.policies().outlier.clone().expect(EAST);
         let typical = Duration::from_millis(3);
         let stats: Vec<Stats> =
