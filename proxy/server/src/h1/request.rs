@@ -101,6 +101,7 @@ fn read_version(rest: &[u8]) -> Result<Option<Version>, Refused> {
         Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\n', _]) => Err(Refused::bad("bare_lf")),
         Some(_) => Err(Refused::bad("version_syntax")),
         None if may_become_version(rest) => Ok(None),
+        None if rest.len() == 9 && rest[8] == b'\n' && may_become_version(&rest[..8]) => Err(Refused::bad("bare_lf")),
         None => Err(Refused::bad("version_syntax")),
     }
 }
