@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::metrics::ControlSeries;
 use crate::source::Arrival;
 use credentials::Credentials;
-use dial::Subscription;
+use dial::{Answer, Subscription};
 use failure::Failure;
 use lines::{LONGEST, Lines, TooLong};
 
@@ -124,8 +124,10 @@ impl Subscriber {
                 },
                 _ = self.bell.recv() => self.renew(&credentials).await,
             };
-            if let Err(failure) = end {
-                return failure;
+            match end {
+                Ok(()) => {}
+                Err(Failure::Ended) if inbox.is_none() => return last_word(&mut subscription.answer).await,
+                Err(failure) => return failure,
             }
         }
     }
@@ -187,6 +189,15 @@ async fn order(inbox: &mut Option<Inbox>) -> Result<Order, Failure> {
     match inbox {
         Some(inbox) => inbox.order().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What the control plane said when it ended a subscription that it had not accepted: a refusal ends the way for messages,
+/// and that may be seen before the refusal is read.
+async fn last_word(answer: &mut Answer) -> Failure {
+    match tokio::time::timeout(STALL, answer).await {
+        Ok(Err(failure)) => failure,
+        Ok(Ok(_)) | Err(_) => Failure::Ended,
     }
 }
 
