@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use sluice_harness::h1::{Client, Response};
 use sluice_harness::load::Load;
@@ -139,6 +140,35 @@ fn an_endpoint_that_hangs_in_the_body_is_kept_out() {
         (stage.gauge("sluice_endpoint_ejections_total") > 0.0).then_some(())
     });
     assert_eq!(stage.gauge("sluice_endpoint_ejected"), 1.0);
+}
+
+/// Two origins of which the first hangs, asked by clients that leave after 200 ms until it is found; the other answers all then.
+fn is_found_by_clients_that_leave(settings: &str, is_found: impl Fn(&Stage) -> bool) {
+    let stage = Stage::new(2, settings);
+    stage.origins[0].have(Some(Fault::Hangs));
+    until("the one that hangs is found", || {
+        let mut client = stage.client();
+        client.set_patience(Duration::from_millis(200));
+        drop(client.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n").try_response("GET"));
+        is_found(&stage).then_some(())
+    });
+    stage.wait_gauge("sluice_requests_in_flight", 0.0);
+    assert_eq!(stage.asked(20), BTreeMap::from([("200 o1".to_owned(), 20)]));
+}
+
+/// What a client has waited in vain is a slow call.
+#[test]
+fn clients_that_leave_open_the_breaker_of_an_endpoint_that_hangs() {
+    let breaker = "breaker: { endpoint: { consecutive_failures: off, failure_ratio: off, slow_after: 100ms, slow_ratio: 50%, \
+                   min_requests: 4, open_time: 60s } }";
+    is_found_by_clients_that_leave(breaker, |stage| stage.gauge("sluice_endpoint_breaker") == 2.0);
+}
+
+/// The endpoint takes longer than they waited; of one of which nothing is known it is thought that it is as fast as the other.
+#[test]
+fn clients_that_leave_make_an_endpoint_that_hangs_slow() {
+    let both_known = |stage: &Stage| stage.requests().iter().all(|count| *count > 0);
+    is_found_by_clients_that_leave("balancer: peak_ewma", both_known);
 }
 
 /// The cap: with two of three bad one is ejected and the other is not, and it is told that it was spared.
@@ -349,13 +379,13 @@ fn connections_to_an_endpoint_are_bounded_over_all_workers() {
         .version("v1", 100, &[("here", &[origin.address()])])
         .route("{ path: / }", "service: shop");
     let sluice = setup(SLUICE).workers(4).start(document);
+    origin.have(Some(Fault::IsSlow(2)));
     let load = Load::new(web).connections(24).start();
-    until("requests are served", || {
-        assert!(origin.open_connections() <= 3);
-        (load.good() >= 2_000).then_some(())
-    });
+    until("requests are served", || (load.good() >= 1_000).then_some(()));
     let report = load.finish();
     assert_eq!(report.failed(), 0, "{report:?}");
+    assert_eq!(origin.most_at_once(), 3);
+    until("none is too many", || (origin.open_connections() <= 3).then_some(()));
     assert_eq!(sluice.metric("sluice_failures_total", &[("reason", "connection_limit")]), 0.0);
 }
 

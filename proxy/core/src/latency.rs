@@ -55,6 +55,13 @@ impl Latency {
         let _ = self.average.fetch_update(Relaxed, Relaxed, next);
     }
 
+    /// Takes that an answer that never came would have taken longer: it can only raise the average. Lock-free.
+    pub fn note_longer(&self, took: Duration, decay: Duration, now: Instant) {
+        if self.read(decay, now).is_none_or(|average| average < took) {
+            self.note(took, decay, now);
+        }
+    }
+
     /// The endpoint wants to be left alone for so long.
     pub fn keep_away(&self, wait: Duration, now: Instant) {
         let until = self.epoch.nanos(now).saturating_add(wait.min(MAX_BUSY).as_nanos() as u64);
@@ -139,6 +146,16 @@ mod tests {
         assert!(latency.read(DECAY, now + 101 * MS).unwrap() > 799 * MS, "one fast answer does not hide it");
         let third = (800.0 * (-1.0_f64).exp()) as u32;
         assert!(latency.read(DECAY, now + 100 * MS + DECAY).unwrap().abs_diff(third * MS) < 5 * MS);
+    }
+
+    #[test]
+    fn an_answer_that_never_came_only_raises_the_average() {
+        let (latency, now) = (Latency::default(), start());
+        latency.note(100 * MS, DECAY, now);
+        latency.note_longer(5 * MS, DECAY, now + MS);
+        assert!(latency.read(DECAY, now + MS).unwrap() > 99 * MS, "an impatient client makes nobody fast");
+        latency.note_longer(900 * MS, DECAY, now + 2 * MS);
+        assert!(near(latency.read(DECAY, now + 2 * MS), 900 * MS));
     }
 
     #[test]

@@ -4,10 +4,14 @@
 //! fault. What is left open there is decided here. An answer of 4xx, 429 and their like in gRPC included, speaks for the
 //! endpoint: it is alive and answers what it should, and if such answers said nothing, a half-open breaker of a service
 //! that is mostly asked for what is not there would never close. So do 501, 505 and gRPC's UNIMPLEMENTED: which method is
-//! called is the client's choice. A client that leaves says nothing, nor does one that lets the whole time for its request
-//! pass: while it sends, or listens to an answer that has begun, nothing is owed to it. Nor does a kept
+//! called is the client's choice. A client that lets the whole time for its request pass says nothing: while it sends, or
+//! listens to an answer that has begun, nothing is owed to it. Nor does a kept
 //! connection that was closed, since its closing says nothing of the requests on fresh ones, nor a request for a tunnel through
 //! HTTP/2, with which a client could take out endpoint after endpoint.
+//!
+//! A client that leaves before an answer has begun, or whose own deadline passes, says one thing: the endpoint took longer
+//! than that. It can make an endpoint look slow, as it is, and never fast or failed. Without that, an endpoint that hangs
+//! would look sound to clients that are less patient than the time for an attempt.
 //!
 //! Gateway failures are those that an endpoint that is gone, hangs or is in front of such a one gives: connections and
 //! timeouts, 502, 503, 504 and gRPC's UNAVAILABLE. They are counted apart, since a service may answer 500 for a reason
@@ -42,6 +46,8 @@ pub enum Class {
     Failure,
     /// It, or what it stands in front of, could not be reached, hung or broke off.
     GatewayFailure,
+    /// The client left before it had answered: it took longer than that, and nothing else is known.
+    Unanswered,
 }
 
 impl Class {
@@ -58,6 +64,10 @@ impl Sample {
     pub fn of(ending: Ending, answered: bool, took: Option<Duration>, retry_after: Option<Duration>) -> Option<Self> {
         if matches!(ending, Ending::TotalTimeout) && (answered || took.is_none()) {
             return None;
+        }
+        if ending.judge().outcome == Outcome::Cancelled {
+            let waited = took.filter(|_| !answered);
+            return waited.map(|took| Self { class: Class::Unanswered, took: Some(took), busy: None });
         }
         let busy = retry_after.filter(|_| matches!(ending, Ending::Status(503)));
         Some(Self { class: classify(ending)?, took, busy })
@@ -142,9 +152,19 @@ mod tests {
         for ending in [Ending::Status(404), Ending::Status(429), Ending::Grpc(Code::NotFound)] {
             assert_eq!(class(ending), Some(Class::Success), "{ending:?}");
         }
-        for ending in [Ending::ClientGone, Ending::ClientFault, Ending::Grpc(Code::DeadlineExceeded), Ending::Overload]
-        {
+        for ending in [Ending::ClientFault, Ending::ClientTimeout, Ending::Overload] {
             assert_eq!(class(ending), None, "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_leaves_tells_how_long_it_had_waited() {
+        let took = Some(Duration::from_secs(2));
+        for ending in [Ending::ClientGone, Ending::ClientDeadline] {
+            let sample = Sample { class: Class::Unanswered, took, busy: None };
+            assert_eq!(Sample::of(ending, false, took, None), Some(sample), "{ending:?}");
+            assert_eq!(Sample::of(ending, true, took, None), None, "the answer had begun: {ending:?}");
+            assert_eq!(Sample::of(ending, false, None, None), None, "it still sent: {ending:?}");
         }
     }
 

@@ -140,8 +140,9 @@ impl Progress {
     }
 
     /// How long the origin took to the head of its answer, or has taken in vain, and when that is asked: at the end of an
-    /// answer that is whole, or of an attempt that is not. `has_body`: the request has one, whose sending does not count.
-    pub(crate) fn answered_after(&self, is_whole: bool, has_body: bool) -> (Option<Duration>, Instant) {
+    /// answer that is whole, or of an attempt that is not. `from_whole`: what passed before the request was whole does not
+    /// count, as where a body is sent at the client's pace.
+    pub(crate) fn answered_after(&self, is_whole: bool, from_whole: bool) -> (Option<Duration>, Instant) {
         let waited = self.waited.get().filter(|_| self.answered.get().is_some());
         let (waited, now) = match waited.filter(|_| is_whole) {
             // A byte has just moved, so the clock need not be read again.
@@ -151,7 +152,7 @@ impl Progress {
                 (waited.unwrap_or_else(|| now - self.begun.get()), now)
             }
         };
-        (if has_body { self.without_sending(waited) } else { Some(waited) }, now)
+        (if from_whole { self.without_sending(waited) } else { Some(waited) }, now)
     }
 
     /// What is left of a wait after the request was whole; none if it was not.

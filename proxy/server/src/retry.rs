@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use sluice_config::validated::{Limits, Timeouts};
 use sluice_proxy_core::endpoint::Flight;
-use sluice_proxy_core::outcome::Ending;
+use sluice_proxy_core::outcome::{Ending, Outcome};
 use sluice_proxy_core::place;
 use sluice_proxy_core::retry::{self, Attempt, Reason, Repeatable, Stop, To};
 use sluice_proxy_core::sample::Sample;
@@ -369,7 +369,9 @@ impl<'a> Tries<'a> {
     pub(crate) fn note(&self, aim: &Aim, ending: Option<Ending>, record: &Record<'_>) {
         let Some(ending) = ending else { return };
         let is_whole = matches!(ending, Ending::Status(_) | Ending::Grpc(_));
-        let (took, now) = record.progress.answered_after(is_whole, !record.head.framing.is_empty());
+        // Of a client that leaves, only what passed after the endpoint had the whole request: before that it was not waited for.
+        let from_whole = !record.head.framing.is_empty() || ending.judge().outcome == Outcome::Cancelled;
+        let (took, now) = record.progress.answered_after(is_whole, from_whole);
         let busy = Some(self.busy.take()).filter(|seconds| *seconds > 0);
         let busy = busy.map(|seconds| Duration::from_secs(seconds.into()));
         let Some(sample) = Sample::of(ending, record.progress.answered.get().is_some(), took, busy) else { return };

@@ -30,7 +30,7 @@ use sluice_config::validated::Breaker;
 
 pub use self::machine::Circuit;
 pub(crate) use self::room::{Pass, Room};
-use crate::sample::Sample;
+use crate::sample::{Class, Sample};
 use crate::window::{Counts, Window};
 
 /// Whether a call is one that should not take so long.
@@ -214,6 +214,9 @@ impl Gate {
         policy: &Breaker,
         now: Instant,
     ) -> Option<Event> {
+        if sample.class == Class::Unanswered && !is_slow(policy, sample) {
+            return None;
+        }
         match state {
             State::Closed => self.tally.note(sample, policy, now).map(Event::Tripped),
             State::HalfOpen => self.room.is_current(pass).then(|| verdict(policy, sample)),
@@ -261,7 +264,8 @@ impl Tally {
         if windowed {
             self.window.note(failed, slow, policy.window, now);
         }
-        let streak = run(&self.streak, failed);
+        // A call that was given up is no success that would end a streak.
+        let streak = if sample.class == Class::Unanswered { 0 } else { run(&self.streak, failed) };
         if !failed && !slow {
             return None;
         }

@@ -66,6 +66,32 @@ fn a_tally_counts_streaks_and_slow_calls() {
     assert_eq!(tally.note(&bad, &policy, now), Some(Cause::Ratio(4, 4)));
 }
 
+/// Fails if impatient clients could end a streak, fill the volume or close a breaker, or if a hang that they leave is not seen.
+#[test]
+fn a_call_that_was_given_up_counts_only_as_slow() {
+    let slow = Some(SlowCalls { after: SECOND, ratio: half() });
+    let policy =
+        Breaker { slow, min_requests: 4, consecutive_failures: Some(3), failure_ratio: None, ..Breaker::default() };
+    let (gate, now) = (Gate::default(), start());
+    let note = |state, class, took| {
+        let pass = gate.room.enter().unwrap();
+        let told = gate.note(state, pass, &Sample { class, took: Some(took), busy: None }, &policy, now);
+        gate.room.leave(pass);
+        told
+    };
+    assert_eq!(note(State::Closed, Class::Failure, SECOND), None);
+    assert_eq!(note(State::Closed, Class::Failure, SECOND), None);
+    (0..9).for_each(|_| assert_eq!(note(State::Closed, Class::Unanswered, SECOND / 2), None));
+    assert_eq!(note(State::Closed, Class::Unanswered, 2 * SECOND), None);
+    assert_eq!(note(State::Closed, Class::Failure, SECOND), Some(Event::Tripped(Cause::Consecutive(3))));
+    gate.forget();
+    (0..3).for_each(|_| assert_eq!(note(State::Closed, Class::Unanswered, 2 * SECOND), None));
+    assert_eq!(note(State::Closed, Class::Unanswered, 2 * SECOND), Some(Event::Tripped(Cause::Slow(4, 4))));
+    gate.room.admit(Some(1));
+    assert_eq!(note(State::HalfOpen, Class::Unanswered, SECOND / 2), None, "a trial that says nothing");
+    assert_eq!(note(State::HalfOpen, Class::Unanswered, 2 * SECOND), Some(Event::Failure));
+}
+
 #[test]
 fn it_tells_its_way_and_why() {
     let (policy, mut now, mut rng) = (Breaker { close_after: 3, ..Breaker::default() }, start(), rng());

@@ -11,7 +11,7 @@ use crate::breaker::{State, Transition};
 use crate::change::{Change, Subject, Turn};
 use crate::outlier::{Cause, Ejected};
 use crate::policies::Policies;
-use crate::sample::Sample;
+use crate::sample::{Class, Sample};
 use crate::slow_start::Ramp;
 
 impl Flight {
@@ -51,8 +51,12 @@ impl Flight {
 impl Endpoint {
     fn note_latency(&self, sample: &Sample, policies: &Policies, now: Instant) {
         let least = sample.class.is_failure().then_some(policies.latency_penalty);
-        if let Some(took) = sample.took.max(least) {
-            self.latency.note(took, policies.latency_decay, now);
+        match sample.took.max(least) {
+            Some(took) if sample.class == Class::Unanswered => {
+                self.latency.note_longer(took, policies.latency_decay, now);
+            }
+            Some(took) => self.latency.note(took, policies.latency_decay, now),
+            None => {}
         }
         if let Some(busy) = sample.busy {
             self.latency.keep_away(busy, now);

@@ -223,6 +223,9 @@ impl Tally {
     /// Counts one attempt; answers with why the endpoint should be ejected at once. Told again with each multiple of a
     /// threshold, since it may have been suppressed.
     pub(crate) fn note(&self, sample: &Sample, policy: &OutlierEjection) -> Option<Cause> {
+        if sample.class == Class::Unanswered {
+            return None;
+        }
         if sweeps(policy) {
             self.count(sample, policy.latency.is_some());
         }

@@ -68,6 +68,7 @@ fn a_tally_tells_streaks_and_typical_times() {
     (0..4).for_each(|_| assert_eq!(tally.note(&gateway, &gateways), None));
     assert_eq!(tally.note(&failure, &gateways), None, "another failure ends the streak");
     (0..4).for_each(|_| assert_eq!(tally.note(&gateway, &gateways), None));
+    assert_eq!(tally.note(&sample(Class::Unanswered, MS), &gateways), None, "and one that was given up does not");
     assert_eq!(tally.note(&gateway, &gateways), Some(Cause::Gateway));
     tally.take();
     (0..19).for_each(|_| {

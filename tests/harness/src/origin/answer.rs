@@ -32,7 +32,7 @@ use base64::Engine;
 use sha1::{Digest, Sha1};
 
 use super::connection::{Connection, Left, Request};
-use super::{Fault, Script, Then};
+use super::{Fault, Script, Shared, Then};
 
 /// Where an origin is asked for its health.
 pub const HEALTH: &str = "/healthz";
@@ -87,6 +87,7 @@ fn split(path: &str) -> (&str, usize) {
 
 /// Answers that wait for the whole request.
 async fn whole(connection: &Connection<'_>, request: &mut Request, name: &str, argument: usize) -> io::Result<Left> {
+    let asked = Asked::new(connection.shared);
     invite(connection, request).await?;
     connection.drain(request).await?;
     let id = &connection.shared.id;
@@ -102,7 +103,26 @@ async fn whole(connection: &Connection<'_>, request: &mut Request, name: &str, a
         "hints" => connection.send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n").await?,
         _ => {}
     }
+    // Whoever has the answer may ask again at once.
+    drop(asked);
     reply(connection, request, status, &body).await
+}
+
+/// Counts a request, until its answer is about to be sent.
+struct Asked<'a>(&'a Shared);
+
+impl<'a> Asked<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let now = shared.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most_asked.fetch_max(now, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.asked.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Sends 100 Continue to a request that waits for it.

@@ -101,6 +101,8 @@ pub(crate) struct Shared {
     probes: AtomicU64,
     connections: AtomicU64,
     open: AtomicU64,
+    asked: AtomicU64,
+    most_asked: AtomicU64,
     aborted: AtomicU64,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<HashMap<String, Script>>,
@@ -230,6 +232,13 @@ impl Origin {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// The most requests that waited for their answers at once. Of a peer that holds so many connections it is exact, where
+    /// the end of a connection may be seen after the next has begun.
+    #[must_use]
+    pub fn most_at_once(&self) -> u64 {
+        self.shared.most_asked.load(Ordering::SeqCst)
+    }
+
     /// Exchanges whose peer went away before they were complete.
     #[must_use]
     pub fn aborted(&self) -> u64 {
@@ -258,6 +267,8 @@ impl Shared {
             probes: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             open: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            most_asked: AtomicU64::new(0),
             aborted: AtomicU64::new(0),
             seen: Mutex::default(),
             scripts: Mutex::default(),
