@@ -50,9 +50,14 @@ impl Flight {
 
 impl Endpoint {
     fn note_latency(&self, sample: &Sample, policies: &Policies, now: Instant) {
-        let least = sample.class.is_failure().then_some(policies.latency_penalty);
-        if let Some(took) = sample.took.max(least) {
-            self.latency.note(took, policies.latency_decay, now);
+        let (decay, is_failure) = (policies.latency_decay, sample.class.is_failure());
+        if let Some(took) = sample.took.max(is_failure.then_some(policies.latency_penalty)) {
+            self.latency.note(took, decay, now);
+        }
+        match sample.took {
+            Some(waited) if is_failure => self.latency.note_wait(waited, now),
+            Some(took) => self.latency.note_answer(took, decay, now),
+            None => {}
         }
         if let Some(busy) = sample.busy {
             self.latency.keep_away(busy, now);
