@@ -16,6 +16,12 @@ pub(crate) fn between(earlier: Timestamp, later: Timestamp) -> String {
     short(later.since(earlier))
 }
 
+/// How long it is until a moment; a breath before it, or after, is no `0s`.
+pub(crate) fn left(now: Timestamp, until: Timestamp) -> String {
+    let left = until.since(now);
+    if left < Duration::from_secs(1) { "less than 1s".to_owned() } else { short(left) }
+}
+
 /// A time, as exact as a person wants it.
 pub(crate) fn short(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -39,5 +45,8 @@ mod tests {
         let moment = Timestamp::from_millis(1_000_000);
         assert_eq!(between(moment, moment.after(Duration::from_millis(5_999))), "5s");
         assert_eq!(between(moment.after(Duration::from_secs(5)), moment), "0s", "clocks differ");
+        assert_eq!(left(moment, moment.after(Duration::from_millis(999))), "less than 1s");
+        assert_eq!(left(moment.after(Duration::from_secs(5)), moment), "less than 1s", "it is due");
+        assert_eq!(left(moment, moment.after(Duration::from_secs(1))), "1s");
     }
 }

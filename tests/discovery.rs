@@ -158,10 +158,10 @@ fn a_list_in_a_file_is_followed_and_no_request_fails() {
     wait_shared(&load, &[&a, &b], &[]);
     for (content, words) in [
         (format!("- {}\n- 10.0.0.1\n", c.address()), "2:3: [1]: \"10.0.0.1\" has no port"),
+        (String::new(), "the list is empty"),
         ("- [".to_owned(), "not YAML"),
         (format!("- {{ address: \"{}\", wieght: 2 }}\n", c.address()), "did you mean `weight`"),
         ("[]\n".to_owned(), "the list is empty"),
-        (String::new(), "the document is empty"),
     ] {
         fs::write(&list, content).unwrap();
         wait_ailing(&sluice, words);
@@ -178,7 +178,7 @@ fn a_list_in_a_file_is_followed_and_no_request_fails() {
 }
 
 #[test]
-fn a_pool_without_addresses_gives_way_until_it_has_some() {
+fn a_pool_without_addresses_gives_way_until_it_has_some_and_is_told() {
     let (port, [here, there]) = origins(["here", "there"]);
     let (dns, web) = (Dns::start(), free_address());
     let document = format!(
@@ -196,6 +196,12 @@ fn a_pool_without_addresses_gives_way_until_it_has_some() {
     assert_eq!(Client::connect(web).get("/").origin(), "there");
     assert_eq!(Client::connect(web).get("/lost").status(), 503);
     wait_ailing(&sluice, "it has no addresses yet");
+    let status = sluice.status_address().to_string();
+    let told = |more: &[&str]| sluice.operate(&[&["get", "endpoints", "lost", "--status", &status], more].concat());
+    told(&[]).expect(0).assert_says(&["0/0", "dns lost.internal:80", "none yet: there is no such name (for "]);
+    let lost = &told(&["-o", "json"]).expect(0).json()["pools"][0];
+    assert_eq!((&lost["region"], &lost["eligible"]), (&"near".into(), &0.into()), "{lost}");
+    assert_eq!(lost["sources"][0]["trouble"]["result"], "no_name");
     dns.say(NAME, addresses(&[&here]));
     until("the region's own endpoint answers", || (Client::connect(web).get("/").origin() == "here").then_some(()));
 }

@@ -290,6 +290,37 @@ fn a_broken_pool_that_rejects_gives_its_share_to_nobody() {
     assert_eq!(answers["200 v1 east"], 60 - refused);
     assert_eq!(wide.moved("nowhere") - before, refused as f64);
     assert_eq!(wide.sluice.metric("sluice_failures_total", &[("reason", "breaker_open")]), refused as f64);
+    let status = wide.sluice.status_address().to_string();
+    let told = wide.sluice.operate(&["explain", "--live", "/", "--status", &status]).expect(0);
+    told.assert_says(&[
+        "Refused: 33.3333 % with 503 Service Unavailable (breaker_open). v2 in east: the breaker of its pool is open",
+        "by `fallback: reject` nobody stands in.",
+    ]);
+}
+
+/// Nothing is left for anybody, and a forced breaker is told from one that opened by itself.
+#[test]
+fn an_explanation_tells_what_is_refused_and_by_whose_hand() {
+    let stage = Stage::new(1, "");
+    let force = ["breaker", "force", "shop", "open", "--for", "1h", "--reason", "it loses sessions", "--wait"];
+    let _ = stage.sluice.operate(&force).expect(0);
+    assert_eq!(stage.client().get("/").status(), 503);
+    let status = stage.sluice.status_address().to_string();
+    let ask = |more: &[&str]| stage.sluice.operate(&[&["explain", "--live", "/", "--status", &status], more].concat());
+    ask(&[]).expect(0).assert_says(&["the breaker of its pool is forced open", "Refused: 100 % with 503"]);
+    let unanswered = &ask(&["-o", "json"]).expect(0).json()["answer"]["unanswered"][0];
+    assert_eq!((&unanswered["reason"], &unanswered["share"]), (&"breaker_open".into(), &1.0.into()), "{unanswered}");
+}
+
+/// What a failure counts as for `peak_ewma` is no time that an answer took.
+#[test]
+fn an_endpoint_that_fails_fast_is_not_shown_as_slow() {
+    let stage = Stage::new(1, "retries: { attempts: 1 }");
+    stage.asked(5);
+    stage.origins[0].have(Some(Fault::Resets));
+    stage.asked(5);
+    let shown = stage.gauge("sluice_endpoint_latency_seconds");
+    assert!(shown > 0.0 && shown < 1.0, "{shown} s");
 }
 
 #[test]
@@ -333,7 +364,7 @@ fn who_waits_in_vain_is_told_so() {
     stage.wait_gauge("sluice_pool_requests_in_flight", 1.0);
     let answer = stage.client().get("/");
     assert_eq!(answer.status(), 503);
-    assert_eq!(stage.sluice.metric("sluice_failures_total", &[("reason", "no_room")]), 1.0);
+    stage.sluice.wait_metric("sluice_failures_total", &[("reason", "no_room")], 1.0);
     assert_eq!(stage.sluice.metric("sluice_pool_requests_waited_total", &[("result", "timeout")]), 1.0);
 }
 
@@ -363,6 +394,8 @@ fn the_important_go_first() {
     }
     assert_eq!(holder.response().status(), 200);
     waiting.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
+    // Of each request that it has answered it is noted a moment later.
+    until("all are noted", || (origin.seen().len() == 7).then_some(()));
     let order: Vec<String> = origin.seen().iter().skip(1).map(|seen| seen.head.path().to_owned()).collect();
     assert_eq!(order, ["/high/1", "/high/2", "/mid/1", "/mid/2", "/low/1", "/low/2"]);
 }

@@ -5,9 +5,10 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
+use sluice_harness::fleet::control;
 use sluice_harness::h1::Client;
 use sluice_harness::load::Load;
-use sluice_harness::sluice::setup;
+use sluice_harness::sluice::{command, setup};
 use sluice_harness::wait::until;
 use sluice_harness::{Document, Origin, Ran, Sluice, free_address};
 
@@ -325,7 +326,31 @@ fn what_is_not_there_is_refused_and_nothing_is_removed_under_a_hand() {
     assert!(standing["standing"].as_str().unwrap().contains("sluice endpoint release shop"), "{standing}");
     stage.release(2);
     until("the file is applied", || (stage.sluice.api().get("/v1/status")["file"]["accepted"] == true).then_some(()));
+    stage.sluice.wait_revision(4);
     stage.assert_shared([10, 10, 0, 0]);
+}
+
+/// What probes say only proxies know: the control plane goes by their reports.
+#[test]
+fn who_takes_the_last_endpoint_that_probes_keep_in_is_warned() {
+    let stage =
+        Stage::new("health_check: { http: { path: /healthz }, interval: 200ms, timeout: 200ms, failure_threshold: 1 }");
+    stage.here[..2].iter().for_each(|origin| origin.set_healthy(false));
+    until("one is left by reports", || {
+        let told = stage.sluice.api().get("/v1/services");
+        let pools = told["services"][0]["versions"][0]["pools"].as_array().unwrap();
+        pools.iter().any(|pool| pool["region"] == "here" && pool["healthy"] == 1).then_some(())
+    });
+    stage
+        .force(2, "out", "1h")
+        .assert_says(&["warning: by the last report only one of the 3 endpoints of shop/v1 in here"]);
+}
+
+#[test]
+fn who_holds_closed_what_is_no_breaker_is_warned() {
+    let stage = Stage::new("");
+    let words = ["breaker", "force", "shop", "closed", "--for", "1h", "--reason", "look"];
+    stage.operate(&words).expect(0).assert_says(&["warning: shop has no breaker of its pools", "this holds nothing"]);
 }
 
 #[test]
@@ -361,4 +386,13 @@ fn who_asks_where_nobody_answers_is_told_where_it_was_looked() {
     other.assert_says(&["there is no service `cart`; what runs has shop"]);
     let admin = stage.sluice.admin_address().to_string();
     stage.sluice.operate(&["get", "endpoints", "--status", &admin]).expect(5).assert_says(&["no status listener"]);
+}
+
+#[test]
+fn a_control_plane_says_that_only_proxies_tell_of_endpoints() {
+    let control = control(SLUICE).start();
+    let status = control.status().0.to_string();
+    for words in [&["get", "endpoints", "--status", &status][..], &["explain", "--live", "/", "--status", &status]] {
+        Ran::of(command(SLUICE, words)).expect(1).assert_says(&["this is a control plane", "--status"]);
+    }
 }

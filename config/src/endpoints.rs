@@ -48,6 +48,32 @@ pub struct Pool {
     pub breaker: Option<Breaker>,
     /// In the order of the document; those that were discovered come after.
     pub endpoints: Vec<Endpoint>,
+    /// Where further ones are found. Empty: all are written down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+}
+
+/// A source of endpoints, as the proxy knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// What is asked.
+    pub source: String,
+    /// How many addresses it has: those of its last good answer.
+    pub endpoints: usize,
+    /// What stands in the way of a better answer. Absent: nothing, or it has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+}
+
+/// What stands in the way of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// A stable name, as in metrics.
+    pub result: String,
+    /// In words.
+    pub message: String,
+    /// Since when it has been in trouble, of whatever kind.
+    pub since: Timestamp,
 }
 
 /// One endpoint.
@@ -75,7 +101,8 @@ pub struct Endpoint {
     /// The most of them at once, as configured. Absent: as many as come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// How long its answers take, in microseconds: an average that a slow one moves at once. Absent before the first.
+    /// How long its answers take, in microseconds: an average that a slow one, or a longer wait in vain, moves at once. Absent
+    /// before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_us: Option<u64>,
     /// What an operator holds it to.

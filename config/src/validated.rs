@@ -256,7 +256,8 @@ impl Pool {
     /// Whether an endpoint of this address is or may come to be in it. An override may name no other.
     #[must_use]
     pub fn may_have(&self, address: SocketAddr) -> bool {
-        self.bound().is_none() || self.endpoints.iter().any(|endpoint| endpoint.address == address)
+        self.endpoints.iter().any(|endpoint| endpoint.address == address)
+            || self.sources.iter().any(|source| source.query.may_find(address))
     }
 
     /// The most endpoints that it can have, if that is known.

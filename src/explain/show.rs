@@ -1,6 +1,6 @@
 //! The explanation for people.
 
-use sluice_proxy::explain::{Answer, Explanation, Refusal};
+use sluice_proxy::explain::{Answer, Explanation, Refusal, Unanswered};
 use sluice_proxy::message;
 
 use crate::terminal::{Cell, Paint, Table, Tone};
@@ -61,11 +61,24 @@ fn answered(answer: &Answer, paint: Paint) -> Vec<String> {
     lines.extend(regions(answer).lines(paint));
     lines.push(String::new());
     lines.extend(endpoints(answer).lines(paint));
+    if !answer.unanswered.is_empty() {
+        lines.push(String::new());
+        lines.extend(answer.unanswered.iter().map(|one| paint.tone(Tone::Bad, &unanswered(one))));
+    }
     if !answer.sources.is_empty() {
         lines.push(String::new());
         lines.extend(sources(answer).lines(paint));
     }
     lines
+}
+
+/// `Refused: 20 % with 503 Service Unavailable (breaker_open). v2 in us-east-1: the breaker of its pool is open.`
+fn unanswered(one: &Unanswered) -> String {
+    let Unanswered { version, region, share, status, reason, why } = one;
+    let assigned = version.iter().zip(region).map(|(version, region)| format!("{version} in {region}: "));
+    let assigned: String = assigned.collect();
+    let (share, words) = (percent(*share), message::reason(*status));
+    format!("Refused: {share} with {status} {words} ({reason}). {assigned}{why}.")
 }
 
 fn regions(answer: &Answer) -> Table {

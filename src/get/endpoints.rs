@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use sluice_config::Timestamp;
-use sluice_config::endpoints::{Breaker, Endpoint, Endpoints, Pool};
+use sluice_config::endpoints::{Breaker, Endpoint, Endpoints, Pool, Source, Trouble};
 use sluice_config::name::ServiceName;
 use sluice_config::overlay::Force;
 
 use crate::argument::name;
 use crate::cli::{Exit, Output, OutputArg};
 use crate::client::{STATUS, StatusListener};
-use crate::moment::between;
+use crate::moment::{between, left};
 use crate::run::status;
 use crate::terminal::{Cell, Color, Paint, Table, Tone, print};
 use crate::value::render;
@@ -62,6 +62,9 @@ fn lines(endpoints: &Endpoints, paint: Paint) -> Vec<String> {
         for (place, endpoint) in pool.endpoints.iter().enumerate() {
             table.row(row(pool, endpoint, place == 0, now));
         }
+        if pool.endpoints.is_empty() {
+            pool.sources.iter().enumerate().for_each(|(place, source)| table.row(lack(pool, source, place == 0, now)));
+        }
     }
     lines.extend(table.lines(paint));
     lines
@@ -91,13 +94,31 @@ fn pool_row(pool: &Pool, now: Timestamp) -> [Cell; 6] {
     ]
 }
 
+/// Why a source has brought nothing to a pool that has nothing.
+fn lack(pool: &Pool, source: &Source, is_first: bool, now: Timestamp) -> [Cell; 9] {
+    let why = match &source.trouble {
+        Some(Trouble { message, since, .. }) => format!("{message} (for {})", between(*since, now)),
+        None if source.endpoints == 0 => "it has not answered yet".to_owned(),
+        None => "it has addresses, which are not in place yet".to_owned(),
+    };
+    let [first, region] = place(pool, is_first);
+    let why = Cell::new(format!("none yet: {why}"), Tone::Bad);
+    let [weight, health, breaker, requests, latency] = Default::default();
+    [first, region, source.source.as_str().into(), weight, health, breaker, requests, latency, why]
+}
+
+/// The pool's name and region, in its first row only.
+fn place(pool: &Pool, is_first: bool) -> [Cell; 2] {
+    if is_first { [pool_name(pool).into(), pool.region.as_str().into()] } else { Default::default() }
+}
+
 fn row(pool: &Pool, endpoint: &Endpoint, is_first: bool, now: Timestamp) -> [Cell; 9] {
-    let first = |text: String| if is_first { text } else { String::new() };
+    let [first, region] = place(pool, is_first);
     let zone = endpoint.zone.as_ref().map(|zone| format!(" ({zone})")).unwrap_or_default();
     let latency = endpoint.latency_us.map(|us| latency(Duration::from_micros(us)));
     [
-        first(pool_name(pool)).into(),
-        first(pool.region.to_string()).into(),
+        first,
+        region,
         format!("{}{zone}", endpoint.address).into(),
         weight(endpoint).into(),
         health(endpoint),
@@ -136,7 +157,7 @@ fn health(endpoint: &Endpoint) -> Cell {
 
 fn breaker(breaker: Option<&Breaker>, now: Timestamp) -> Cell {
     let Some(breaker) = breaker else { return Cell::default() };
-    let until = breaker.until.map(|until| format!(" for {}", between(now, until))).unwrap_or_default();
+    let until = breaker.until.map(|until| format!(" for {}", left(now, until))).unwrap_or_default();
     let why = match (&breaker.force, &breaker.reason) {
         (Some(_), _) => " (forced)".to_owned(),
         (None, _) if breaker.admits.is_some() => format!(" ({} at once)", breaker.admits.unwrap_or_default()),
@@ -158,7 +179,7 @@ fn state(endpoint: &Endpoint, now: Timestamp) -> Cell {
     let words = match (obstacle.as_str(), &endpoint.ejection) {
         ("forced", _) => "forced out".to_owned(),
         ("ejected", Some(ejection)) => {
-            let (until, times) = (between(now, ejection.until), ejection.times);
+            let (until, times) = (left(now, ejection.until), ejection.times);
             let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
             format!("ejected for {until}, {times} lately: {}", ejection.reason)
         }
@@ -168,6 +189,7 @@ fn state(endpoint: &Endpoint, now: Timestamp) -> Cell {
         ("breaker", _) => "its breaker is open".to_owned(),
         ("draining", _) => "it drains".to_owned(),
         ("full", _) => "no room".to_owned(),
+        ("trial", _) => "a trial is under way".to_owned(),
         ("level", _) => "it asks for nothing".to_owned(),
         ("pool_breaker", _) => "the pool's breaker is open".to_owned(),
         ("panic", _) => "too few of its pool are left".to_owned(),
@@ -212,7 +234,7 @@ mod tests {
             endpoint(14, with(out, json!({ "force": "in" }))),
             endpoint(15, with(no("breaker"), json!({ "breaker": open }))),
             endpoint(16, with(no("ejected"), json!({ "ejection": ejection }))),
-            endpoint(17, with(no("full"), json!({ "breaker": { "state": "half_open", "reason": "consecutive" } }))),
+            endpoint(17, with(no("trial"), json!({ "breaker": { "state": "half_open", "reason": "consecutive" } }))),
         ];
         let pool = |version: &str, breaker: Value, eligible: usize, endpoints: &[Value]| {
             json!({ "service": "shop", "version": version, "region": "us-east-1", "in_flight": 21, "healthy": 6,
@@ -220,8 +242,15 @@ mod tests {
         };
         let forced = json!({ "state": "open", "force": "open" });
         let one = [endpoint(20, with(no("unprobed"), json!({ "health": { "standing": "unprobed" } })))];
+        let trouble =
+            json!({ "result": "no_name", "message": "there is no such name", "since": "2026-11-26T09:58:00Z" });
+        let empty = json!({ "service": "cart", "version": "default", "region": "us-east-1", "in_flight": 0, "healthy": 0,
+            "eligible": 0, "endpoints": [], "sources": [
+                { "source": "dns cart.internal:8080", "endpoints": 0, "trouble": trouble },
+                { "source": "file cart.yaml", "endpoints": 0 },
+            ] });
         let endpoints = canned::read(json!({ "revision": 17, "at": "2026-11-26T10:00:00Z", "pools": [
-            pool("v1", json!({ "state": "closed" }), 3, &first), pool("v2", forced, 0, &one),
+            pool("v1", json!({ "state": "closed" }), 3, &first), pool("v2", forced, 0, &one), empty,
         ] }));
         insta::assert_snapshot!(lines(&endpoints, Paint::NONE).join("\n"));
     }

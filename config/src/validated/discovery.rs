@@ -48,6 +48,18 @@ pub enum Query {
     },
 }
 
+impl Query {
+    /// Whether an address like this may be in its answer.
+    #[must_use]
+    pub const fn may_find(&self, address: SocketAddr) -> bool {
+        match self {
+            Self::Dns { port, family, .. } => *port == address.port() && family.has(address),
+            Self::Srv { family, .. } => family.has(address),
+            Self::File { .. } => true,
+        }
+    }
+}
+
 /// Which addresses of a name are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -69,6 +81,14 @@ impl Family {
             Self::Any => "any",
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
+        }
+    }
+
+    const fn has(self, address: SocketAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Ipv4 => address.is_ipv4(),
+            Self::Ipv6 => address.is_ipv6(),
         }
     }
 }

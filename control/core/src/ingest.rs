@@ -93,6 +93,15 @@ pub struct PoolTotals {
     pub healthy: u32,
 }
 
+/// How a pool stands, by the latest report that tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStanding {
+    /// Its endpoints.
+    pub endpoints: u32,
+    /// Those of them that may be chosen.
+    pub healthy: u32,
+}
+
 /// A distribution of times, in microseconds, each within 1/32. Absent while nothing was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -206,6 +215,13 @@ impl Totals {
     #[must_use]
     pub fn pools(&self) -> Vec<PoolTotals> {
         self.sums.iter().map(|(pool, sum)| sum.tell(pool)).collect()
+    }
+
+    /// How a pool stands; nothing if no report tells of it.
+    #[must_use]
+    pub fn standing(&self, service: &ServiceName, version: &VersionName, region: &RegionName) -> Option<PoolStanding> {
+        let (service, version, region) = (service.clone(), version.clone(), region.clone());
+        self.sums.get(&Pool { service, version, region }).map(Sum::standing)
     }
 
     /// Requests per second of a service, over the last so long (5 seconds to a minute) of which every node has told, or

@@ -24,11 +24,20 @@ pub(crate) fn router(plane: &Arc<Plane>) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/health", get(health))
+        .route("/api/endpoints", get(elsewhere))
+        .route("/api/explain", get(elsewhere))
         .fallback(|| async {
             let words = "not found: try /live, /ready, /metrics or /api/health";
             told(StatusCode::NOT_FOUND, &json!({"error": words}))
         })
         .with_state(Arc::clone(plane))
+}
+
+/// What only a proxy knows.
+async fn elsewhere() -> Response {
+    let words =
+        "this is a control plane, and only proxies tell of endpoints: ask the status listener of one (--status)";
+    told(StatusCode::NOT_FOUND, &json!({"error": words}))
 }
 
 fn told(status: StatusCode, value: &impl serde::Serialize) -> Response {

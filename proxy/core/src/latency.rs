@@ -1,4 +1,5 @@
-//! How long an endpoint takes to answer: a peak-sensitive moving average, shared by all workers in one number.
+//! How long an endpoint takes to answer: a peak-sensitive moving average, shared by all workers in one number for balancers
+//! and one for people.
 //!
 //! Finagle's and Linkerd's peak EWMA: an answer slower than the average becomes the average at once, a faster one moves
 //! it by how much time has passed, and while nothing is heard it decays towards 0. So a stall is seen with its first
@@ -6,10 +7,12 @@
 //! many slow answers to see a stall, and weighting by the count of answers would forget fastest where most is sent.
 //!
 //! A failure counts as a slow answer (a penalty), since failing fast is no virtue. An endpoint that names a time after
-//! which it may be asked again counts as that slow until then.
+//! which it may be asked again counts as that slow until then. All that is a load to balance by and no time that anything
+//! took, so people are shown another average ([`Latency::answers`]): of answers alone, without the decay. A failure moves it
+//! only where more time was waited than answers take.
 //!
 //! Invariants: never above the slowest of what was noted; between two notes it never rises; time that goes back changes
-//! nothing but what is noted.
+//! nothing but what is noted. What is shown is never above the slowest answer or wait.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,9 +20,6 @@ use std::time::{Duration, Instant};
 
 /// How much of the past counts, unless a policy says otherwise: after this time a third of an average is left.
 pub const DECAY: Duration = Duration::from_secs(10);
-
-/// What a failure counts as, unless a policy says otherwise.
-pub const PENALTY: Duration = Duration::from_secs(5);
 
 /// The longest time that an endpoint may ask to be left alone.
 pub const MAX_BUSY: Duration = Duration::from_secs(300);
@@ -41,18 +41,38 @@ pub struct Latency {
     epoch: Epoch,
     /// Milliseconds of the last note in the upper half, the average in microseconds as a float in the lower. 0: nothing yet.
     average: AtomicU64,
+    /// The same, of what is shown.
+    answers: AtomicU64,
     /// Nanoseconds until which the endpoint wants to be left alone.
     busy: AtomicU64,
 }
 
 impl Latency {
-    /// Takes the time of one answer. Lock-free.
+    /// Takes the time of one answer, or what a failure counts as. Lock-free.
     pub fn note(&self, took: Duration, decay: Duration, now: Instant) {
+        self.take(&self.average, took, decay, now);
+    }
+
+    /// Takes the time of one answer for what is shown. Lock-free.
+    pub fn note_answer(&self, took: Duration, decay: Duration, now: Instant) {
+        self.take(&self.answers, took, decay, now);
+    }
+
+    /// Takes the time after which an attempt had failed, for what is shown. An endpoint that never answered has no time of
+    /// answers. Lock-free.
+    pub fn note_wait(&self, waited: Duration, now: Instant) {
         let stamp = self.stamp(now);
-        let took = took.as_secs_f32() * 1e6;
-        let next = |word| Some(pack(stamp, merge(word, took, stamp, decay)));
-        // Always Ok, since there is always a next.
-        let _ = self.average.fetch_update(Relaxed, Relaxed, next);
+        let waited = waited.as_secs_f32() * 1e6;
+        let next = |word| (word > 0 && waited > unpack(word).1).then(|| pack(stamp, waited));
+        // An error where it says nothing of answers.
+        let _ = self.answers.fetch_update(Relaxed, Relaxed, next);
+    }
+
+    /// What is shown: the average as the last answer, or the last longer wait, has left it; none before the first answer.
+    #[must_use]
+    pub fn answers(&self) -> Option<Duration> {
+        let word = self.answers.load(Relaxed);
+        (word > 0).then(|| Duration::from_secs_f32(unpack(word).1 / 1e6))
     }
 
     /// Takes that an answer that never came would have taken longer: it can only raise the average. Lock-free.
@@ -89,6 +109,14 @@ impl Latency {
             .then(|| until.saturating_sub(self.epoch.nanos(now)))
             .filter(|left| *left > 0)
             .map(Duration::from_nanos)
+    }
+
+    fn take(&self, average: &AtomicU64, took: Duration, decay: Duration, now: Instant) {
+        let stamp = self.stamp(now);
+        let took = took.as_secs_f32() * 1e6;
+        let next = |word| Some(pack(stamp, merge(word, took, stamp, decay)));
+        // Always Ok, since there is always a next.
+        let _ = average.fetch_update(Relaxed, Relaxed, next);
     }
 
     /// Milliseconds; starts again after 49 days, when an endpoint unheard of since then looks freshly heard of.
@@ -167,6 +195,23 @@ mod tests {
         assert_eq!(latency.busy(now + Duration::from_secs(4)), None);
         latency.keep_away(Duration::from_secs(86_400), now);
         assert_eq!(latency.busy(now), Some(MAX_BUSY));
+    }
+
+    #[test]
+    fn what_is_shown_is_what_answers_took() {
+        let (latency, now) = (Latency::default(), start());
+        latency.note_wait(30 * MS, now);
+        assert_eq!(latency.answers(), None, "it never answered");
+        latency.note_answer(5 * MS, DECAY, now);
+        latency.note(5000 * MS, DECAY, now);
+        latency.keep_away(5000 * MS, now);
+        latency.note_wait(MS, now);
+        assert!(near(latency.answers(), 5 * MS), "failing fast says nothing of answers");
+        assert!(near(latency.read(DECAY, now), 5000 * MS));
+        latency.note_wait(300 * MS, now + MS);
+        assert!(near(latency.answers(), 300 * MS), "no answer comes sooner");
+        latency.note_answer(5 * MS, DECAY, now + 5 * DECAY);
+        assert!(latency.answers().unwrap() < 8 * MS, "what it was long ago hardly counts: {:?}", latency.answers());
     }
 
     proptest! {

@@ -23,8 +23,8 @@ pub struct Policies {
     pub pool_requests: Option<u32>,
     /// After this time a third of an average latency is left.
     pub latency_decay: Duration,
-    /// What a failure counts as in it, at least.
-    pub latency_penalty: Duration,
+    /// What a failure counts as, at least, for a balancer that looks at time; none where it does not.
+    pub latency_penalty: Option<Duration>,
 }
 
 impl Default for Policies {
@@ -37,7 +37,7 @@ impl Default for Policies {
             endpoint_requests: None,
             pool_requests: None,
             latency_decay: latency::DECAY,
-            latency_penalty: latency::PENALTY,
+            latency_penalty: None,
         }
     }
 }
@@ -45,9 +45,9 @@ impl Default for Policies {
 impl From<&Service> for Policies {
     fn from(service: &Service) -> Self {
         let (latency_decay, latency_penalty) = match service.balancer {
-            Balancer::PeakEwma { decay, failure_penalty } => (decay, failure_penalty),
+            Balancer::PeakEwma { decay, failure_penalty } => (decay, Some(failure_penalty)),
             Balancer::RoundRobin | Balancer::LeastRequest { .. } | Balancer::Maglev { .. } | Balancer::Random => {
-                (latency::DECAY, latency::PENALTY)
+                (latency::DECAY, None)
             }
         };
         Self {

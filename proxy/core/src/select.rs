@@ -466,7 +466,7 @@ impl Walk<'_> {
 }
 
 /// The first of the regions that take part in the choice and have versions of the service.
-fn home(service: &Service, capability: Capability) -> Option<usize> {
+pub(crate) fn home(service: &Service, capability: Capability) -> Option<usize> {
     let takes_part = |region: &usize| place::takes_part(&service.regions[*region], capability);
     service.fallbacks.iter().copied().filter(takes_part).find(|region| service.split_of[*region].is_some())
 }

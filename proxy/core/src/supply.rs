@@ -16,6 +16,7 @@ use sluice_config::validated::{Panic, PanicMode};
 
 use crate::endpoint::{Barrier, FULL, Offer};
 use crate::health::Standing;
+use crate::outcome::Ending;
 
 /// What a pool has to offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +56,16 @@ impl Lack {
             Self::Breaker => "breaker",
             Self::Full => "full",
             Self::Tried => "tried",
+        }
+    }
+
+    /// How a request ends that nobody answers because of it.
+    #[must_use]
+    pub const fn ending(self) -> Ending {
+        match self {
+            Self::Breaker => Ending::BreakerOpen,
+            Self::Full => Ending::NoRoom,
+            Self::Empty | Self::Panic | Self::Tried => Ending::NoEndpoint,
         }
     }
 }

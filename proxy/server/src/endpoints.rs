@@ -1,9 +1,10 @@
 //! How the endpoints of what runs stand, for people: read from their states when somebody asks, so that it costs nothing
 //! while nobody does.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use sluice_config::endpoints::{Breaker, Ejection, Endpoint, Endpoints, Health, Pool};
+use sluice_config::endpoints::{Breaker, Ejection, Endpoint, Endpoints, Health, Pool, Source};
 use sluice_config::name::ZoneName;
 use sluice_config::overlay::Circuit;
 use sluice_config::validated;
@@ -14,12 +15,19 @@ use sluice_proxy_core::health::{Cause, Standing};
 use sluice_proxy_core::service::Candidate;
 
 use crate::live::{Live, ServiceEntry};
+use crate::resolve::Board;
 
-/// Every pool, or those of one service.
+/// Every pool, or those of one service; also those that have no endpoint yet. `board`: what is known of sources.
 ///
 /// # Errors
 /// There is no such service: the names of those that there are.
-pub(crate) fn told(live: &Live, only: Option<&str>, now: Instant, at: Timestamp) -> Result<Endpoints, Vec<String>> {
+pub(crate) fn told(
+    live: &Live,
+    board: Option<&Board>,
+    only: Option<&str>,
+    now: Instant,
+    at: Timestamp,
+) -> Result<Endpoints, Vec<String>> {
     let clock = Clock { now, wall: at };
     let services = live.document.services.iter().zip(&live.services);
     let named = services.filter(|(service, _)| only.is_none_or(|only| service.name.as_str() == only));
@@ -27,29 +35,37 @@ pub(crate) fn told(live: &Live, only: Option<&str>, now: Instant, at: Timestamp)
     if only.is_some_and(|only| names.clone().all(|name| name.as_str() != only)) {
         return Err(names.map(ToString::to_string).collect());
     }
-    let pools: Vec<Pool> =
-        named.flat_map(|(service, entry)| pools((service, entry), live.zone.as_ref(), clock)).collect();
-    Ok(Endpoints { revision: live.id, at, pools })
+    let pools = named.flat_map(|(service, entry)| pools((service, entry), board, live.zone.as_ref(), clock));
+    Ok(Endpoints { revision: live.id, at, pools: pools.collect() })
 }
 
-fn pools((service, entry): (&validated::Service, &ServiceEntry), zone: Option<&ZoneName>, clock: Clock) -> Vec<Pool> {
-    let mut pools: Vec<Pool> = Vec::new();
-    let panics = entry.core.panics();
-    let mut place = None;
+/// In the order of regions, then versions.
+fn pools(
+    (service, entry): (&validated::Service, &ServiceEntry),
+    board: Option<&Board>,
+    zone: Option<&ZoneName>,
+    clock: Clock,
+) -> Vec<Pool> {
+    let versions = service.versions.iter().enumerate();
+    let written = versions.flat_map(|(version, one)| one.pools.iter().map(move |pool| ((pool.region, version), pool)));
+    let of_sources = |pool: &validated::Pool| -> Vec<Source> {
+        board.map(|board| pool.sources.iter().map(|source| board.told(&source.query)).collect()).unwrap_or_default()
+    };
+    let told = |here, written| Pool { sources: of_sources(written), ..pool(service, entry, here, clock) };
+    let mut pools: BTreeMap<_, _> = written.map(|(here, written)| (here, told(here, written))).collect();
     for candidate in entry.core.candidates(zone) {
-        let here = (candidate.region, candidate.version);
-        if place.replace(here) != Some(here) {
-            let panic = panics.as_ref().is_some_and(|all| all[here.0 * entry.core.versions() + here.1]);
-            pools.push(Pool { panic, ..pool(service, entry, here, clock) });
-        }
-        if let Some(pool) = pools.last_mut() {
+        if let Some(pool) = pools.get_mut(&(candidate.region, candidate.version)) {
             let told = endpoint(&candidate, service.breaker.endpoint.is_some(), clock);
             pool.healthy += usize::from(candidate.endpoint.standing() != Standing::Out);
             pool.eligible += usize::from(told.eligible);
             pool.endpoints.push(told);
         }
     }
-    pools
+    let panics = entry.core.panics().unwrap_or_default();
+    for ((region, version), pool) in &mut pools {
+        pool.panic = panics.get(region * entry.core.versions() + version).copied().unwrap_or_default();
+    }
+    pools.into_values().collect()
 }
 
 fn pool(service: &validated::Service, entry: &ServiceEntry, (region, version): (usize, usize), clock: Clock) -> Pool {
@@ -65,6 +81,7 @@ fn pool(service: &validated::Service, entry: &ServiceEntry, (region, version): (
         eligible: 0,
         breaker: breaker(&view.breaker, service.breaker.pool.is_some(), clock),
         endpoints: Vec::new(),
+        sources: Vec::new(),
     }
 }
 

@@ -163,11 +163,7 @@ impl<'a> Tries<'a> {
             Refusal::Exhausted(lost) | Refusal::Rejected(lost) => (lost.place.pool(), lost.why),
         };
         self.lose(record, lost.0);
-        Unplaced::For(match lost.1 {
-            Lack::Breaker => Ending::BreakerOpen,
-            Lack::Full => Ending::NoRoom,
-            Lack::Empty | Lack::Panic | Lack::Tried => Ending::NoEndpoint,
-        })
+        Unplaced::For(lost.1.ending())
     }
 
     /// Counts a request that goes nowhere for where it was assigned to.

@@ -21,6 +21,7 @@
 //! - Overrides are changed by [`lay`], [`lift`] and [`expire`] only.
 
 mod apply;
+mod caution;
 mod expiry;
 mod overrides;
 mod refusal;
@@ -40,8 +41,9 @@ use sluice_config::{Environment, Overlay, Problems};
 use crate::revision::{Document, Kind, Revision};
 
 pub use self::apply::apply;
+pub use self::caution::caution;
 pub use self::expiry::expire;
-pub use self::overrides::{BreakerWish, EndpointWish, Wish, caution, lay, lift};
+pub use self::overrides::{BreakerWish, EndpointWish, Wish, lay, lift};
 pub use self::refusal::{Owned, Refusal, Unchanged, Unfit};
 pub use self::rollback::roll_back;
 pub use self::shift::{DEEPEST, LONGEST, Shift, release, shift};

@@ -21,7 +21,7 @@ use sluice_config::name::{RegionName, ServiceName, VersionName};
 use sluice_config::overlay::{Action, Author, BreakerForce, Circuit, EndpointForce, Force, Override, Reason};
 use sluice_config::timestamp::Timestamp;
 use sluice_config::validated::{Pool, Service, Version};
-use sluice_config::value::{RevisionId, Weight};
+use sluice_config::value::RevisionId;
 
 use super::shift::check_lasts;
 use super::{Head, Proposal, Refusal};
@@ -131,38 +131,6 @@ pub fn lift(head: &Head, id: RevisionId) -> Result<Proposal, Refusal> {
     }
 }
 
-/// What the operator who laid the head's override should know, though it was done.
-#[must_use]
-pub fn caution(head: &Head) -> Option<String> {
-    let laid = head.revision.overlay.overrides.get(&head.revision.id)?;
-    let Action::Endpoint(EndpointForce { service, version, region, address, to }) = &laid.action else { return None };
-    let live = head.effective();
-    let service = live.services.iter().find(|one| one.name == *service)?;
-    let of_version = service.versions.iter().find(|one| one.name == *version)?;
-    let pool = of_version.pools.iter().find(|pool| live.regions[pool.region].name == *region)?;
-    let pool_name = format!("{}/{version} in {region}", service.name);
-    match to {
-        Force::Out if left(pool) == 0 => Some(format!(
-            "no endpoint of {pool_name} is left that may get requests: what it had goes where the service's fallback says, \
-             or is refused"
-        )),
-        Force::In if weight(pool, *address) == Some(Weight::ZERO) => {
-            Some(format!("the weight of {address} of {pool_name} is 0, so it gets nothing all the same"))
-        }
-        Force::In | Force::Out => None,
-    }
-}
-
-/// How many endpoints of a pool no operator holds out.
-fn left(pool: &Pool) -> usize {
-    let is_out = |address| pool.forces.endpoints.get(address) == Some(&Force::Out);
-    pool.endpoints.iter().filter(|one| one.weight > Weight::ZERO && !is_out(&one.address)).count()
-}
-
-fn weight(pool: &Pool, address: SocketAddr) -> Option<Weight> {
-    pool.endpoints.iter().find(|one| one.address == address).map(|one| one.weight)
-}
-
 /// With the whole identity of what is named.
 fn resolve(head: &Head, wish: &Wish) -> Result<Action, Refusal> {
     match wish {
@@ -255,7 +223,8 @@ impl<'a> Narrow<'a> {
                 .version
                 .map_or_else(|| self.service.name.to_string(), |name| format!("{}/{name}", self.service.name)),
         };
-        Refusal::NoEndpoint { address, of, there }
+        let sources = pools.iter().flat_map(|(_, pool)| &pool.sources).map(|source| source.query.to_string()).collect();
+        Refusal::NoEndpoint { address, of, there, sources }
     }
 
     fn only_version(&self) -> Result<VersionName, Refusal> {

@@ -59,6 +59,8 @@ pub enum Refusal {
         of: String,
         /// What there is.
         there: Vec<SocketAddr>,
+        /// What is asked for others, none of which can have this address.
+        sources: Vec<String>,
     },
     /// There is more than one that may be meant.
     Ambiguous {
@@ -231,9 +233,11 @@ impl Refusal {
             Self::NoVersion { versions, .. } => format!("it has {}", list(versions)),
             Self::NoOverride(_) => "`sluice get overrides` lists them; it may have expired".to_owned(),
             Self::NoPool { pools, .. } => format!("there is {}", list(pools)),
-            Self::NoEndpoint { there, of, .. } => match &there[..] {
-                [] => format!("{of} has no endpoints"),
-                [..] => format!("it has {}", few(there)),
+            Self::NoEndpoint { there, of, sources, .. } => match (&there[..], &sources[..]) {
+                ([], []) => format!("{of} has no endpoints"),
+                ([..], []) => format!("it has {}", few(there)),
+                ([], [..]) => format!("it has those of {}", few(sources)),
+                ([..], [..]) => format!("it has {} and those of {}", few(there), few(sources)),
             },
             Self::Ambiguous { among, .. } => format!("name one of {}", list(among)),
             Self::Owned(_) => {
@@ -296,7 +300,12 @@ impl fmt::Display for Refusal {
                 let version = version.as_ref().map(|version| format!("/{version}")).unwrap_or_default();
                 write!(f, "{service}{version} has no endpoints in {region}")
             }
-            Self::NoEndpoint { address, of, .. } => write!(f, "{of} has no endpoint {address}"),
+            Self::NoEndpoint { address, of, sources, .. } if sources.is_empty() => {
+                write!(f, "{of} has no endpoint {address}")
+            }
+            Self::NoEndpoint { address, of, .. } => {
+                write!(f, "{of} has no endpoint {address}, and none of its sources can find one")
+            }
             Self::Ambiguous { what, among } => write!(f, "{what} may be that of {}", list(among)),
             Self::Owned(owned) => f.write_str(&lines(owned)),
             Self::Unfit(unfit) => f.write_str(&lines(unfit)),

@@ -6,7 +6,7 @@ use sluice_config::timestamp::Timestamp;
 use sluice_config::wire::PoolReport;
 use sluice_proxy_core::histogram::{BUCKETS, Histogram};
 
-use super::{Latency, Pool, PoolTotals};
+use super::{Latency, Pool, PoolStanding, PoolTotals};
 
 /// What is in the sum of one process's pool.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +80,10 @@ impl Sum {
             endpoints: self.endpoints,
             healthy: self.healthy,
         }
+    }
+
+    pub(super) const fn standing(&self) -> PoolStanding {
+        PoolStanding { endpoints: self.endpoints, healthy: self.healthy }
     }
 
     fn latency(&self) -> Latency {

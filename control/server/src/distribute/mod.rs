@@ -12,12 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use sluice_config::health;
 use sluice_config::name::{NodeName, RegionName, ServiceName};
+use sluice_config::overlay::EndpointForce;
 use sluice_config::share::Share;
 use sluice_config::timestamp::Timestamp;
 use sluice_config::value::{Incarnation, RevisionId};
 use sluice_config::wire::{Hello, Reply, Revision};
 use sluice_control_core::fleet::{Applied, ConnectionId, Effect, Fleet, NodeStanding, Numbered, Reason, Summary};
-use sluice_control_core::ingest::{PoolTotals, Totals};
+use sluice_control_core::ingest::{PoolStanding, PoolTotals, Totals};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -203,6 +204,11 @@ impl Distributor {
     /// What was counted, by pool.
     pub(crate) fn pools(&self) -> Vec<PoolTotals> {
         self.state().totals.pools()
+    }
+
+    /// How the pool of an endpoint stands, by reports.
+    pub(crate) fn pool_standing(&self, force: &EndpointForce) -> Option<PoolStanding> {
+        self.state().totals.standing(&force.service, &force.version, &force.region)
     }
 
     /// How each region is, by the endpoints that proxies see in it.

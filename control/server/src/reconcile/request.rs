@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_config::Environment;
 use sluice_config::name::ServiceName;
-use sluice_config::overlay::{Author, Reason};
+use sluice_config::overlay::{Author, EndpointForce, Reason};
 use sluice_config::value::RevisionId;
 use sluice_control_core::change::{self, Proposal, Refusal, Shift, Wish};
 use sluice_control_core::revision::{Document, Revision};
@@ -185,7 +185,8 @@ impl Reconciler {
     /// With what to look out for, if what was done is the head still.
     fn cautioned(&self, done: Done) -> Done {
         let head = self.head().filter(|current| current.head.revision.id == done.revision.id);
-        Done { note: head.and_then(|current| change::caution(&current.head)), ..done }
+        let standing = |force: &EndpointForce| self.equipment.distributor.pool_standing(force);
+        Done { note: head.and_then(|current| change::caution(&current.head, standing)), ..done }
     }
 
     /// The answer to a request that was carried out before.

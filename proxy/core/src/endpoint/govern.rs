@@ -1,7 +1,7 @@
 //! What attempts and time do to an endpoint. Per attempt only atomic numbers are written; the lock is taken only when
 //! something may change.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
@@ -50,16 +50,26 @@ impl Flight {
 
 impl Endpoint {
     fn note_latency(&self, sample: &Sample, policies: &Policies, now: Instant) {
-        let least = sample.class.is_failure().then_some(policies.latency_penalty);
-        match sample.took.max(least) {
-            Some(took) if sample.class == Class::Unanswered => {
-                self.latency.note_longer(took, policies.latency_decay, now);
+        if let Some(penalty) = policies.latency_penalty {
+            self.note_slowness(sample, penalty, policies.latency_decay, now);
+        }
+        match (sample.class, sample.took) {
+            (Class::Success, Some(took)) => self.latency.note_answer(took, policies.latency_decay, now),
+            (Class::Failure | Class::GatewayFailure | Class::Unanswered, Some(waited)) => {
+                self.latency.note_wait(waited, now);
             }
-            Some(took) => self.latency.note(took, policies.latency_decay, now),
-            None => {}
+            (_, None) => {}
         }
         if let Some(busy) = sample.busy {
             self.latency.keep_away(busy, now);
+        }
+    }
+
+    fn note_slowness(&self, sample: &Sample, penalty: Duration, decay: Duration, now: Instant) {
+        match sample.took.max(sample.class.is_failure().then_some(penalty)) {
+            Some(took) if sample.class == Class::Unanswered => self.latency.note_longer(took, decay, now),
+            Some(took) => self.latency.note(took, decay, now),
+            None => {}
         }
     }
 

@@ -200,11 +200,19 @@ impl Endpoint {
         self.used.swap(false, Ordering::Relaxed)
     }
 
-    /// How long it takes to answer: a peak-sensitive moving average, at least the time for which it wants to be left
-    /// alone. None before its first answer.
+    /// How slow it is to balance by: a peak-sensitive moving average, in which a failure counts as its penalty, at least the
+    /// time for which it wants to be left alone. None before its first answer or failure, and where the balancer does not look at
+    /// it. [`Self::answers`] is for people.
     #[must_use]
     pub fn latency(&self, now: Instant) -> Option<Duration> {
         self.latency.read(Duration::from_millis(self.latency_decay.load(Ordering::Relaxed).into()), now)
+    }
+
+    /// How long its answers take: a peak-sensitive moving average of what they took, and of longer waits in vain. None before
+    /// its first answer.
+    #[must_use]
+    pub fn answers(&self) -> Option<Duration> {
+        self.latency.answers()
     }
 
     /// Sets the most requests at once. A tick of its service sets what the document says.
@@ -293,7 +301,7 @@ impl Endpoint {
             warming: watch.ramp != Ramp::Over,
             in_flight: self.in_flight(),
             limit: self.gate.room.limit(),
-            latency: self.latency(now),
+            latency: self.answers(),
             busy: self.latency.busy(now),
         }
     }

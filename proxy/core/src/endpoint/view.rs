@@ -32,7 +32,7 @@ pub struct View {
     pub in_flight: u32,
     /// Most of them at once.
     pub limit: Option<u32>,
-    /// How long it takes to answer; none before its first answer.
+    /// How long its answers take; none before the first.
     pub latency: Option<Duration>,
     /// For how much longer it wants to be left alone.
     pub busy: Option<Duration>,

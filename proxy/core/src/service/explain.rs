@@ -1,15 +1,19 @@
 //! Tells of each endpoint of a service whether it may be chosen, and why not.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use rand::Rng;
 use sluice_config::name::ZoneName;
 use sluice_config::validated::{Capability, Region, Role};
 
 use super::{Member, Service};
+use crate::breaker::State;
 use crate::endpoint::{Barrier, Endpoint, Offer};
 use crate::health::Standing;
-use crate::place::Placement;
-use crate::select::pool;
+use crate::place::{self, Placement};
+use crate::select::{self, Ask, Place, Refusal, Selector, Waiting, pool};
+use crate::split::{self, Shares};
 use crate::supply::{Lack, Supply};
 use crate::zone;
 
@@ -71,6 +75,8 @@ pub enum Obstacle {
     Zone,
     /// It, or its pool, has as many requests as it may have at once.
     Full,
+    /// Its breaker, or that of its pool, is half-open, and as many trials as it admits are under way.
+    Trial,
 }
 
 impl Obstacle {
@@ -94,6 +100,7 @@ impl Obstacle {
             Self::Panic => "panic",
             Self::Zone => "zone",
             Self::Full => "full",
+            Self::Trial => "trial",
         }
     }
 }
@@ -130,6 +137,40 @@ impl Service {
     pub fn candidates(&self, zone: Option<&ZoneName>) -> Vec<Candidate<'_>> {
         let read: Vec<Reading> = (0..self.pools.len()).map(|at| Reading::of(self, at, zone)).collect();
         self.stand(&read, |_, _| None)
+    }
+
+    /// The pool, as region and version, that answers requests assigned to each pool, in the order of pools: itself, or where the
+    /// fallback leads; or why none does. For people: allocates, and reads every endpoint.
+    pub fn answering(
+        &self,
+        capability: Capability,
+        pinned: Option<usize>,
+        zone: Option<&ZoneName>,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Vec<Result<(usize, usize), Refusal>> {
+        let mut selector = Selector::new(self, zone, rng);
+        let (why_region, why_version) = (place::Reason::Weighted, split::Reason::Random);
+        let answers = |at: usize| {
+            let (region, version) = ((at / self.versions()) as u16, (at % self.versions()) as u16);
+            let waited = Some(Waiting { place: Place { region, version, why_region, why_version }, moved: None });
+            let (version, previous, tried) = (pinned, None, &[][..]);
+            let ask = Ask { capability, sticky_key: None, key: None, version, previous, waited, tried, now };
+            selector.choose(self, &ask, rng).map(|choice| (choice.spot.region, choice.spot.version))
+        };
+        (0..self.pools.len()).map(answers).collect()
+    }
+
+    /// The shares of the versions among the requests that are placed in this region; none if it has no version.
+    #[must_use]
+    pub fn split_in(&self, region: usize) -> Option<&Shares> {
+        self.split_of[region].map(|at| &self.splits[at])
+    }
+
+    /// The region in which requests are placed that no region can answer.
+    #[must_use]
+    pub fn home(&self, capability: Capability) -> Option<usize> {
+        select::home(self, capability)
     }
 
     /// Which pools panic now, by the order of pools. Nothing where no policy says what that is. Reads every endpoint.
@@ -185,6 +226,7 @@ struct Reading<'a> {
     offers: Vec<Offer>,
     supply: Supply,
     has_room: bool,
+    breaker: State,
     /// The zone that is preferred, and of [`zone::PARTS`] how many stay there.
     preferred: Option<(&'a ZoneName, u32)>,
 }
@@ -202,7 +244,8 @@ impl<'a> Reading<'a> {
             let now = weighted().map(|(weight, offer)| supply.weight(weight, offer));
             zone::part(&zones, pool::residents(members, now, is_near))
         });
-        Self { supply, has_room: whole.has_room, preferred: zone.zip(part), offers }
+        let breaker = service.states[at].state();
+        Self { supply, has_room: whole.has_room, breaker, preferred: zone.zip(part), offers }
     }
 
     fn obstacle(&self, member: &Member, offer: Offer) -> Option<Obstacle> {
@@ -215,7 +258,13 @@ impl<'a> Reading<'a> {
         if self.preferred.is_some_and(|(zone, part)| part == zone::PARTS && member.zone.as_ref() != Some(zone)) {
             return Some(Obstacle::Zone);
         }
-        (!self.has_room || !member.endpoint.has_room()).then_some(Obstacle::Full)
+        let lacks_room = |has_room: bool, breaker| match (has_room, breaker) {
+            (true, _) => None,
+            (false, State::HalfOpen) => Some(Obstacle::Trial),
+            (false, State::Closed | State::Open) => Some(Obstacle::Full),
+        };
+        lacks_room(self.has_room, self.breaker)
+            .or_else(|| lacks_room(member.endpoint.has_room(), member.endpoint.breaker()))
     }
 
     /// What a member gets of the pool's requests.
@@ -245,3 +294,6 @@ impl<'a> Reading<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

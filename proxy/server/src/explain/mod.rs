@@ -3,27 +3,30 @@
 //! Every rule is asked of the core; none is told here again. Offline every endpoint counts as verified; live it is what this
 //! process runs, with the endpoints as they are now.
 
+mod flow;
 mod question;
 mod request;
 mod retries;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sluice_config::Validated;
 use sluice_config::name::ZoneName;
 use sluice_config::validated::{Capability, Listener, Region, Role, Route, StickyKey};
 use sluice_config::value::RevisionId;
+use sluice_proxy_core::breaker;
 use sluice_proxy_core::endpoint::Registry;
-use sluice_proxy_core::place::{capability_of, takes_part};
+use sluice_proxy_core::place::capability_of;
 use sluice_proxy_core::route::{BadRegex, Finding, Miss, RouteTable};
 use sluice_proxy_core::service::{Candidate, Obstacle, Service, identities};
-use sluice_proxy_core::split::{Shares, Ticket, rendezvous};
 
 use crate::h1::Refused;
 use crate::live::Live;
 
+use flow::Flow;
 pub use question::Question;
 use request::Request;
 pub use request::{Header, Typed};
@@ -83,9 +86,29 @@ pub struct Answer {
     pub regions: Vec<Placed>,
     /// Every endpoint of the service.
     pub endpoints: Vec<Reached>,
+    /// Requests that no endpoint gets as things stand. Offline, where that is not known, nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
     /// Where further endpoints are found; offline nobody is asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Asked>,
+}
+
+/// Requests that no endpoint gets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// The version that they are assigned to. Absent: none.
+    pub version: Option<String>,
+    /// The region that they are assigned to. Absent: none.
+    pub region: Option<String>,
+    /// Of the requests like this one, 0 to 1.
+    pub share: f64,
+    /// What the client gets.
+    pub status: u16,
+    /// The same word as in `sluice_failures_total`.
+    pub reason: Cow<'static, str>,
+    /// Why.
+    pub why: Cow<'static, str>,
 }
 
 /// A source of endpoints.
@@ -227,7 +250,10 @@ impl Ground<'_> {
                 let service = &live.services[route.service].core;
                 answered(self.document, (service, live.zone.as_ref()), route, request)
             }
-            None => answered(self.document, (&offline(self.document, route.service), None), route, request),
+            None => {
+                let answer = answered(self.document, (&offline(self.document, route.service), None), route, request);
+                Answer { unanswered: Vec::new(), ..answer }
+            }
         }
     }
 }
@@ -252,8 +278,8 @@ fn answered(
         None => (capability_of(request.method()), "method"),
     };
     let sources = sources(document, route);
-    let case =
-        Case { service, zone, weights: weights(document, route), capability, pinned: route.version, sources: &sources };
+    let (now, weights) = (Instant::now(), weights(document, route));
+    let case = Case { service, zone, now, weights, capability, pinned: route.version, sources: &sources };
     let key = service.sticky().and_then(|by| request.key(by));
     let retries = retries::words(&document.services[route.service].retries, request.method());
     let answer = case.answer(route, capability_by, key.as_deref());
@@ -283,6 +309,7 @@ fn weights(document: &Validated, route: &Route) -> Vec<u32> {
 struct Case<'a> {
     service: &'a Service,
     zone: Option<&'a ZoneName>,
+    now: Instant,
     weights: Vec<u32>,
     capability: Capability,
     pinned: Option<usize>,
@@ -292,9 +319,8 @@ struct Case<'a> {
 impl Case<'_> {
     fn answer(&self, route: &Route, capability_by: &'static str, key: Option<&[u8]>) -> Answer {
         let candidates = self.service.explain(self.capability, self.pinned, self.zone);
-        let placement = self.placement(&candidates);
-        let splits: Vec<Vec<f64>> = (0..placement.len()).map(|at| self.split(at, &candidates, key)).collect();
-        let endpoints = candidates.iter().map(|candidate| self.reached(candidate, &candidates, &placement, &splits));
+        let flow = self.flow(&candidates, key);
+        let endpoints = candidates.iter().map(|candidate| self.reached(candidate, &candidates, &flow));
         Answer {
             route: route.name.clone(),
             service: self.service.name().to_string(),
@@ -304,39 +330,9 @@ impl Case<'_> {
             retries: String::new(),
             sources: Vec::new(),
             endpoints: endpoints.collect(),
-            regions: (0..placement.len()).map(|at| self.placed(at, placement[at], &splits[at], &candidates)).collect(),
+            regions: (0..self.service.regions().len()).map(|at| self.placed(at, &flow, &candidates)).collect(),
+            unanswered: flow.unanswered,
         }
-    }
-
-    /// The share of each region. A standby that is open to requests is the only one that is.
-    fn placement(&self, candidates: &[Candidate<'_>]) -> Vec<f64> {
-        let regions = self.service.regions();
-        let open = |at: usize| candidates.iter().any(|c| c.region == at && c.obstacle.is_none());
-        let weight = |at: usize| {
-            if open(at) && takes_part(&regions[at], self.capability) { regions[at].weight.get() } else { 0 }
-        };
-        let shares = Shares::of((0..regions.len()).map(weight));
-        let standby = (0..regions.len()).find(|at| shares.members() == 0 && open(*at));
-        (0..regions.len()).map(|at| if standby == Some(at) { 1.0 } else { shares.share(at) }).collect()
-    }
-
-    /// The share of each version in one region.
-    fn split(&self, region: usize, candidates: &[Candidate<'_>], key: Option<&[u8]>) -> Vec<f64> {
-        let open = |version: usize| {
-            candidates.iter().any(|c| c.region == region && c.version == version && c.obstacle.is_none())
-        };
-        let all = 0..self.service.versions();
-        if let Some(pinned) = self.pinned {
-            return all.map(|version| if version == pinned && open(version) { 1.0 } else { 0.0 }).collect();
-        }
-        let weights: Vec<u32> = all.clone().map(|at| if open(at) { self.weights[at] } else { 0 }).collect();
-        if let Some(key) = key {
-            let ticket = |at: usize| (at, Ticket::new(self.service.name(), self.service.version(at), weights[at]));
-            let chosen = rendezvous(all.clone().filter(|at| weights[*at] > 0).map(ticket), key);
-            return all.map(|version| if chosen == Some(version) { 1.0 } else { 0.0 }).collect();
-        }
-        let shares = Shares::of(weights.into_iter());
-        all.map(|version| shares.share(version)).collect()
     }
 
     fn split_words(&self, key: Option<&[u8]>) -> String {
@@ -353,12 +349,12 @@ impl Case<'_> {
         }
     }
 
-    fn placed(&self, at: usize, share: f64, split: &[f64], candidates: &[Candidate<'_>]) -> Placed {
+    fn placed(&self, at: usize, flow: &Flow, candidates: &[Candidate<'_>]) -> Placed {
         let region = &self.service.regions()[at];
-        let versions = split
-            .iter()
-            .enumerate()
-            .map(|(version, share)| Version { version: self.service.version(version).to_string(), share: *share });
+        let share = flow.region(at);
+        let of_region = |version: usize| if share > 0.0 { flow.pool(at, version) / share } else { 0.0 };
+        let versions = (0..self.service.versions())
+            .map(|at| Version { version: self.service.version(at).to_string(), share: of_region(at) });
         let obstacle = candidates.iter().filter(|c| c.region == at).map(|c| c.obstacle).next();
         let why_not = match obstacle {
             None if self.sources.iter().any(|asked| asked.region == region.name.as_str()) => {
@@ -377,18 +373,18 @@ impl Case<'_> {
         }
     }
 
-    fn reached(&self, to: &Candidate<'_>, all: &[Candidate<'_>], placement: &[f64], splits: &[Vec<f64>]) -> Reached {
+    fn reached(&self, to: &Candidate<'_>, all: &[Candidate<'_>], flow: &Flow) -> Reached {
         let pool = all.iter().filter(|c| c.region == to.region && c.version == to.version && c.obstacle.is_none());
         let all: f64 = pool.map(|candidate| candidate.share).sum();
         let in_pool = if to.obstacle.is_none() && all > 0.0 { to.share / all } else { 0.0 };
-        let share = placement[to.region] * splits[to.region][to.version] * in_pool;
+        let share = flow.pool(to.region, to.version) * in_pool;
         let elsewhere = (share == 0.0).then_some("the user's key leads to another version");
         Reached {
             endpoint: to.endpoint.id().address.to_string(),
             region: self.service.regions()[to.region].name.to_string(),
             version: self.service.version(to.version).to_string(),
             share,
-            why_not: to.obstacle.map(|obstacle| self.endpoint_words(obstacle)).or(elsewhere).map(Cow::Borrowed),
+            why_not: to.obstacle.map(|obstacle| self.endpoint_words(to, obstacle)).or(elsewhere).map(Cow::Borrowed),
         }
     }
 
@@ -407,6 +403,7 @@ impl Case<'_> {
             | Obstacle::Breaker
             | Obstacle::Draining
             | Obstacle::Full
+            | Obstacle::Trial
             | Obstacle::Level
             | Obstacle::Panic
             | Obstacle::Zone
@@ -414,8 +411,13 @@ impl Case<'_> {
         }
     }
 
-    const fn endpoint_words(&self, obstacle: Obstacle) -> &'static str {
+    fn endpoint_words(&self, to: &Candidate<'_>, obstacle: Obstacle) -> &'static str {
+        let forced = Some(breaker::Force::Open);
         match obstacle {
+            Obstacle::Breaker if to.endpoint.view(self.now).breaker.forced == forced => "its breaker is forced open",
+            Obstacle::PoolBreaker if to.endpoint.pool().view().breaker.forced == forced => {
+                "the breaker of its pool is forced open"
+            }
             Obstacle::Capability => "its region does not serve this kind of request",
             Obstacle::RegionWeight => "its region has weight 0",
             Obstacle::Standby => "its region is a standby while an active one can serve",
@@ -429,6 +431,7 @@ impl Case<'_> {
             Obstacle::Breaker => "its breaker is open",
             Obstacle::Draining => "it drains: it wants nothing new",
             Obstacle::Full => "it, or its pool, answers as many requests as it may at once",
+            Obstacle::Trial => "its breaker, or that of its pool, is half-open, and all its trials are under way",
             Obstacle::Level => "it asks for no part of its weight",
             Obstacle::Panic => "too few of its pool may be chosen: by `panic` none is",
             Obstacle::Zone => "it is in another zone, and the proxy's own zone takes everything",

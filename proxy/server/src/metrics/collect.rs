@@ -218,7 +218,7 @@ fn endpoint(out: &mut Output, endpoint: &Endpoint) {
     let offer = endpoint.offer();
     let level = if offer.is_eligible() { f64::from(offer.level) / f64::from(FULL) } else { 0.0 };
     out.gauge(&family::ENDPOINT_LEVEL, &labels, level);
-    if let Some(latency) = endpoint.latency(Instant::now()) {
+    if let Some(latency) = endpoint.answers() {
         out.gauge(&family::ENDPOINT_LATENCY, &labels, latency.as_secs_f64());
     }
 }

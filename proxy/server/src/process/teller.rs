@@ -93,7 +93,8 @@ impl StatusSource for State {
 
     fn endpoints(&self, service: Option<&str>) -> Result<Endpoints, Untold> {
         let live = self.watch.current.load_full().ok_or(Untold::NotReady)?;
-        endpoints::told(&live, service, Instant::now(), now()).map_err(|services| {
+        let board = self.watch.discovery.as_deref();
+        endpoints::told(&live, board, service, Instant::now(), now()).map_err(|services| {
             let name = service.unwrap_or_default();
             Untold::NoSuch(format!("there is no service `{name}`; what runs has {}", services.join(", ")))
         })

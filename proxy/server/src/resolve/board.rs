@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluice_config::Timestamp;
 use sluice_config::validated::{Discovery, Query};
+use sluice_config::{Timestamp, endpoints};
 use sluice_proxy_core::discovery::{Answer, Known, Reason, Set, Step, Trouble};
 use tokio::sync::watch;
 
@@ -132,6 +132,19 @@ impl Board {
             told.push(format!("and {more} more sources"));
         }
         Some(if told.is_empty() { Ok(()) } else { Err(told.join("; ")) })
+    }
+
+    /// How one source is, for people.
+    pub(crate) fn told(&self, query: &Query) -> endpoints::Source {
+        let sources = self.sources();
+        let posted = sources.get(query);
+        let trouble = posted.and_then(|posted| posted.trouble.as_ref()).map(|ailing| endpoints::Trouble {
+            result: ailing.trouble.as_str().to_owned(),
+            message: ailing.trouble.to_string(),
+            since: ailing.since,
+        });
+        let endpoints = posted.and_then(|posted| posted.known.set()).map_or(0, |set| set.len());
+        endpoints::Source { source: query.to_string(), endpoints, trouble }
     }
 
     /// What a scrape is told, of the first `most` sources.

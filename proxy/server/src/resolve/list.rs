@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sluice_config::problem::Code;
 use sluice_config::{Problems, decode, endpoint_list, limit};
 use sluice_proxy_core::discovery::{Absence, Answer, Failure, Found};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -74,6 +75,10 @@ fn read(path: &Path) -> Answer {
                 zone: one.zone,
             };
             Answer::Found(list.into_iter().map(found).collect(), FULL_READING)
+        }
+        // An empty file: a document would have to have more.
+        Err(problems) if problems.problems.iter().all(|problem| problem.code == Code::EmptyDocument) => {
+            Answer::Nothing(Absence::List)
         }
         Err(problems) => Answer::Failed(Failure::Unsound(told(&problems))),
     }

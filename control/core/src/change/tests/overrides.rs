@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use sluice_config::overlay::Action;
 
 use super::*;
+use crate::ingest::PoolStanding;
 
 /// v1 in two regions with an address that both have, v2 in one with an address of its own.
 const REGIONS: &str = r#"
@@ -159,6 +160,7 @@ fn what_an_override_holds_cannot_be_removed() {
 #[test]
 fn who_takes_the_last_endpoint_is_told() {
     let head = begin(&written(REGIONS));
+    let caution = |head: &Head| caution(head, |_| None);
     assert_eq!(caution(&head), None);
     let one = laid(&head, &endpoint(None, None, "10.0.0.2:80", Force::Out), 1);
     assert_eq!(caution(&one), None, "there is another");
@@ -170,4 +172,69 @@ fn who_takes_the_last_endpoint_is_told() {
     assert!(caution(&last).unwrap().starts_with("no endpoint of shop/v2 in east is left"), "one with weight 0 is none");
     let idle = laid(&head, &endpoint(None, None, "10.0.0.4:80", Force::In), 1);
     assert!(caution(&idle).unwrap().contains("is 0, so it gets nothing all the same"));
+}
+
+/// Two of three endpoints are out by their probes, which only proxies know.
+#[test]
+fn who_takes_the_last_endpoint_that_probes_keep_in_is_told() {
+    let head = begin(&written(REGIONS));
+    let one = laid(&head, &endpoint(None, None, "10.0.0.2:80", Force::Out), 1);
+    let told = |healthy| caution(&one, |_| Some(PoolStanding { endpoints: 3, healthy }));
+    assert_eq!(told(2), None);
+    assert!(told(1).unwrap().starts_with("by the last report only one of the 3 endpoints of shop/v1 in east may get"));
+    assert!(told(0).unwrap().starts_with("by the last report none of the 3 endpoints of shop/v1 in east may get"));
+    let inside = laid(&head, &endpoint(None, None, "10.0.0.2:80", Force::In), 1);
+    assert_eq!(caution(&inside, |_| Some(PoolStanding { endpoints: 3, healthy: 1 })), None);
+}
+
+const SOURCES: &str = r#"
+listeners: [{ name: web, address: "127.0.0.1:8080" }]
+services: [{ name: shop, endpoints: [{ dns: shop.internal, port: 8080, family: ipv4 }, "10.0.0.9:80"] }]
+routes: [{ service: shop }]
+"#;
+
+#[test]
+fn an_endpoint_that_no_source_can_find_is_not_forced() {
+    let head = begin(&written(SOURCES));
+    for slip in ["10.0.0.1:808", "[::1]:8080"] {
+        let (code, what, hint) = refused(&head, &endpoint(None, None, slip, Force::Out));
+        let expected = format!("shop/default in default has no endpoint {slip}, and none of its sources can find one");
+        assert_eq!((code, what), ("no-endpoint", expected));
+        assert_eq!(hint, "it has 10.0.0.9:80 and those of dns shop.internal:8080 ipv4");
+    }
+    let held = laid(&head, &endpoint(None, None, "10.0.0.1:8080", Force::Out), 1);
+    let moved = written(&SOURCES.replace("8080, family", "8081, family"));
+    let refusal = apply(Some(&held), &moved, false, &Environment::empty()).unwrap_err();
+    assert!(refusal.to_string().contains("the override 2 names it"), "{refusal}");
+}
+
+/// Nobody here knows what sources find, so nothing is said of what is left but what was reported.
+#[test]
+fn of_a_pool_with_sources_only_what_is_known_is_told() {
+    let head = begin(&written(SOURCES));
+    let found = laid(&head, &endpoint(None, None, "10.0.0.1:8080", Force::Out), 1);
+    let unknown = "10.0.0.1:8080 is not written down, and whether a source of shop/default in default finds it is not known \
+                   here: `sluice get endpoints shop` shows what a proxy has found";
+    assert_eq!(caution(&found, |_| Some(PoolStanding { endpoints: 3, healthy: 3 })).unwrap(), unknown);
+    assert_eq!(caution(&found, |_| None).unwrap(), unknown);
+    let last = laid(&found, &endpoint(None, None, "10.0.0.9:80", Force::Out), 1);
+    assert_eq!(caution(&last, |_| Some(PoolStanding { endpoints: 3, healthy: 3 })), None, "sources have found others");
+    assert!(caution(&last, |_| None).unwrap().contains("no node has reported what its sources find"));
+}
+
+#[test]
+fn a_breaker_that_is_not_there_holds_nothing_closed() {
+    let told = |head: &Head, wish: &Wish| caution(&laid(head, wish, 1), |_| None);
+    let head = begin(&written(REGIONS));
+    let closed = |region, at| breaker("shop", Some("v1"), region, at, Circuit::Closed);
+    assert_eq!(
+        told(&head, &closed(None, None)).unwrap(),
+        "shop has no breaker of its pools, so there is none that could open: this holds nothing"
+    );
+    assert!(told(&head, &closed(None, Some("10.0.0.2:80"))).unwrap().contains("no breaker of its endpoints"));
+    assert_eq!(told(&head, &breaker("shop", Some("v1"), None, None, Circuit::Open)), None);
+    let open = laid(&head, &breaker("shop", Some("v1"), None, None, Circuit::Open), 3);
+    assert_eq!(told(&open, &closed(Some("west"), None)), None, "it was held open");
+    let guarded = REGIONS.replace("- name: shop", "- name: shop\n    breaker: { pool: {} }");
+    assert_eq!(told(&begin(&written(&guarded)), &closed(None, None)), None);
 }

@@ -17,6 +17,7 @@ use crate::change::{Subject, Turn};
 use crate::endpoint::{Advice, Barrier, Endpoint, FULL, Registry};
 use crate::fixture::{POLICY, compile, regions, shop, start, version};
 use crate::health::{Standing, Verdict};
+use crate::latency::DECAY;
 use crate::sample::Class;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -407,7 +408,8 @@ fn a_revision_keeps_what_was_counted() {
 
 #[test]
 fn latency_remembers_failures_and_what_the_endpoint_asks() {
-    let mut stage = Stage::new(1, false, |_| ());
+    let peak = validated::Balancer::PeakEwma { decay: DECAY, failure_penalty: 5 * SECOND };
+    let mut stage = Stage::new(1, false, |document| document.balancer = peak);
     stage.attempt(0, Class::Success, 10 * MS);
     assert_eq!(stage.endpoint(0).latency(stage.now), Some(10 * MS));
     stage.attempt(0, Class::Failure, MS);
