@@ -317,8 +317,7 @@ fn a_burst_of_connections_gives_its_memory_back() {
         drop(crowd);
         until("all have left", || (stage.sluice.metric("sluice_connections", &[]) == 0.0).then_some(()));
     }
-    // Connections to the origin are kept, with what they have read into.
-    let most = start + 16 + u64::try_from(count).unwrap() / 100;
+    let most = start + 8 + u64::try_from(count).unwrap() / 100;
     let left =
         until(&format!("memory is back, from {peak} MiB to {most}"), || Some(resident()).filter(|now| *now <= most));
     println!("{count} connections: {start} MiB before, {peak} MiB at the most, {left} MiB after");

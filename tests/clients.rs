@@ -1,11 +1,11 @@
-//! Clients that others wrote: curl, nghttp, h2load, a WebSocket library and gRPC.
+//! Clients that others wrote: curl, nghttp, h2load, a WebSocket library and gRPC; and gRPC's server, as what is probed.
 
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use sluice_harness::h2::{self, data, send};
 use sluice_harness::origin::answer::pattern;
 use sluice_harness::sluice::setup;
 use sluice_harness::tool::tool;
+use sluice_harness::wait::until;
 use sluice_harness::{Document, Origin, Sluice, free_address};
 
 const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
@@ -291,15 +292,80 @@ answers.cancel()
 print("done")
 "#;
 
+/// The Python that has gRPC's own library.
+fn grpc_python() -> PathBuf {
+    let link = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/grpc-python");
+    fs::read_link(&link).unwrap_or_else(|e| panic!("this suite needs .ci/packages test: {}: {e}", link.display()))
+}
+
 /// gRPC's own client, all four kinds of calls, and what it makes of our failures.
 #[test]
 fn grpc_s_own_client_is_served() {
-    let link = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/grpc-python");
-    let python =
-        fs::read_link(&link).unwrap_or_else(|e| panic!("this suite needs .ci/packages test: {}: {e}", link.display()));
     let stage = Stage::new();
-    let output = run(Command::new(python).args(["-c", GRPC]).arg(stage.web.to_string()));
+    let output = run(Command::new(grpc_python()).args(["-c", GRPC]).arg(stage.web.to_string()));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "done");
     assert_eq!(stage.sluice.scrape().sum("sluice_h2_cut_total", &[]), None);
     stage.check();
+}
+
+/// The service of health that every server of gRPC has; it tells SERVING (1) until a line says what else.
+const GRPC_HEALTH: &str = r#"
+import sys
+from concurrent import futures
+import grpc
+
+status = 1
+
+def check(request, context):
+    # A request for `shop.v1.Cart`, as a message of protobuf.
+    if request != b"\x0a\x0cshop.v1.Cart":
+        context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+    return bytes([8, status])
+
+server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
+method = grpc.unary_unary_rpc_method_handler(check)
+server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})])
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+for line in sys.stdin:
+    status = int(line)
+"#;
+
+/// gRPC's own server is asked for its health in its own protocol, and believed: SERVING, NOT_SERVING, a service that it does not know.
+#[test]
+fn grpc_s_own_server_is_probed() {
+    let child =
+        Command::new(grpc_python()).args(["-c", GRPC_HEALTH]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut server = Server(child.unwrap());
+    let mut port = String::new();
+    BufReader::new(server.0.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
+    let endpoint = format!("127.0.0.1:{}", port.trim()).parse().unwrap();
+    let web = free_address();
+    let document = |service: &str| {
+        let check = format!("health_check: {{ grpc: {{ service: {service} }}, interval: 200ms, timeout: 200ms }}");
+        Document::new()
+            .listener("web", web, "")
+            .region("here", "")
+            .service("cart", &format!("protocol: http2, {check}"))
+            .version("v1", 100, &[("here", &[endpoint])])
+            .route("{ path: / }", "service: cart")
+    };
+    let sluice = setup(SLUICE).start(document("shop.v1.Cart"));
+    let wait = |what: &str, healthy: f64| {
+        until(what, || {
+            let (unprobed, now) =
+                (sluice.metric("sluice_endpoint_unprobed", &[]), sluice.metric("sluice_endpoint_healthy", &[]));
+            (unprobed == 0.0 && now == healthy).then_some(())
+        });
+    };
+    let mut say = |status: &str| server.0.stdin.as_mut().unwrap().write_all(status.as_bytes()).unwrap();
+    wait("it serves", 1.0);
+    say("2\n");
+    wait("it does not serve", 0.0);
+    sluice.wait_stderr("the last: not_serving");
+    say("1\n");
+    wait("it serves again", 1.0);
+    sluice.change(document("shop.v1.Till"));
+    wait("it knows no such service", 0.0);
+    sluice.wait_stderr("the last: gRPC status NOT_FOUND");
 }
