@@ -28,7 +28,7 @@ pub(crate) enum Endpoint {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WeightedEndpoint {
-    /// `IP:PORT`, unique in its pool. Port 0 is refused.
+    /// `IP:PORT`, unique in its pool. Port 0 is refused, and so are listeners of this document and addresses that nothing can have, such as `0.0.0.0`.
     pub(crate) address: Address,
     /// Share of the pool's requests, relative to the other endpoints'. 0 to 1,000,000. Default 1.
     #[serde(default = "one")]

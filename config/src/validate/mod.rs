@@ -30,7 +30,7 @@ pub use files::{UnusableFile, refuse_files};
 pub use list::endpoint_list;
 pub use listeners::collide;
 pub use overlay::{Dangling, Gone, lay};
-pub use own::{is_own, refuse_endpoints};
+pub use own::{is_nowhere, is_own, refuse_endpoints};
 pub use regex::path_regex;
 
 use std::borrow::Cow;
@@ -153,6 +153,7 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let listeners = listeners::resolve(judge, &document.listeners);
     let regions = regions::resolve(judge, &document.regions);
     let services = services::resolve(judge, &document.services, &regions);
+    own::check(judge, &listeners);
     let routes = routes::resolve(judge, document, &regions, &services);
     paths::check(judge, &listeners, &routes);
     let drain = &document.drain;
