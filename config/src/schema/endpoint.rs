@@ -91,6 +91,39 @@ pub(crate) enum Endpoints {
     ByRegion(#[schemars(schema_with = "by_region")] BTreeMap<String, Vec<Endpoint>>),
 }
 
+impl Endpoint {
+    /// Whether its addresses are asked for by DNS.
+    pub(crate) const fn is_named(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+
+    /// Whether it may stand for any number of addresses.
+    pub(crate) const fn is_source(&self) -> bool {
+        matches!(self, Self::Named(_) | Self::Listed(_))
+    }
+
+    /// Whether it says in which zone it is, or a file may.
+    pub(crate) const fn may_have_zone(&self) -> bool {
+        match self {
+            Self::Address(_) => false,
+            Self::Weighted(endpoint) => endpoint.zone.is_some(),
+            Self::Named(named) => named.zone.is_some(),
+            Self::Listed(_) => true,
+        }
+    }
+}
+
+impl Endpoints {
+    /// One of each region.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &Vec<Endpoint>> {
+        let (here, lists) = match self {
+            Self::Here(list) => (Some(list), None),
+            Self::ByRegion(lists) => (None, Some(lists.values())),
+        };
+        here.into_iter().chain(lists.into_iter().flatten())
+    }
+}
+
 /// What stands in the list of a file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

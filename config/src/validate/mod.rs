@@ -160,7 +160,7 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     let limits = process::resolve(judge, &document.limits);
     overlay::check(judge, &services, &regions, overlay);
-    let resolver = discovery::resolver(judge, &document.resolver);
+    let resolver = discovery::resolver(judge, document);
     let digest = Digest::of(&[]);
     let mut validated = Validated { listeners, regions, services, routes, drain, limits, resolver, digest };
     // References are indices, which a document with problems may not have.
