@@ -278,13 +278,11 @@ fn beside(words: &[String], choice: &Shape) -> Option<String> {
 
 /// A value of this shape, as it may be written.
 fn example(shape: &Shape) -> String {
-    let required = |field: &&Field| field.required;
     match shape {
-        Shape::Record(fields) if !fields.iter().any(|field| field.required) => "{}".to_owned(),
         Shape::Record(fields) => {
-            let fields = fields.iter().filter(required);
-            let fields: Vec<_> = fields.map(|field| format!("{}: {}", field.name, example(&field.shape))).collect();
-            format!("{{ {} }}", fields.join(", "))
+            let required = fields.iter().filter(|field| field.required);
+            let fields: Vec<_> = required.map(|field| format!("{}: {}", field.name, example(&field.shape))).collect();
+            if fields.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", fields.join(", ")) }
         }
         Shape::Word(words) => words.first().cloned().unwrap_or_default(),
         Shape::Any(choices) => choices.first().map(example).unwrap_or_default(),
