@@ -200,16 +200,12 @@ impl<'a> Walk<'a> {
         wanted.dedup();
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let message = format!("{} is here, where {} is needed", described(&node.value), listed(&wanted));
-        self.report(Code::WrongType, node.at, message, type_hint(&node.value, shapes));
+        let in_field = node.text().and_then(|text| shapes.iter().find_map(|shape| in_its_field(text, shape)));
+        self.report(Code::WrongType, node.at, message, in_field.or_else(|| type_hint(&node.value, shapes)));
     }
 }
 
 fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
-    if let Value::Text(text) = value
-        && let Some(hint) = shapes.iter().find_map(|shape| in_its_field(text, shape))
-    {
-        return Some(hint);
-    }
     let format = shapes.iter().find_map(|shape| if let Shape::Text(format) = shape { Some(*format) } else { None });
     match (value, format, shapes) {
         (Value::Null, ..) => Some("give it a value, or leave the field out".to_owned()),
