@@ -37,13 +37,17 @@ fn addresses_for(origins: &[&Origin], ttl: u32) -> Said {
     Said::Addresses(origins.iter().map(|origin| origin.address().ip()).collect(), ttl)
 }
 
-/// One service with this list of endpoints, whose names are asked for several times a second.
+/// One service with this list of endpoints, whose names are asked for several times a second, if there are any.
 fn document(web: SocketAddr, dns: Option<&Dns>, endpoints: &str) -> String {
     let servers = dns.map_or_else(String::new, |dns| format!("servers: [\"{}\"], ", dns.address()));
+    let (resolver, discovery) = if endpoints.contains("dns:") {
+        (format!("resolver: {{ {servers}timeout: 200ms }}\n"), "discovery: { ttl_min: 100ms, ttl_max: 300ms }, ")
+    } else {
+        (String::new(), "")
+    };
     format!(
-        "listeners: [{{ name: web, address: \"{web}\" }}]\n\
-         resolver: {{ {servers}timeout: 200ms }}\n\
-         services: [{{ name: shop, discovery: {{ ttl_min: 100ms, ttl_max: 300ms }}, endpoints: {endpoints} }}]\n\
+        "listeners: [{{ name: web, address: \"{web}\" }}]\n{resolver}\
+         services: [{{ name: shop, {discovery}endpoints: {endpoints} }}]\n\
          routes: [{{ service: shop }}]\n"
     )
 }

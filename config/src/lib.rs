@@ -55,7 +55,7 @@ pub use suggestion::nearest;
 pub use timestamp::Timestamp;
 pub use tree::Environment;
 pub use validate::{
-    Dangling, Gone, Source, UnusableFile, collide, decode, endpoint_list, is_own, lay, path_regex, read, read_pair,
-    refuse_endpoints, refuse_files, validate,
+    Dangling, Gone, Source, UnusableFile, collide, decode, endpoint_list, is_nowhere, is_own, lay, path_regex, read,
+    read_pair, refuse_endpoints, refuse_files, validate,
 };
 pub use validated::Validated;

@@ -71,7 +71,7 @@ codes! {
     BadSize = "bad-size",
     /// Not a share of a whole.
     BadShare = "bad-share",
-    /// Not an address.
+    /// Not an address, or an endpoint at one that nothing can have.
     BadAddress = "bad-address",
     /// Not a network.
     BadNetwork = "bad-network",
@@ -117,7 +117,7 @@ codes! {
     TimeoutAboveInterval = "timeout-above-interval",
     /// What was changed live names a service or version that the document does not have.
     NamedByOverlay = "named-by-overlay",
-    /// An endpoint that is an admin address of the control plane itself.
+    /// An endpoint that is Sluice itself: a listener of the document, or an admin address of the control plane.
     OwnAddress = "own-address",
     /// A file that the document names and that cannot be used, as a command found that looked at it.
     UnusableFile = "unusable-file",

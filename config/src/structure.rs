@@ -66,7 +66,7 @@ impl<'a> Walk<'a> {
                 }
             }
             (Value::Text(text), Shape::Text(format)) => self.text(node.at, text, *format),
-            (Value::Text(text), Shape::Word(words)) => self.word(node.at, text, words, None),
+            (Value::Text(text), Shape::Word(words)) => self.word(node.at, text, words, &[]),
             (Value::Integer(number), Shape::Integer { least, most }) => {
                 if !(*least..=*most).contains(number) {
                     self.out_of_range(node.at, &number.to_string(), *least, *most);
@@ -92,7 +92,8 @@ impl<'a> Walk<'a> {
             }
         }
         for field in fields.iter().filter(|field| field.required && free.contains(&field.name.as_str())) {
-            self.report(Code::MissingField, node.at, format!("the field `{}` is missing", field.name), None);
+            let hint = is_closed(&field.shape).then(|| format!("`{}` is {}", field.name, kind(&field.shape)));
+            self.report(Code::MissingField, node.at, format!("the field `{}` is missing", field.name), hint);
         }
     }
 
@@ -134,16 +135,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// `further`: what may stand here in place of a word.
-    fn word(&mut self, at: Position, text: &str, words: &[String], further: Option<&str>) {
+    /// `choices`: all that may stand here, where that is more than words.
+    fn word(&mut self, at: Position, text: &str, words: &[String], choices: &[Shape]) {
         if words.iter().any(|word| word == text) {
             return;
         }
-        let mut words: Vec<_> = words.iter().map(String::as_str).collect();
-        let nearest = self.suggestions.hint(text, words.iter().copied());
-        words.extend(further);
+        let names = words.iter().map(String::as_str);
+        let hint = with_settings(text, choices).or_else(|| self.suggestions.hint(text, names.clone()));
+        let further = choices.iter().filter_map(|choice| beside(words, choice)).collect::<Vec<_>>();
+        let all: Vec<_> = names.chain(further.iter().map(String::as_str)).collect();
         let message = format!("{} is not possible here", quote(text));
-        self.report(Code::UnknownValue, at, message, nearest.or_else(|| Some(format!("write {}", listed(&words)))));
+        self.report(Code::UnknownValue, at, message, hint.or_else(|| Some(format!("write {}", listed(&all)))));
     }
 
     fn out_of_range(&mut self, at: Position, number: &str, least: i64, most: i64) {
@@ -154,17 +156,16 @@ impl<'a> Walk<'a> {
     fn choice(&mut self, node: &'a Node, choices: &[Shape]) {
         match (choose(&node.value, choices), &node.value) {
             (Choice::Shape(Shape::Word(words)), Value::Text(text)) => {
-                let or_number = choices.iter().any(|choice| matches!(choice, Shape::Integer { .. }));
-                self.word(node.at, text, words, or_number.then_some("a number"));
+                self.word(node.at, text, words, choices);
             }
             (Choice::Shape(shape), _) => self.value(node, shape),
-            (Choice::OneOf(fields), Value::Map(entries)) => self.one_of(node, entries, &fields),
+            (Choice::OneOf(fields), Value::Map(entries)) => self.one_of(node, entries, &fields, words_of(choices)),
             (Choice::None | Choice::OneOf(_), _) => self.wrong_type(node, choices),
         }
     }
 
-    /// A map that must have exactly one of these fields, and has not.
-    fn one_of(&mut self, node: &'a Node, entries: &'a [Entry], fields: &[&Field]) {
+    /// A map that must have exactly one of these fields, and has not. `words`: what may stand in its place.
+    fn one_of(&mut self, node: &'a Node, entries: &'a [Entry], fields: &[&Field], words: &[String]) {
         let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
         let mut known = 0;
         for entry in entries {
@@ -173,7 +174,7 @@ impl<'a> Walk<'a> {
                     known += 1;
                     self.inside(Trail::Field(&entry.key), |walk| walk.value(&entry.node, &field.shape));
                 }
-                None => self.unknown_choice(entry, &names),
+                None => self.unknown_choice(entry, &names, words),
             }
         }
         if known > 1 || entries.is_empty() {
@@ -181,10 +182,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn unknown_choice(&mut self, entry: &'a Entry, names: &[&str]) {
+    fn unknown_choice(&mut self, entry: &'a Entry, names: &[&str], words: &[String]) {
         let message = format!("there is no field {} here", quote(&entry.key));
-        let hint = self.suggestions.hint(&entry.key, names.iter().copied());
-        let hint = hint.unwrap_or_else(|| format!("exactly one of {}", listed(names)));
+        let hint = if words.contains(&entry.key) {
+            format!("it has no settings: write {}", entry.key)
+        } else {
+            let nearest = self.suggestions.hint(&entry.key, names.iter().copied());
+            nearest.unwrap_or_else(|| format!("exactly one of {}", listed(names)))
+        };
         self.inside(Trail::Field(&entry.key), |walk| {
             walk.report(Code::UnknownField, entry.key_at, message, Some(hint));
         });
@@ -195,7 +200,8 @@ impl<'a> Walk<'a> {
         wanted.dedup();
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let message = format!("{} is here, where {} is needed", described(&node.value), listed(&wanted));
-        self.report(Code::WrongType, node.at, message, type_hint(&node.value, shapes));
+        let in_field = node.text().and_then(|text| shapes.iter().find_map(|shape| in_its_field(text, shape)));
+        self.report(Code::WrongType, node.at, message, in_field.or_else(|| type_hint(&node.value, shapes)));
     }
 }
 
@@ -229,6 +235,7 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
         (Value::Text(text), _, [Shape::Integer { .. }]) if text.parse::<i64>().is_ok() => {
             Some("a number is written without quotes".to_owned())
         }
+        (Value::Text(_), _, [Shape::Integer { least, most }]) => Some(format!("a number from {least} to {most}")),
         (Value::Float(number), _, [Shape::Word(words)]) if words.contains(&number.to_string()) => {
             Some(format!("write it in quotes: \"{number}\""))
         }
@@ -238,6 +245,69 @@ fn type_hint(value: &Value, shapes: &[Shape]) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A word in place of a map that has a field for it, and must have it.
+fn in_its_field(text: &str, shape: &Shape) -> Option<String> {
+    let is_meant = |field: &&Field| {
+        let words = words_of(std::slice::from_ref(&field.shape));
+        field.required && words.iter().any(|word| word == text)
+    };
+    let field = fields_of(shape).iter().find(is_meant)?;
+    Some(format!("write {{ {}: {text} }}", field.name))
+}
+
+/// What is written in place of a word that is the name of a map of settings.
+fn with_settings(text: &str, choices: &[Shape]) -> Option<String> {
+    let choice = choices.iter().find(|choice| matches!(fields_of(choice), [only] if only.name == text))?;
+    Some(format!("write {}", example(choice)))
+}
+
+/// What may stand beside words: a number, or a map of settings that is none of the words with more to say.
+fn beside(words: &[String], choice: &Shape) -> Option<String> {
+    match (choice, fields_of(choice)) {
+        (Shape::Integer { .. }, _) => Some("a number".to_owned()),
+        (_, [only]) if !words.contains(&only.name) => Some(kind(choice)),
+        _ => None,
+    }
+}
+
+/// A value of this shape, as it may be written.
+fn example(shape: &Shape) -> String {
+    match shape {
+        Shape::Record(fields) => {
+            let required = fields.iter().filter(|field| field.required);
+            let fields: Vec<_> = required.map(|field| format!("{}: {}", field.name, example(&field.shape))).collect();
+            if fields.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", fields.join(", ")) }
+        }
+        Shape::Word(words) => words.first().cloned().unwrap_or_default(),
+        Shape::Any(choices) => choices.first().map(example).unwrap_or_default(),
+        Shape::Dictionary { .. } | Shape::List { .. } | Shape::Text(_) | Shape::Integer { .. } | Shape::Bool { .. } => {
+            "..".to_owned()
+        }
+    }
+}
+
+/// Whether what may stand here can be listed.
+fn is_closed(shape: &Shape) -> bool {
+    match shape {
+        Shape::Word(_) => true,
+        Shape::Any(choices) => !words_of(choices).is_empty(),
+        Shape::Record(_)
+        | Shape::Dictionary { .. }
+        | Shape::List { .. }
+        | Shape::Text(_)
+        | Shape::Integer { .. }
+        | Shape::Bool { .. } => false,
+    }
+}
+
+/// The words among several shapes.
+fn words_of(shapes: &[Shape]) -> &[String] {
+    shapes
+        .iter()
+        .find_map(|shape| if let Shape::Word(words) = shape { Some(words.as_slice()) } else { None })
+        .unwrap_or_default()
 }
 
 /// Whether a value is of the kind of a shape: a map, a list, a text, a number or a truth value.
@@ -324,9 +394,15 @@ fn kind(shape: &Shape) -> String {
         Shape::Bool { only: Some(only) } => only.to_string(),
         Shape::Bool { only: None } => "true or false".to_owned(),
         Shape::Any(choices) => {
-            listed(&choices.iter().map(kind).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>())
+            let kinds: Vec<_> = choices.iter().flat_map(kinds).collect();
+            listed(&kinds.iter().map(String::as_str).collect::<Vec<_>>())
         }
     }
+}
+
+/// Each word is a kind of its own.
+fn kinds(shape: &Shape) -> Vec<String> {
+    if let Shape::Word(words) = shape { words.clone() } else { vec![kind(shape)] }
 }
 
 fn described(value: &Value) -> String {

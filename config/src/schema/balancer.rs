@@ -94,7 +94,7 @@ pub(crate) enum HashKey {
 pub(crate) struct SlowStart {
     /// For how long its weight rises to the whole. Default `30s`.
     pub(crate) window: Span,
-    /// The part of its weight that it begins with. Above `0%`. Default `10%`.
+    /// The part of its weight that it begins with. Above `0%` and below `100%`. Default `10%`.
     pub(crate) floor: Percent,
 }
 

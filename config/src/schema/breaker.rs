@@ -35,7 +35,7 @@ pub(crate) struct Breaker {
     pub(crate) min_requests: u32,
     /// How far back is looked. `1s` to `10m`. Default `10s`.
     pub(crate) window: Span,
-    /// A time to the head of an answer above which a request was slow. Default: none is.
+    /// A time to the head of an answer above which a request was slow. Not above what `timeouts` allow. Default: none is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slow_after: Option<Span>,
     /// The share of slow requests within the window that opens it; needs `slow_after`. Default `80%`.

@@ -21,7 +21,9 @@ pub(crate) struct Discovery {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Resolver {
-    /// The DNS servers, `IP:PORT`, by UDP, and by TCP when an answer is too long for it. At most 16. Default: those of `/etc/resolv.conf`, which is read again when it changes.
+    /// The DNS servers, `IP:PORT`, by UDP, and by TCP when an answer is too long for it. 1 to 16. Default: those of `/etc/resolv.conf`, which is read again when it changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1))]
     pub(crate) servers: Vec<Address>,
     /// How long one question may take, over all servers and tries. `100ms` to `1m`. Default `2s`.
     pub(crate) timeout: Span,

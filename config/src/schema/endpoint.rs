@@ -28,7 +28,7 @@ pub(crate) enum Endpoint {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WeightedEndpoint {
-    /// `IP:PORT`, unique in its pool. Port 0 is refused.
+    /// `IP:PORT`, unique in its pool. Port 0 is refused, and so are listeners of this document and addresses that nothing can have, such as `0.0.0.0`.
     pub(crate) address: Address,
     /// Share of the pool's requests, relative to the other endpoints'. 0 to 1,000,000. Default 1.
     #[serde(default = "one")]
@@ -89,6 +89,39 @@ pub(crate) enum Endpoints {
     Here(#[schemars(length(min = 1))] Vec<Endpoint>),
     /// By the name of the region.
     ByRegion(#[schemars(schema_with = "by_region")] BTreeMap<String, Vec<Endpoint>>),
+}
+
+impl Endpoint {
+    /// Whether its addresses are asked for by DNS.
+    pub(crate) const fn is_named(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+
+    /// Whether it may stand for any number of addresses.
+    pub(crate) const fn is_source(&self) -> bool {
+        matches!(self, Self::Named(_) | Self::Listed(_))
+    }
+
+    /// Whether it says in which zone it is, or a file may.
+    pub(crate) const fn may_have_zone(&self) -> bool {
+        match self {
+            Self::Address(_) => false,
+            Self::Weighted(endpoint) => endpoint.zone.is_some(),
+            Self::Named(named) => named.zone.is_some(),
+            Self::Listed(_) => true,
+        }
+    }
+}
+
+impl Endpoints {
+    /// One of each region.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &Vec<Endpoint>> {
+        let (here, lists) = match self {
+            Self::Here(list) => (Some(list), None),
+            Self::ByRegion(lists) => (None, Some(lists.values())),
+        };
+        here.into_iter().chain(lists.into_iter().flatten())
+    }
 }
 
 /// What stands in the list of a file.

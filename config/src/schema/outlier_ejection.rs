@@ -15,7 +15,7 @@ use crate::validated;
 pub(crate) struct OutlierEjection {
     /// Failures in a row (statuses of 500 to 599, connection failures, resets, timeouts), or `off`. 1 to 10,000,000. Default 5.
     pub(crate) consecutive_failures: Most,
-    /// The same for failures that say that the endpoint cannot be reached or cannot answer (502, 503, 504, connection failures, resets, timeouts), or `off`. 1 to 10,000,000. Default `off`.
+    /// The same for failures that say that the endpoint cannot be reached or cannot answer (502, 503, 504, connection failures, resets, timeouts), or `off`. Less than `consecutive_failures`, for which they count, too. 1 to 10,000,000. Default `off`.
     pub(crate) consecutive_gateway_failures: Most,
     /// A share of successes that is far below that of the others. Default: not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]

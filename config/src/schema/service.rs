@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::balancer::{Balancer, Panic, Session, SlowStart, Zones};
 use super::breaker::Breakers;
 use super::discovery::Discovery;
-use super::endpoint::Endpoints;
+use super::endpoint::{Endpoint, Endpoints};
 use super::health_check::HealthCheck;
 use super::origin::{Connections, OriginTls};
 use super::outlier_ejection::OutlierEjection;
@@ -82,4 +82,17 @@ pub(crate) struct Service {
     /// In place of `versions`: the endpoints of one version, named `default`. Default: none; one of both must be there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoints: Option<Endpoints>,
+}
+
+impl Service {
+    /// The endpoints of each pool, as they are written.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Vec<Endpoint>> {
+        let of_versions = self.versions.iter().flatten().map(|version| &version.endpoints);
+        of_versions.chain(&self.endpoints).flat_map(Endpoints::lists)
+    }
+
+    /// What is written of endpoints and sources, of all pools.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Endpoint> {
+        self.pools().flatten()
+    }
 }

@@ -34,7 +34,7 @@ impl Default for WrittenMost {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EndpointLimits {
-    /// Requests at once, or `off`. 1 to 10,000,000. Default `off`.
+    /// Requests at once, or `off`. Not more than the pool's. 1 to 10,000,000. Default `off`.
     pub(crate) requests: WrittenMost,
     /// Open connections at once, those of health checks apart, or `off`. With HTTP/2 at least one for each worker is wanted, else they take turns. 1 to 10,000,000. Default `off`.
     pub(crate) connections: WrittenMost,
@@ -49,7 +49,7 @@ pub(crate) struct PoolLimits {
     /// Requests that wait at once for one of the limits on requests to let them through; further ones are refused with a 503. A request waits only where no pool that `fallback` allows has room. Those of routes with a higher `priority` go first, then those that came first. 0 to 1,000,000; 0: none waits. Default 1024.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub(crate) pending: u32,
-    /// The longest that one waits. Default `1s`.
+    /// The longest that one waits. Not above `timeouts.total`. Default `1s`.
     pub(crate) pending_timeout: Span,
 }
 

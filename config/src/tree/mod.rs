@@ -61,8 +61,7 @@ impl Node {
     }
 
     fn entry(&self, name: &str) -> Option<&Entry> {
-        let Value::Map(entries) = &self.value else { return None };
-        entries.iter().find(|entry| entry.key == name)
+        self.fields()?.iter().find(|entry| entry.key == name)
     }
 
     /// The text of a scalar.
@@ -78,7 +77,17 @@ impl Node {
         (located, around.and_then(|node| node.entry(name)).map_or(at, |entry| entry.key_at))
     }
 
-    fn step(&self, step: &Step) -> Option<&Self> {
+    /// The fields of a map, as written.
+    pub(crate) fn fields(&self) -> Option<&[Entry]> {
+        if let Value::Map(entries) = &self.value { Some(entries) } else { None }
+    }
+
+    /// The value of this path.
+    pub(crate) fn get(&self, path: &Path) -> Option<&Self> {
+        path.steps().iter().try_fold(self, |node, step| node.step(step))
+    }
+
+    pub(crate) fn step(&self, step: &Step) -> Option<&Self> {
         match (step, &self.value) {
             (Step::Field(name), _) => self.field(name),
             (Step::Item(index), Value::List(items)) => items.get(*index),

@@ -7,8 +7,9 @@ use super::judge::{Judge, repeated, section};
 use crate::duration::write;
 use crate::limit;
 use crate::problem::{Code, Path, quote};
-use crate::schema::discovery as written;
-use crate::schema::endpoint::NamedEndpoints;
+use crate::schema::Document;
+use crate::schema::endpoint::{Endpoint, NamedEndpoints};
+use crate::schema::service::Service;
 use crate::validated::{Discovery, Query, Resolver, Source};
 use crate::value::Weight;
 
@@ -18,8 +19,8 @@ const LEAST: Duration = Duration::from_millis(100);
 /// No question is given more time: a source that waits is a source that does not ask elsewhere.
 const MOST: Duration = Duration::from_secs(60);
 
-pub(super) fn resolve(judge: &mut Judge<'_>, service: &Path, discovery: &written::Discovery) -> Discovery {
-    let (ttl_min, ttl_max) = (discovery.ttl_min.0, discovery.ttl_max.0);
+pub(super) fn resolve(judge: &mut Judge<'_>, service: &Path, of: &Service) -> Discovery {
+    let (ttl_min, ttl_max) = (of.discovery.ttl_min.0, of.discovery.ttl_max.0);
     let path = service.clone().field("discovery");
     let is_lost = |judge: &Judge<'_>, field: &str| judge.gaps.lost(&path, field);
     if ttl_min < LEAST && !is_lost(judge, "ttl_min") {
@@ -31,11 +32,22 @@ pub(super) fn resolve(judge: &mut Judge<'_>, service: &Path, discovery: &written
         let hint = "lower `ttl_min`, or raise `ttl_max`".to_owned();
         judge.report(Code::Conflict, path.clone().field("ttl_min"), message, Some(hint));
     }
-    Discovery { ttl_min, ttl_max }
+    let resolved = Discovery { ttl_min, ttl_max };
+    let asks = of.members().any(Endpoint::is_named) || !judge.knows_members(service, of);
+    if resolved != Discovery::default() && !asks {
+        report_unasked(judge, path, "no endpoint of the service is found by DNS");
+    }
+    resolved
 }
 
-pub(super) fn resolver(judge: &mut Judge<'_>, resolver: &written::Resolver) -> Resolver {
-    let path = section("resolver");
+/// What is said about questions where none is asked. Files are not asked for: they are looked at.
+fn report_unasked(judge: &mut Judge<'_>, path: Path, message: &str) {
+    let hint = "write an endpoint by its name, { dns: NAME, port: 8080 }, or remove it".to_owned();
+    judge.report(Code::Conflict, path, message, Some(hint));
+}
+
+pub(super) fn resolver(judge: &mut Judge<'_>, document: &Document) -> Resolver {
+    let (path, resolver) = (section("resolver"), &document.resolver);
     let timeout = resolver.timeout.0;
     if !(LEAST..=MOST).contains(&timeout) && !judge.gaps.lost(&path, "timeout") {
         let message = format!("{} is not between {} and {}", write(timeout), write(LEAST), write(MOST));
@@ -52,7 +64,19 @@ pub(super) fn resolver(judge: &mut Judge<'_>, resolver: &written::Resolver) -> R
         let message = format!("the server {server} is already {other}");
         judge.report(Code::DuplicateValue, list.clone().item(later), message, Some("remove it".to_owned()));
     }
-    Resolver { servers, timeout }
+    let resolved = Resolver { servers, timeout };
+    if resolved != Resolver::default() && !may_ask(judge, document) {
+        report_unasked(judge, section("resolver"), "no endpoint is found by DNS");
+    }
+    resolved
+}
+
+fn may_ask(judge: &Judge<'_>, document: &Document) -> bool {
+    let list = section("services");
+    let asks = |(at, service): (usize, &Service)| {
+        service.members().any(Endpoint::is_named) || !judge.knows_members(&list.clone().item(at), service)
+    };
+    judge.gaps.is_lost(&list) || document.services.iter().enumerate().any(asks)
 }
 
 /// A source by DNS; nothing when it cannot be asked.

@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use crate::problem::{Code, Path, Problem, Problems, quote};
 use crate::remains::Gaps;
+use crate::schema::service::Service;
 use crate::suggestion::Suggestions;
 use crate::tree::Node;
 
@@ -33,6 +34,29 @@ impl Judge<'_> {
     pub(super) fn place(&self, path: Path) -> String {
         let (path, position) = self.root.locate(path);
         format!("{path} (line {})", position.line)
+    }
+
+    /// Whether a map without any field is written here.
+    pub(super) fn is_empty(&self, path: &Path) -> bool {
+        let fields = self.root.get(path).and_then(Node::fields);
+        fields.is_some_and(<[_]>::is_empty)
+    }
+
+    /// Whether all endpoints and sources of the service at `path` are as they were written.
+    pub(super) fn knows_members(&self, path: &Path, service: &Service) -> bool {
+        // Beside the one that is there, the other was hardly meant by an unknown field.
+        let part = match (&service.versions, &service.endpoints) {
+            (Some(_), _) => "versions",
+            (None, Some(_)) => "endpoints",
+            (None, None) => return false,
+        };
+        !self.gaps.is_damaged(&path.clone().field(part))
+    }
+
+    /// Whether these fields of `around`, which is itself a field of `service`, are as they were written.
+    pub(super) fn knows(&self, service: &Path, around: &str, fields: &[&str]) -> bool {
+        let path = service.clone().field(around);
+        !self.gaps.lost(service, around) && !fields.iter().any(|field| self.gaps.lost(&path, field))
     }
 
     /// Whether this field of the item at `list` is lost.

@@ -4,8 +4,6 @@ use super::judge::{Judge, section};
 use crate::limit;
 use crate::problem::{Code, Path};
 use crate::schema::Document;
-use crate::schema::endpoint::Endpoints;
-use crate::schema::service::Service;
 
 /// Whether the document is small enough to be judged further.
 pub(super) fn check(judge: &mut Judge<'_>, document: &Document) -> bool {
@@ -25,7 +23,7 @@ pub(super) fn check(judge: &mut Judge<'_>, document: &Document) -> bool {
         let versions = service.versions.as_ref().map_or(0, Vec::len);
         at_most(judge, section("services").item(index).field("versions"), "versions", versions, limit::VERSIONS);
     }
-    let endpoints = document.services.iter().map(count_endpoints).sum();
+    let endpoints = document.services.iter().map(|service| service.members().count()).sum();
     at_most(judge, section("services"), "endpoints", endpoints, limit::ENDPOINTS);
     judge.problems.count() == before
 }
@@ -33,17 +31,5 @@ pub(super) fn check(judge: &mut Judge<'_>, document: &Document) -> bool {
 fn at_most(judge: &mut Judge<'_>, path: Path, what: &str, count: usize, most: usize) {
     if count > most {
         judge.report(Code::OverLimit, path, format!("there are {count} {what}; {most} are the most"), None);
-    }
-}
-
-fn count_endpoints(service: &Service) -> usize {
-    let of_versions = service.versions.iter().flatten().map(|version| &version.endpoints);
-    of_versions.chain(&service.endpoints).map(count).sum()
-}
-
-fn count(endpoints: &Endpoints) -> usize {
-    match endpoints {
-        Endpoints::Here(list) => list.len(),
-        Endpoints::ByRegion(lists) => lists.values().map(Vec::len).sum(),
     }
 }

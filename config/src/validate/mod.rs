@@ -30,7 +30,7 @@ pub use files::{UnusableFile, refuse_files};
 pub use list::endpoint_list;
 pub use listeners::collide;
 pub use overlay::{Dangling, Gone, lay};
-pub use own::{is_own, refuse_endpoints};
+pub use own::{is_nowhere, is_own, refuse_endpoints};
 pub use regex::path_regex;
 
 use std::borrow::Cow;
@@ -153,13 +153,14 @@ fn resolve(judge: &mut Judge<'_>, document: &Document, overlay: &Overlay) -> Val
     let listeners = listeners::resolve(judge, &document.listeners);
     let regions = regions::resolve(judge, &document.regions);
     let services = services::resolve(judge, &document.services, &regions);
+    own::check(judge, &listeners);
     let routes = routes::resolve(judge, document, &regions, &services);
     paths::check(judge, &listeners, &routes);
     let drain = &document.drain;
     let drain = Drain { delay: drain.delay.0, deadline: drain.deadline.0, linger: drain.linger.0 };
     let limits = process::resolve(judge, &document.limits);
     overlay::check(judge, &services, &regions, overlay);
-    let resolver = discovery::resolver(judge, &document.resolver);
+    let resolver = discovery::resolver(judge, document);
     let digest = Digest::of(&[]);
     let mut validated = Validated { listeners, regions, services, routes, drain, limits, resolver, digest };
     // References are indices, which a document with problems may not have.

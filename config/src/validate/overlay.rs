@@ -11,8 +11,9 @@ use super::judge::{Judge, section};
 use crate::effective;
 use crate::name::{RegionName, ServiceName, VersionName};
 use crate::overlay::{Action, BreakerForce, EndpointForce, LiveWeights, Overlay, Override};
-use crate::problem::{Code, Path, quote};
+use crate::problem::{Code, Path, Step, quote};
 use crate::share::Share;
+use crate::tree::Node;
 use crate::validated::{Pool, Region, Service, Validated, Version};
 use crate::value::RevisionId;
 
@@ -192,8 +193,27 @@ pub(super) fn check(judge: &mut Judge<'_>, services: &[Service], regions: &[Regi
         return;
     }
     for (path, one) in dangling(services, regions, overlay) {
+        let path = written(judge.root, &path);
         judge.report(Code::NamedByOverlay, path, one.to_string(), Some(one.hint()));
     }
+}
+
+/// The way as far as it is written: a service may have `endpoints` in place of `versions`, and one list in place of regions.
+fn written(root: &Node, path: &Path) -> Path {
+    let (mut way, mut node) = (Path::default(), root);
+    let mut steps = path.steps().iter();
+    while let Some(step) = steps.next() {
+        match (node.step(step), step) {
+            (Some(inner), Step::Field(name)) => (way, node) = (way.field(name), inner),
+            (Some(inner), Step::Item(index)) => (way, node) = (way.item(*index), inner),
+            // The only version has no place of its own.
+            (None, Step::Field(name)) if name == "versions" => {
+                steps.next();
+            }
+            (None, _) => break,
+        }
+    }
+    way
 }
 
 /// Each with the place of what is there of it.

@@ -1,11 +1,34 @@
-//! Whether traffic could reach the control plane: an endpoint must not be its own admin address.
+//! Whether an endpoint can be what answers: neither Sluice itself nor an address that nothing has.
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::judge::{Judge, section};
+use super::listeners::collide;
 use crate::problem::{Code, Path, Problem, Problems};
 use crate::tree::{self, Environment, Node, Value};
+use crate::validated::Listener;
 
-use super::judge::section;
+/// Refuses each endpoint at a listener of the same document, or where nothing can be.
+///
+/// Several machines may run one document, and an endpoint at another one's address is good, whatever its port. An address
+/// that a listener names itself is refused all the same, loopback or not: only the machine that has it can bind the
+/// listener, so whoever runs the document would send to itself.
+pub(super) fn check(judge: &mut Judge<'_>, listeners: &[Listener]) {
+    let list = section("listeners");
+    let known = listeners.iter().enumerate().filter(|(place, _)| !judge.is_lost(&list, *place, "address"));
+    let known: Vec<(usize, SocketAddr)> = known.map(|(place, listener)| (place, listener.address)).collect();
+    for (path, node) in endpoints(judge.root) {
+        let Some(address) = address(node).filter(|_| !judge.gaps.is_lost(&path)) else { continue };
+        if is_nowhere(address) {
+            let hint = "write the address of what answers; this machine is 127.0.0.1 or [::1]".to_owned();
+            judge.report(Code::BadAddress, path, format!("nothing can answer at {address}"), Some(hint));
+        } else if let Some((place, _)) = known.iter().find(|(_, own)| is_own(*own, address)) {
+            let own = judge.place(list.clone().item(*place).field("address"));
+            let message = format!("a request to {address} would come back at {own}, until no connection is left");
+            judge.report(Code::OwnAddress, path, message, Some("let it be the address of what answers".to_owned()));
+        }
+    }
+}
 
 /// Refuses a sound document in which an endpoint is one of these addresses. An unspecified address (`0.0.0.0`) stands for
 /// every address of this machine, of which the loopback ones are known.
@@ -19,8 +42,7 @@ pub fn refuse_endpoints(text: &str, environment: &Environment, own: &[SocketAddr
     // What cannot be read was refused before, and is refused elsewhere.
     let Ok(root) = tree::read(text, environment, &mut Problems::default()) else { return Ok(()) };
     for (path, node) in endpoints(&root) {
-        let address: Option<SocketAddr> = node.text().and_then(|text| text.parse().ok());
-        if address.is_some_and(|address| own.iter().any(|own| is_own(*own, address))) {
+        if address(node).is_some_and(|address| own.iter().any(|own| is_own(*own, address))) {
             let message =
                 "the endpoint is the control plane's own admin address: what traffic can reach could change it";
             let hint = "let it be the address of what answers, or move the control plane with --admin";
@@ -36,8 +58,20 @@ pub fn is_own(own: SocketAddr, endpoint: SocketAddr) -> bool {
     let is_here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
     // An IPv4 address that is written as an IPv6 one is the same machine.
     let (ours, theirs) = (own.ip().to_canonical(), endpoint.ip().to_canonical());
-    let same = ours == theirs || (ours.is_unspecified() && is_here(theirs));
-    own.port() == endpoint.port() && (same || (theirs.is_unspecified() && is_here(ours)))
+    collide(own, endpoint) && (ours == theirs || (is_here(ours) && is_here(theirs)))
+}
+
+/// Whether nothing can have this address.
+#[must_use]
+pub fn is_nowhere(address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    // All of 0.0.0.0/8 is "this network" (RFC 791): no address of anything.
+    let no_host = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip.octets()[0] == 0);
+    address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || no_host
+}
+
+fn address(node: &Node) -> Option<SocketAddr> {
+    node.text().and_then(|text| text.parse().ok())
 }
 
 /// Every address of an endpoint, and which value it is.
@@ -94,5 +128,8 @@ mod tests {
         assert!(is("10.0.0.1:9900", "10.0.0.1:9900"));
         assert!(!is("127.0.0.1:9900", "127.0.0.1:9901"));
         assert!(!is("127.0.0.1:9900", "10.0.0.1:9900"));
+        assert!(!is("0.0.0.0:9900", "10.0.0.1:9900"));
+        assert!(!is("[::]:9900", "10.0.0.1:9900"));
+        assert!(!is("0.0.0.0:9900", "[::1]:9900"));
     }
 }

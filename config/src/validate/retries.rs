@@ -112,8 +112,8 @@ fn check_causes(judge: &mut Judge<'_>, path: &Path, resolved: &Retries) {
 
 fn check_timeout(judge: &mut Judge<'_>, service: &Path, path: &Path, retries: &written::Retries, timeouts: &Timeouts) {
     let place = retries.causes.iter().position(|cause| *cause == RetryCause::Timeout);
-    let lost = judge.gaps.lost(service, "timeouts") || judge.gaps.lost(&service.clone().field("timeouts"), "per_try");
-    if let (Some(place), None, false) = (place, timeouts.per_try.0, lost) {
+    let is_known = judge.knows(service, "timeouts", &["per_try"]);
+    if let (Some(place), None, true) = (place, timeouts.per_try.0, is_known) {
         let message = "it never comes: `timeouts.per_try` is off";
         let hint = "give `timeouts.per_try` a duration, or remove this cause".to_owned();
         judge.report(Code::Conflict, path.clone().field("causes").item(place), message, Some(hint));

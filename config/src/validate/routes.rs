@@ -115,13 +115,19 @@ impl<'a> Targets<'a> {
     fn check_priority(&self, judge: &mut Judge<'_>, path: &Path, route: &Route) {
         let service = &self.services[route.service];
         let limits = &service.limits;
-        let waits = limits.pool.pending > 0 && (limits.pool.requests.is_some() || limits.endpoint.requests.is_some());
         let is_known = !judge.gaps.is_damaged(&section("services").item(route.service).field("limits"));
-        if route.priority != Priority::Normal && !waits && is_known {
-            let message = format!("no request waits for {}: its `limits` have no bound on requests", service.name);
-            let hint = "give the service `limits: { pool: { requests: .. } }`, or remove it".to_owned();
-            judge.report(Code::Conflict, path.clone().field("priority"), message, Some(hint));
+        if route.priority == Priority::Normal || !is_known {
+            return;
         }
+        let (why, hint) = if limits.pool.requests.is_none() && limits.endpoint.requests.is_none() {
+            ("its `limits` have no bound on requests", "give the service `limits: { pool: { requests: .. } }`")
+        } else if limits.pool.pending == 0 {
+            ("its `limits.pool.pending` is 0", "let that be 1 or more")
+        } else {
+            return;
+        };
+        let message = format!("no request waits for {}: {why}", service.name);
+        judge.report(Code::Conflict, path.clone().field("priority"), message, Some(format!("{hint}, or remove it")));
     }
 
     /// Whether what the route asks for is served in some region where its target has endpoints.

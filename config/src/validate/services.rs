@@ -69,9 +69,9 @@ fn resolve_one(judge: &mut Judge<'_>, path: Path, service: &written::Service, re
     let health_check = service.health_check.as_ref().map(|check| health_check::resolve(judge, &path, service, check));
     let versions = resolve_versions(judge, &path, service, regions);
     let connections = resolve_connections(judge, &path, service);
-    let balance = balance::resolve(judge, &path, service, &versions);
+    let balance = balance::resolve(judge, &path, service);
     let timeouts = &service.timeouts;
-    let discovery = discovery::resolve(judge, &path, &service.discovery);
+    let discovery = discovery::resolve(judge, &path, service);
     let retries = retries::resolve(judge, &path, &service.retries, timeouts);
     Service {
         name: service.name.clone(),

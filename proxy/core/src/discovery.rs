@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ use rand::Rng;
 use sluice_config::name::ZoneName;
 use sluice_config::validated::{Discovery, Endpoint, Query, Source, Validated};
 use sluice_config::value::Weight;
-use sluice_config::{is_own, limit};
+use sluice_config::{is_nowhere, is_own, limit};
 
 /// After trouble a source is asked again at least this often, if its ceiling allows.
 pub const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -341,13 +341,6 @@ impl Round {
         self.dropped.push((address, unusable));
         false
     }
-}
-
-fn is_nowhere(address: SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    // All of 0.0.0.0/8 is "this network" (RFC 791): no address of anything.
-    let no_host = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip.octets()[0] == 0);
-    address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || no_host
 }
 
 /// Every address once, in order; of several with one address the one with the largest weight.

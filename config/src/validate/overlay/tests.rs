@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::overlay::{Circuit, Force};
+use crate::problem::Position;
 use crate::validated::Forces;
 use crate::{Environment, diff, read, read_pair};
 
@@ -115,6 +116,21 @@ fn what_an_override_names_must_be_there() {
     ];
     insta::assert_snapshot!(told.join("\n"));
     assert!(lay(&written, &forced(&[Action::Freeze])).is_ok(), "a freeze names nothing");
+}
+
+#[test]
+fn a_list_without_versions_and_regions_is_told_where_it_is_written() {
+    let text = r#"
+listeners: [{ name: web, address: "127.0.0.1:8080" }]
+services:
+  - name: shop
+    endpoints: ["127.0.0.1:9001"]
+routes: [{ service: shop }]
+"#;
+    let overlay = forced(&[endpoint("default", "default", "127.0.0.1:9009", Force::Out)]);
+    let problems = read_pair(text, &Environment::empty(), &overlay).unwrap_err();
+    let told: Vec<_> = problems.problems.iter().map(|one| (one.path.to_string(), one.position)).collect();
+    assert_eq!(told, [("services[0].endpoints".to_owned(), Some(Position { line: 5, column: 16 }))]);
 }
 
 #[test]
