@@ -192,7 +192,11 @@ impl Posted {
         }
         match (step.reason.trouble(), &self.trouble) {
             (Some(trouble), before) if before.as_ref().is_none_or(|before| before.trouble != *trouble) => {
-                let goes_on = if endpoints > 0 { "its last good addresses stay" } else { "it has no addresses yet" };
+                let goes_on = match step.reason {
+                    Reason::Partial(_) => "what else it was asked was answered",
+                    Reason::Changed | Reason::Unchanged | Reason::Held(_) => "its last good addresses stay",
+                    Reason::Missing(_) => "it has no addresses yet",
+                };
                 tracing::warn!(source = %query, endpoints, result = step.reason.as_str(), "{trouble}; {goes_on}");
             }
             (None, Some(_)) => tracing::info!(source = %query, endpoints, "a source is well again"),
