@@ -10,7 +10,8 @@
 //!
 //! A trial may never end (a hung origin without timeouts, a tunnel). After an open time in which every place was taken
 //! and no trial said anything, one more place is given: silence does not condemn, since some answers take long, and it
-//! never holds the breaker half-open for good.
+//! never holds the breaker half-open for good. Time is counted from the first look that finds every place taken: a trial
+//! that began just before has not been silent for longer.
 //!
 //! Only trials speak while it is half-open: requests that were sent before it opened still fail then.
 //!
