@@ -207,13 +207,6 @@ impl Endpoint {
         self.latency.read(Duration::from_millis(self.latency_decay.load(Ordering::Relaxed).into()), now)
     }
 
-    /// Sets the most requests at once. A tick of its service sets what the document says.
-    pub fn set_cap(&self, cap: Option<u32>) {
-        let mut watch = self.watch();
-        self.gate.room.set_limit(cap);
-        self.publish(&mut watch);
-    }
-
     /// Takes an operator's word, or takes it back.
     pub fn force(&self, force: Option<Force>) {
         let mut watch = self.watch();
@@ -335,12 +328,6 @@ impl Flight {
     #[must_use]
     pub const fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
-    }
-
-    /// Whether a half-open breaker admitted it, of the endpoint or of the pool.
-    #[must_use]
-    pub const fn is_trial(&self) -> bool {
-        self.own.is_trial() || self.of_pool.is_trial()
     }
 }
 
