@@ -19,6 +19,7 @@ use sluice_config::name::{RegionName, ServiceName, VersionName, ZoneName};
 use sluice_config::validated::{self, Balancer, Capability, Fallback, Panic, Region, Role, StickyKey, Zones};
 
 pub use self::explain::{Candidate, Obstacle};
+use self::govern::Protection;
 use crate::balance::maglev::Table;
 use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
 use crate::place::Placement;
@@ -44,6 +45,7 @@ pub struct Service {
     pub(crate) baseline: usize,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) states: Vec<Arc<PoolState>>,
+    protections: Vec<Protection>,
     pub(crate) policies: Policies,
     pub(crate) balancer: Balancer,
     pub(crate) zones: Option<Zones>,
@@ -136,6 +138,7 @@ impl Service {
         let pulse = registry.pulse(&service.name).map(Arc::clone).unwrap_or_default();
         Self {
             tables: pools.iter().enumerate().map(table).collect(),
+            protections: pools.iter().map(|_| Protection::default()).collect(),
             balancer: service.balancer.clone(),
             zones: service.zones,
             panic: service.panic,
