@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use rand::Rng;
+pub use sluice_config::overlay::Circuit as Force;
 use sluice_config::share::Share;
 use sluice_config::validated::Breaker;
 
@@ -65,26 +66,6 @@ impl State {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-/// What an operator makes of a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Force {
-    /// Traffic flows whatever fails.
-    Closed,
-    /// None does.
-    Open,
-}
-
-impl Force {
-    /// A stable name for people, metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
         }
     }
 }

@@ -29,9 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sluice_config::name::{RegionName, ServiceName, VersionName};
+pub use sluice_config::overlay::Force;
 
 use self::offer::Word;
-pub use self::offer::{Advice, Barrier, FULL, Force, Offer};
+pub use self::offer::{Advice, Barrier, FULL, Offer};
 pub use self::registry::Registry;
 pub use self::view::View;
 use self::watch::Watch;
