@@ -219,20 +219,22 @@ impl Service {
     /// Whether any endpoint that may be picked from this pool has room. O(endpoints).
     #[must_use]
     pub fn has_room(&self, region: usize, version: usize) -> bool {
-        let (members, state) = (self.pool(region, version), self.pool_state(region, version));
-        let offers = members.iter().map(|member| (member.weight, member.endpoint.offer()));
-        let supply = Supply::of(state.offer(), offers, self.panic);
+        let (supply, state) = (self.supply(region, version), self.pool_state(region, version));
         let is_picked = |member: &Member| supply.weight(member.weight, member.endpoint.offer()) > 0;
+        let members = self.pool(region, version);
         state.has_room() && members.iter().any(|member| is_picked(member) && member.endpoint.has_room())
     }
 
     /// Whether this endpoint may be picked from its pool now. O(endpoints).
     #[must_use]
     pub fn may_pick(&self, spot: &Spot) -> bool {
-        let (members, state) = (self.pool(spot.region, spot.version), self.pool_state(spot.region, spot.version));
-        let offers = members.iter().map(|member| (member.weight, member.endpoint.offer()));
-        let member = &members[spot.endpoint];
-        Supply::of(state.offer(), offers, self.panic).weight(member.weight, member.endpoint.offer()) > 0
+        let member = &self.pool(spot.region, spot.version)[spot.endpoint];
+        self.supply(spot.region, spot.version).weight(member.weight, member.endpoint.offer()) > 0
+    }
+
+    fn supply(&self, region: usize, version: usize) -> Supply {
+        let offers = self.pool(region, version).iter().map(|member| (member.weight, member.endpoint.offer()));
+        Supply::of(self.pool_state(region, version).offer(), offers, self.panic)
     }
 
     /// What the document asks of endpoints and pools.
