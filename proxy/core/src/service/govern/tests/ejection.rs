@@ -87,7 +87,7 @@ fn a_slow_endpoint_is_ejected_by_the_sweep() {
 fn a_detector_that_is_added_judges_nothing_of_before() {
     let rates = OutlierEjection { success_rate: Some(SuccessRate::default()), ..OutlierEjection::default() };
     let mut stage = Stage::new(4, false, |document| document.outlier_ejection = Some(rates.clone()));
-    let twenty = |stage: &mut Stage, at| (0..20).for_each(|_| assert!(stage.attempt(at, Class::Success, 100 * MS)));
+    let twenty = |stage: &mut Stage, at| (0..20).for_each(|_| assert!(stage.attempt(at, Class::Success, 900 * MS)));
     (0..3).for_each(|at| twenty(&mut stage, at));
     let both = OutlierEjection { latency: Some(LatencyOutlier::default()), ..rates };
     stage.revise(|document| document.outlier_ejection = Some(both));
