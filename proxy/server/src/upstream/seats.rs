@@ -83,9 +83,14 @@ impl Drop for Wanting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::time::Duration;
 
     use super::*;
+
+    /// Of a race.
+    const ROUNDS: u32 = 20_000;
 
     #[tokio::test]
     async fn there_are_never_more_connections_than_seats() {
@@ -115,6 +120,51 @@ mod tests {
         for one in waiting.into_iter().skip(1) {
             one.await.unwrap();
         }
+        assert!(!seats.is_wanted() && seats.taken.load(Ordering::SeqCst) == 0);
+    }
+
+    /// A seat becomes free at the very moment at which somebody who found none lies down, and nobody comes to tell him later. Fails
+    /// if whoever waits has looked for the last time before it is counted.
+    #[test]
+    fn nobody_sleeps_beside_a_free_seat() {
+        let (seats, step) = (Arc::new(Seats::default()), Barrier::new(2));
+        let (wanted, slept) = (AtomicBool::new(false), AtomicBool::new(false));
+        let get_up = |seat: Seat, after: u32| {
+            // The hint for such loops takes longer than the moment that is sought.
+            while !wanted.load(Ordering::Relaxed) {
+                std::hint::black_box(());
+            }
+            wanted.store(false, Ordering::Relaxed);
+            (0..after).for_each(|step| {
+                std::hint::black_box(step);
+            });
+            drop(seat);
+        };
+        let sit = || async {
+            wanted.store(true, Ordering::Relaxed);
+            let told = tokio::time::timeout(Duration::from_secs(60), seats.take(Some(1), || ())).await;
+            slept.store(told.is_err(), Ordering::Relaxed);
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                for _ in 0..ROUNDS {
+                    step.wait();
+                    runtime.block_on(sit());
+                    step.wait();
+                    if slept.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+            for round in 0..ROUNDS {
+                let seat = seats.sit(1).expect("nobody has one between the rounds");
+                step.wait();
+                get_up(seat, round % 200);
+                step.wait();
+                assert!(!slept.load(Ordering::Relaxed), "in round {round}");
+            }
+        });
         assert!(!seats.is_wanted() && seats.taken.load(Ordering::SeqCst) == 0);
     }
 
