@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_config::validated::{
-    Balancer, Breakers, Capabilities, Connections, Discovery, Endpoint, Fallback, Forces, HealthCheck, HostMatch,
-    Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits, Split,
-    TcpProbe, Timeouts, ValueMatch, Version,
+    Balancer, Breakers, Capabilities, Capability, Connections, Discovery, Endpoint, Fallback, Forces, HealthCheck,
+    HostMatch, Match, PathMatch, Pool, Priority, Probe, Protocol, Region, Retries, Role, Route, Service, ServiceLimits,
+    Split, TcpProbe, Timeouts, ValueMatch, Version,
 };
 use sluice_config::value::Weight;
 
 use crate::endpoint::Registry;
 use crate::health::{Cause, Policy, Verdict};
+use crate::select::Ask;
 use crate::service;
 
 pub(crate) const ALL: Capabilities = Capabilities { read: true, write: true, admin: true };
@@ -102,6 +103,20 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
         },
         retries: Retries::default(),
         versions,
+    }
+}
+
+/// What a first attempt of a request that says nothing of itself wants.
+pub(crate) fn ask() -> Ask<'static> {
+    Ask {
+        capability: Capability::Read,
+        sticky_key: None,
+        key: None,
+        version: None,
+        previous: None,
+        waited: None,
+        tried: &[],
+        now: start(),
     }
 }
 

@@ -33,7 +33,7 @@ use sluice_config::validated::HealthCheck;
 use crate::grpc::Code;
 
 pub use ceiling::{Ceiling, is_late, stretch};
-pub use timing::{Found, Gap, first_probe, next_probe};
+pub use timing::{Found, first_probe, next_probe};
 pub use word::Word;
 
 /// How many of the last probes the unsteady threshold counts among.
@@ -233,12 +233,6 @@ impl Health {
         self.standing
     }
 
-    /// The bad ones among its last [`WINDOW`] probes.
-    #[must_use]
-    pub const fn unsteadiness(&self) -> u32 {
-        self.recent.bad()
-    }
-
     /// Forgets what earlier probes found, but not what followed from it: something else is asked now.
     pub const fn ask_anew(&mut self) {
         *self = Self::new(self.standing);
@@ -376,7 +370,7 @@ mod tests {
             health.step(*verdict, &POLICY);
         });
         assert_eq!([GOOD, GOOD].map(|verdict| health.step(verdict, &POLICY)), [None, None]);
-        assert_eq!(health.unsteadiness(), 6);
+        assert_eq!(health.recent.bad(), 6);
         let back = health.step(GOOD, &POLICY).unwrap();
         assert_eq!((back.to, back.reason), (Standing::Verified, Reason::Recovered(3)));
     }
@@ -387,11 +381,11 @@ mod tests {
         (0..50).for_each(|_| {
             health.step(BAD, &POLICY);
         });
-        assert_eq!((health.standing(), health.unsteadiness()), (Standing::Out, 3));
+        assert_eq!((health.standing(), health.recent.bad()), (Standing::Out, 3));
         [GOOD, GOOD, BAD, BAD].iter().for_each(|verdict| {
             health.step(*verdict, &POLICY);
         });
-        assert_eq!((health.standing(), health.unsteadiness()), (Standing::Verified, 5));
+        assert_eq!((health.standing(), health.recent.bad()), (Standing::Verified, 5));
     }
 
     #[test]
@@ -457,7 +451,7 @@ mod tests {
                 let told = health.step(if good { GOOD } else { BAD }, &policy);
                 let expected = model.step(before, !good, &policy);
                 prop_assert_eq!(health.standing(), expected);
-                prop_assert_eq!(health.unsteadiness(), model.bad());
+                prop_assert_eq!(health.recent.bad(), model.bad());
                 prop_assert_eq!(told.map(|transition| (transition.from, transition.to)), (before != expected).then_some((before, expected)));
             }
         }

@@ -19,6 +19,7 @@ use sluice_config::name::{RegionName, ServiceName, VersionName, ZoneName};
 use sluice_config::validated::{self, Balancer, Capability, Fallback, Panic, Region, Role, StickyKey, Zones};
 
 pub use self::explain::{Candidate, Obstacle};
+use self::govern::Protection;
 use crate::balance::maglev::Table;
 use crate::endpoint::{Endpoint, EndpointId, Pulse, Registry};
 use crate::place::Placement;
@@ -44,6 +45,7 @@ pub struct Service {
     pub(crate) baseline: usize,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) states: Vec<Arc<PoolState>>,
+    protections: Vec<Protection>,
     pub(crate) policies: Policies,
     pub(crate) balancer: Balancer,
     pub(crate) zones: Option<Zones>,
@@ -136,6 +138,7 @@ impl Service {
         let pulse = registry.pulse(&service.name).map(Arc::clone).unwrap_or_default();
         Self {
             tables: pools.iter().enumerate().map(table).collect(),
+            protections: pools.iter().map(|_| Protection::default()).collect(),
             balancer: service.balancer.clone(),
             zones: service.zones,
             panic: service.panic,
@@ -216,20 +219,22 @@ impl Service {
     /// Whether any endpoint that may be picked from this pool has room. O(endpoints).
     #[must_use]
     pub fn has_room(&self, region: usize, version: usize) -> bool {
-        let (members, state) = (self.pool(region, version), self.pool_state(region, version));
-        let offers = members.iter().map(|member| (member.weight, member.endpoint.offer()));
-        let supply = Supply::of(state.offer(), offers, self.panic);
+        let (supply, state) = (self.supply(region, version), self.pool_state(region, version));
         let is_picked = |member: &Member| supply.weight(member.weight, member.endpoint.offer()) > 0;
+        let members = self.pool(region, version);
         state.has_room() && members.iter().any(|member| is_picked(member) && member.endpoint.has_room())
     }
 
     /// Whether this endpoint may be picked from its pool now. O(endpoints).
     #[must_use]
     pub fn may_pick(&self, spot: &Spot) -> bool {
-        let (members, state) = (self.pool(spot.region, spot.version), self.pool_state(spot.region, spot.version));
-        let offers = members.iter().map(|member| (member.weight, member.endpoint.offer()));
-        let member = &members[spot.endpoint];
-        Supply::of(state.offer(), offers, self.panic).weight(member.weight, member.endpoint.offer()) > 0
+        let member = &self.pool(spot.region, spot.version)[spot.endpoint];
+        self.supply(spot.region, spot.version).weight(member.weight, member.endpoint.offer()) > 0
+    }
+
+    fn supply(&self, region: usize, version: usize) -> Supply {
+        let offers = self.pool(region, version).iter().map(|member| (member.weight, member.endpoint.offer()));
+        Supply::of(self.pool_state(region, version).offer(), offers, self.panic)
     }
 
     /// What the document asks of endpoints and pools.

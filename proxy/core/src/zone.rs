@@ -50,8 +50,6 @@ pub fn part(zones: &Zones, residents: impl Iterator<Item = Resident>) -> u32 {
     match near + far {
         0 => PARTS,
         both if both < PARTS => (u64::from(near) * u64::from(PARTS) / u64::from(both)) as u32,
-        // Nobody else to take the rest.
-        _ if far == 0 => PARTS,
         _ => near,
     }
 }

@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use sluice_config::Timestamp;
 use sluice_config::endpoints::{Breaker, Ejection, Endpoint, Endpoints, Health, Pool, Source};
 use sluice_config::name::ZoneName;
-use sluice_config::overlay::Circuit;
 use sluice_config::validated;
-use sluice_config::{Timestamp, overlay};
 use sluice_proxy_core::breaker::{self, State};
-use sluice_proxy_core::endpoint::Force;
 use sluice_proxy_core::health::{Cause, Standing};
 use sluice_proxy_core::service::Candidate;
 
@@ -104,10 +102,7 @@ fn endpoint(candidate: &Candidate<'_>, has_breaker: bool, clock: Clock) -> Endpo
         in_flight: view.in_flight,
         limit: view.limit,
         latency_us: view.latency.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
-        force: view.force.map(|force| match force {
-            Force::In => overlay::Force::In,
-            Force::Out => overlay::Force::Out,
-        }),
+        force: view.force,
         eligible: candidate.obstacle.is_none(),
         obstacle: candidate.obstacle.map(|obstacle| obstacle.as_str().to_owned()),
     }
@@ -119,10 +114,7 @@ fn fault(cause: Cause) -> String {
 
 /// Nothing where there is none, and none is held.
 fn breaker(view: &breaker::View, is_asked_for: bool, clock: Clock) -> Option<Breaker> {
-    let force = view.forced.map(|force| match force {
-        breaker::Force::Open => Circuit::Open,
-        breaker::Force::Closed => Circuit::Closed,
-    });
+    let force = view.forced;
     let reason = view.reason.filter(|_| view.state != State::Closed);
     let told = Breaker {
         state: view.state.as_str().to_owned(),

@@ -9,15 +9,13 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Instant;
 
 use sluice_config::name::{ListenerName, ServiceName, ZoneName};
-use sluice_config::overlay::Circuit;
 use sluice_config::validated::{
     self, Balancer, Capability, Forces, Priority, Region, Retries, ServiceLimits, Session, Timeouts,
 };
 use sluice_config::value::RevisionId;
-use sluice_config::{UnusableFile, Validated, overlay};
-use sluice_proxy_core::breaker;
+use sluice_config::{UnusableFile, Validated};
 use sluice_proxy_core::change::Change;
-use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Force, Registry};
+use sluice_proxy_core::endpoint::{Endpoint, EndpointId, Registry};
 use sluice_proxy_core::pool::{PoolId, PoolState};
 use sluice_proxy_core::retry::Floor;
 use sluice_proxy_core::route::{BadRegex, RouteTable};
@@ -230,20 +228,18 @@ impl Live {
             }
             entry.core.adopt();
         }
+        self.peers.values().for_each(|peer| peer.limit_connections());
         let held = self.held();
         let mut changes = Vec::new();
         for endpoint in self.registry.iter() {
             let id = endpoint.id();
             let forces = held.get(&PoolId::from(id));
-            endpoint.force(forces.and_then(|forces| forces.endpoints.get(&id.address)).map(|force| match force {
-                overlay::Force::In => Force::In,
-                overlay::Force::Out => Force::Out,
-            }));
-            let of_breaker = forces.and_then(|forces| forces.breakers.get(&id.address)).copied().map(circuit);
+            endpoint.force(forces.and_then(|forces| forces.endpoints.get(&id.address)).copied());
+            let of_breaker = forces.and_then(|forces| forces.breakers.get(&id.address)).copied();
             changes.extend(endpoint.force_breaker(of_breaker, now));
         }
         for pool in self.registry.pools() {
-            let force = held.get(pool.id()).and_then(|forces| forces.breaker).map(circuit);
+            let force = held.get(pool.id()).and_then(|forces| forces.breaker);
             changes.extend(pool.force_breaker(force, now));
         }
         changes
@@ -285,13 +281,6 @@ impl Live {
         let stays = |id, peer| next.peers.get(id).is_some_and(|next| Arc::ptr_eq(next, peer));
         let gone = self.peers.iter().filter(|(id, peer)| !stays(*id, *peer));
         gone.for_each(|(_, peer)| peer.retire());
-    }
-}
-
-const fn circuit(force: Circuit) -> breaker::Force {
-    match force {
-        Circuit::Open => breaker::Force::Open,
-        Circuit::Closed => breaker::Force::Closed,
     }
 }
 

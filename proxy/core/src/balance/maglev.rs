@@ -52,7 +52,8 @@ pub fn hash(key: &[u8]) -> u64 {
 }
 
 impl Table {
-    /// The table of endpoints with these identities and weights; 0 has no seat. Their order does not matter.
+    /// The table of endpoints with these identities and weights; 0 has no seat. Their order does not matter. Where there is
+    /// but one to sit, one seat does.
     /// O(seats × log endpoints): some milliseconds.
     #[must_use]
     pub fn build<'a>(members: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
@@ -62,9 +63,13 @@ impl Table {
         let sorted: Vec<u32> = order.iter().map(|at| weights[*at as usize]).collect();
         let mut turns = Turns::in_step(&sorted);
         let mut walks: Vec<Walk> = order.iter().map(|at| Walk::of(seeds[*at as usize])).collect();
+        if weights.iter().filter(|weight| **weight > 0).count() < 2 {
+            let seats = weights.iter().position(|weight| *weight > 0).map(|at| at as u32).into_iter().collect();
+            return Self { seats, seeds, weights };
+        }
         let mut seats = vec![u32::MAX; SEATS];
         for _ in 0..SEATS {
-            let Some(turn) = turns.next(|_| true) else { break };
+            let turn = turns.next(|_| true).expect("two have a weight");
             let seat = walks[turn].find(|seat| seats[*seat] == u32::MAX);
             seats[seat.expect("a walk meets every seat, and one is free")] = order[turn];
         }
@@ -82,7 +87,7 @@ impl Table {
     }
 
     fn owner(&self, hash: u64) -> usize {
-        self.seats[((u128::from(hash) * SEATS as u128) >> 64) as usize] as usize
+        self.seats[((u128::from(hash) * self.seats.len() as u128) >> 64) as usize] as usize
     }
 }
 
@@ -212,4 +217,21 @@ const fn mix(hash: u64, salt: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service has a table for each of its pools, and may have thousands of them.
+    #[test]
+    fn a_pool_of_one_endpoint_takes_no_room_for_a_table() {
+        let seats = |weights: &[u32]| {
+            let names: Vec<[u8; 1]> = (0..weights.len() as u8).map(|at| [at]).collect();
+            Table::build(names.iter().map(|name| &name[..]).zip(weights.iter().copied())).seats
+        };
+        assert_eq!(seats(&[0, 7, 0]), [1]);
+        assert!(seats(&[0]).is_empty());
+        assert_eq!(seats(&[0, 7, 1]).len(), SEATS);
+    }
 }

@@ -241,7 +241,8 @@ fn envoy(weights: &[f64]) -> impl FnMut() -> usize {
     }
 }
 
-/// No less smooth than the smoothest of the peers, with one heavy endpoint or among many.
+/// No window is further off than with Envoy's, nor by a fifth more than with nginx's, which is O(n) for each pick; and no endpoint
+/// gets more requests in a row than with either. With one heavy endpoint or among many.
 #[test]
 fn turns_are_smooth_beside_the_rules_of_peers() {
     let mut many = vec![1.0; 101];
@@ -258,9 +259,7 @@ fn turns_are_smooth_beside_the_rules_of_peers() {
             weights[0],
             weights.iter().sum::<f64>()
         );
-        assert!(ours.0 < 2.0);
-        if weights.len() > 100 {
-            assert!(ours.0 < envoy.0, "deadlines alone send the heavy endpoint ahead");
-        }
+        assert!(ours.0 < 2.0 && ours.0 < envoy.0 && ours.0 < 1.2 * nginx.0);
+        assert!(ours.1 <= nginx.1.min(envoy.1));
     }
 }

@@ -32,8 +32,10 @@ enum Phase {
         successes: u32,
         /// Places given because nothing was heard of the others.
         lost: u32,
-        /// When a trial last ended or places were last free.
-        heard: Instant,
+        /// Whether every place was taken at the last look.
+        full: bool,
+        /// Since when that is so and no trial has succeeded; when it was looked, if a place was free.
+        since: Instant,
     },
 }
 
@@ -42,6 +44,15 @@ impl Default for Phase {
         Self::Closed { since: None }
     }
 }
+
+impl Phase {
+    const fn half_open(now: Instant) -> Self {
+        Self::HalfOpen { successes: 0, lost: 0, full: false, since: now }
+    }
+}
+
+/// How often within an open time it is looked whether every place for trials is taken: by so much silence may be longer.
+const LOOKS: u32 = 10;
 
 impl Circuit {
     /// As it is for requests.
@@ -70,7 +81,10 @@ impl Circuit {
     pub fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Open { until } if self.forced.is_none() => Some(until),
-            Phase::HalfOpen { heard, .. } if self.forced.is_none() => Some(heard + self.patience()),
+            Phase::HalfOpen { full, since, .. } if self.forced.is_none() => {
+                // Silence begins when the last place is taken, which nobody tells: it is looked for.
+                Some(since + if full { self.patience() } else { self.patience() / LOOKS })
+            }
             Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Closed { .. } => None,
         }
     }
@@ -97,7 +111,7 @@ impl Circuit {
                 self.open(Reason::Tripped(cause), policy, now, rng)
             }
             (Phase::Open { until }, Event::Time { .. }) if now >= until => {
-                self.enter(Phase::HalfOpen { successes: 0, lost: 0, heard: now }, Reason::Waited)
+                self.enter(Phase::half_open(now), Reason::Waited)
             }
             (Phase::HalfOpen { .. }, Event::Failure) => self.open(Reason::TrialFailed, policy, now, rng),
             (Phase::HalfOpen { successes, lost, .. }, Event::Success) => {
@@ -105,12 +119,14 @@ impl Circuit {
                 if successes >= policy.close_after {
                     return self.enter(Phase::Closed { since: Some(now) }, Reason::Recovered(successes));
                 }
-                self.phase = Phase::HalfOpen { successes, lost, heard: now };
+                self.phase = Phase::HalfOpen { successes, lost, full: false, since: now };
                 None
             }
-            (Phase::HalfOpen { successes, lost, heard }, Event::Time { full }) => {
-                if !full || now.saturating_duration_since(heard) >= self.patience() {
-                    self.phase = Phase::HalfOpen { successes, lost: lost.saturating_add(u32::from(full)), heard: now };
+            (Phase::HalfOpen { successes, lost, full: was_full, since }, Event::Time { full }) => {
+                if !(full && was_full) {
+                    self.phase = Phase::HalfOpen { successes, lost, full, since: now };
+                } else if now.saturating_duration_since(since) >= self.patience() {
+                    self.phase = Phase::HalfOpen { successes, lost: lost.saturating_add(1), full: false, since: now };
                 }
                 None
             }
@@ -124,7 +140,7 @@ impl Circuit {
     pub fn force(&mut self, force: Option<Force>, now: Instant) -> Option<Transition> {
         let from = self.state();
         match (self.forced, force) {
-            (Some(Force::Open), None) => self.phase = Phase::HalfOpen { successes: 0, lost: 0, heard: now },
+            (Some(Force::Open), None) => self.phase = Phase::half_open(now),
             (Some(Force::Closed), None) => self.phase = Phase::Closed { since: Some(now) },
             (_, Some(_)) | (None, None) => {}
         }

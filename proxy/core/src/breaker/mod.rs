@@ -10,7 +10,8 @@
 //!
 //! A trial may never end (a hung origin without timeouts, a tunnel). After an open time in which every place was taken
 //! and no trial said anything, one more place is given: silence does not condemn, since some answers take long, and it
-//! never holds the breaker half-open for good.
+//! never holds the breaker half-open for good. Time is counted from the first look that finds every place taken: a trial
+//! that began just before has not been silent for longer.
 //!
 //! Only trials speak while it is half-open: requests that were sent before it opened still fail then.
 //!
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use rand::Rng;
+pub use sluice_config::overlay::Circuit as Force;
 use sluice_config::share::Share;
 use sluice_config::validated::Breaker;
 
@@ -64,26 +66,6 @@ impl State {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-/// What an operator makes of a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Force {
-    /// Traffic flows whatever fails.
-    Closed,
-    /// None does.
-    Open,
-}
-
-impl Force {
-    /// A stable name for people, metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
         }
     }
 }

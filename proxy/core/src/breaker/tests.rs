@@ -1,5 +1,4 @@
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -160,6 +159,7 @@ fn silence_gives_one_more_place_at_a_time() {
     now = breaker.due().unwrap();
     breaker.step(TICK, &policy, now, &mut rng);
     for lost in 1..5 {
+        breaker.step(Event::Time { full: true }, &policy, now, &mut rng);
         let due = breaker.due().unwrap();
         breaker.step(Event::Time { full: true }, &policy, due - Duration::from_nanos(1), &mut rng);
         assert_eq!(breaker.admits(), Some(lost));
@@ -169,6 +169,39 @@ fn silence_gives_one_more_place_at_a_time() {
     }
     breaker.step(TICK, &policy, now + 3600 * SECOND, &mut rng);
     assert_eq!(breaker.admits(), Some(5), "no requests are no silence");
+}
+
+/// Fails if places that were free at the last look count as taken since.
+#[test]
+fn a_trial_that_began_just_before_a_look_gives_no_place_away() {
+    let (policy, mut now, mut rng) = (Breaker::default(), start(), rng());
+    let mut breaker = Circuit::default();
+    breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
+    now = breaker.due().unwrap();
+    breaker.step(TICK, &policy, now, &mut rng);
+    breaker.step(Event::Time { full: true }, &policy, now + 60 * SECOND, &mut rng);
+    assert_eq!(breaker.admits(), Some(1), "of the 60 s it was told of none that a place was taken");
+}
+
+/// A place is free until a request comes, and nobody tells when: whoever waits for that must not wait an open time more.
+#[test]
+fn it_is_looked_often_enough_whether_trials_are_silent() {
+    let (policy, mut now, mut rng) = (Breaker::default(), start(), rng());
+    let mut breaker = Circuit::default();
+    breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
+    let wait = breaker.due().unwrap() - now;
+    now = breaker.due().unwrap();
+    let taken = now + Duration::from_nanos(1);
+    breaker.step(TICK, &policy, now, &mut rng);
+    for _ in 0..100 {
+        if breaker.admits() == Some(1) {
+            now = breaker.due().unwrap();
+            breaker.step(Event::Time { full: now >= taken }, &policy, now, &mut rng);
+        }
+    }
+    let silent = now - taken;
+    assert_eq!(breaker.admits(), Some(2));
+    assert!(silent >= wait && silent <= wait * 11 / 10, "{silent:?} of {wait:?}");
 }
 
 #[test]
@@ -188,10 +221,49 @@ fn an_operators_word_holds_until_it_is_taken_back() {
     assert_eq!(breaker.remove().unwrap().to, State::Closed);
 }
 
-/// Requests of a made-up endpoint: how one that begins now ends.
-struct Trial {
-    ends: Option<u32>,
-    good: bool,
+/// What may be admitted, by what happened and nothing else: it sees each trial begin and end, not the machine's looks.
+#[derive(Default)]
+struct Model {
+    successes: u32,
+    granted: u32,
+    running: u32,
+    /// Since when every place has been taken and no trial has said anything.
+    silent: Option<Instant>,
+    /// For how long it was open last.
+    wait: Duration,
+}
+
+impl Model {
+    const fn admits(&self) -> u32 {
+        1 + self.successes + self.granted
+    }
+
+    fn changed(&mut self, now: Instant) {
+        self.silent = (self.running >= self.admits()).then(|| self.silent.unwrap_or(now));
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.running += 1;
+        self.changed(now);
+    }
+
+    fn succeed(&mut self, now: Instant) {
+        (self.successes, self.running, self.silent) = (self.successes + 1, self.running - 1, None);
+        self.changed(now);
+    }
+
+    /// One more place than is known of is due only to silence, for as long as it was open.
+    fn grant(&mut self, admits: u32, now: Instant) {
+        if admits == self.admits() + 1 {
+            let silent = self.silent.map(|since| now - since);
+            assert!(silent.is_some_and(|silent| silent >= self.wait), "silent for {silent:?} of {:?}", self.wait);
+            (self.granted, self.silent) = (self.granted + 1, None);
+        }
+        assert_eq!(admits, self.admits());
+        // It is looked once in a second: the first look finds it full, and the last that it still is.
+        let silent = self.silent.map_or(Duration::ZERO, |since| now - since);
+        assert!(silent < self.wait.max(SECOND) + 2 * SECOND, "silent for {silent:?}, and no place is given");
+    }
 }
 
 proptest! {
@@ -234,54 +306,70 @@ proptest! {
         }
     }
 
-    /// At once it admits one, the successes and one for each silent open time; every change has a reason that fits, and
-    /// what is told is what is. Fails if successes admit two, or if it opens without a cause.
+    /// At once it admits one, the successes and one for each silent open time, by a model that knows when each trial began and
+    /// ended. Fails if successes admit two, and if a place is given without the silence, or not given for it.
     #[test]
-    fn trials_are_admitted_by_successes(steps in prop::collection::vec((0_u8..8, 0_u32..3), 1..400), seed: u64) {
-        let policy = Breaker { close_after: 50, ..Breaker::default() };
+    fn trials_are_admitted_by_successes_and_silence(
+        steps in prop::collection::vec((0_u8..12, 0_u64..1000), 1..400), seed: u64,
+    ) {
+        let policy = Breaker { close_after: 400, open_time: 3 * SECOND, ..Breaker::default() };
         let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
-        let mut running: VecDeque<Trial> = VecDeque::new();
-        let (mut successes, mut silent) = (0, 0);
-        for (at, (kind, ends)) in steps.into_iter().enumerate() {
-            now += SECOND / 2;
-            let before = breaker.state();
-            let full = breaker.admits().is_some_and(|most| running.len() as u32 >= most);
-            let known = breaker.admits();
-            let time = breaker.step(Event::Time { full }, &policy, now, &mut rng);
-            silent += u32::from(time.is_none() && breaker.admits() > known);
-            let told = match kind {
-                0 => breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng),
-                1 | 2 => match running.pop_front() {
-                    Some(trial) if breaker.state() == State::HalfOpen => {
-                        successes += u32::from(trial.good);
-                        breaker.step(if trial.good { Event::Success } else { Event::Failure }, &policy, now, &mut rng)
-                    }
-                    Some(_) | None => None,
-                },
-                _ => {
-                    if breaker.admits().is_some_and(|most| (running.len() as u32) < most) {
-                        running.push_back(Trial { ends: Some(at as u32 + ends), good: kind != 7 });
-                    }
-                    None
+        let mut model = Model::default();
+        for (kind, millis) in steps {
+            now += SECOND - Duration::from_millis(millis);
+            match (breaker.state(), kind) {
+                (State::Closed, _) => {
+                    breaker.step(Event::Tripped(Cause::Consecutive(5)), &policy, now, &mut rng);
+                    model = Model { wait: breaker.due().unwrap() - now, ..Model::default() };
                 }
+                (State::HalfOpen, 0) if model.running > 0 && millis < 100 => {
+                    breaker.step(Event::Failure, &policy, now, &mut rng);
+                    model = Model { wait: breaker.due().unwrap() - now, ..Model::default() };
+                }
+                (State::HalfOpen, 0 | 1) if model.running > 0 => {
+                    breaker.step(Event::Success, &policy, now, &mut rng);
+                    model.succeed(now);
+                }
+                (State::HalfOpen, 2..6) if model.running < model.admits() => model.begin(now),
+                (State::HalfOpen | State::Open, _) => {}
+            }
+            now += Duration::from_millis(millis);
+            let full = breaker.admits().is_some_and(|most| model.running >= most);
+            breaker.step(Event::Time { full }, &policy, now, &mut rng);
+            match breaker.admits() {
+                Some(admits) => model.grant(admits, now),
+                None => prop_assert!(breaker.state() != State::HalfOpen),
+            }
+        }
+    }
+
+    /// Every change has a reason that fits, and what is told is what is: a state changes when, and only when, that is told. Fails
+    /// if it opens without a cause, or changes in silence.
+    #[test]
+    fn every_change_is_told_with_a_reason_that_fits(
+        steps in prop::collection::vec((0_u8..8, 0_u64..8000), 1..200), seed: u64,
+    ) {
+        let policy = Breaker { close_after: 3, ..Breaker::default() };
+        let (mut breaker, mut now, mut rng) = (Circuit::default(), start(), StdRng::seed_from_u64(seed));
+        for (kind, millis) in steps {
+            now += Duration::from_millis(millis);
+            let before = breaker.state();
+            let event = match kind {
+                0 => Event::Tripped(Cause::Consecutive(5)),
+                1 => Event::Failure,
+                2..5 => Event::Success,
+                _ => Event::Time { full: kind == 7 },
             };
-            for told in [time, told].into_iter().flatten() {
-                let fits = match told.reason {
-                    Reason::Tripped(_) => (told.from, told.to) == (State::Closed, State::Open),
-                    Reason::TrialFailed => (told.from, told.to) == (State::HalfOpen, State::Open),
-                    Reason::Waited => (told.from, told.to) == (State::Open, State::HalfOpen),
-                    Reason::Recovered(count) => told.to == State::Closed && count == policy.close_after,
-                    Reason::Forced | Reason::Released | Reason::Removed => false,
-                };
-                prop_assert!(fits, "{told:?}");
-                (successes, silent) = (0, 0);
-                running.clear();
-            }
-            prop_assert_eq!(before != breaker.state(), time.is_some() != told.is_some() || (told.is_some() && time.is_some() && before != breaker.state()));
-            if breaker.state() == State::HalfOpen {
-                prop_assert_eq!(breaker.admits(), Some(1 + successes + silent));
-                prop_assert!(running.iter().all(|trial| trial.ends.is_some()) && running.len() as u32 <= 1 + successes + silent);
-            }
+            let told = breaker.step(event, &policy, now, &mut rng);
+            prop_assert_eq!(told.map(|told| (told.from, told.to)), (before != breaker.state()).then_some((before, breaker.state())));
+            let fits = told.is_none_or(|told| match (told.from, told.to) {
+                (State::Closed, State::Open) => matches!(told.reason, Reason::Tripped(_)) && kind == 0,
+                (State::Open, State::HalfOpen) => told.reason == Reason::Waited,
+                (State::HalfOpen, State::Open) => told.reason == Reason::TrialFailed && kind == 1,
+                (State::HalfOpen, State::Closed) => told.reason == Reason::Recovered(3),
+                _ => false,
+            });
+            prop_assert!(fits, "{told:?}");
         }
     }
 

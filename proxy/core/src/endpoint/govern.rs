@@ -9,7 +9,7 @@ use super::watch::Asked;
 use super::{Endpoint, Flight, Ordering, Watch, millis};
 use crate::breaker::{State, Transition};
 use crate::change::{Change, Subject, Turn};
-use crate::outlier::{Cause, Ejected};
+use crate::outlier::{Cause, Counted, Ejected};
 use crate::policies::Policies;
 use crate::sample::{Class, Sample};
 use crate::slow_start::Ramp;
@@ -87,9 +87,14 @@ impl Endpoint {
             slow_start: policies.slow_start,
             return_on_good_probe: policies.outlier.as_ref().is_some_and(|policy| policy.return_on_good_probe),
             breaker_window: policies.breaker.as_ref().map(|policy| policy.window),
+            counted: policies.outlier.as_ref().map_or(Counted::Nothing, Counted::of),
         };
         if asked.breaker_window != watch.asked.breaker_window {
             self.gate.forget();
+        }
+        if asked.counted != watch.asked.counted {
+            // Attempts whose times were not counted would make the endpoint look fast.
+            self.attempts.take();
         }
         watch.asked = asked;
         if watch.ramp == Ramp::Due {

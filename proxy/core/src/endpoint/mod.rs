@@ -29,9 +29,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sluice_config::name::{RegionName, ServiceName, VersionName};
+pub use sluice_config::overlay::Force;
 
 use self::offer::Word;
-pub use self::offer::{Advice, Barrier, FULL, Force, Offer};
+pub use self::offer::{Advice, Barrier, FULL, Offer};
 pub use self::registry::Registry;
 pub use self::view::View;
 use self::watch::Watch;
@@ -215,13 +216,6 @@ impl Endpoint {
         self.latency.answers()
     }
 
-    /// Sets the most requests at once. A tick of its service sets what the document says.
-    pub fn set_cap(&self, cap: Option<u32>) {
-        let mut watch = self.watch();
-        self.gate.room.set_limit(cap);
-        self.publish(&mut watch);
-    }
-
     /// Takes an operator's word, or takes it back.
     pub fn force(&self, force: Option<Force>) {
         let mut watch = self.watch();
@@ -343,12 +337,6 @@ impl Flight {
     #[must_use]
     pub const fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
-    }
-
-    /// Whether a half-open breaker admitted it, of the endpoint or of the pool.
-    #[must_use]
-    pub const fn is_trial(&self) -> bool {
-        self.own.is_trial() || self.of_pool.is_trial()
     }
 }
 

@@ -52,26 +52,6 @@ impl Barrier {
     }
 }
 
-/// An operator's word, which no automatism overrules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Force {
-    /// Given its whole weight, whatever is known of it.
-    In,
-    /// Given nothing.
-    Out,
-}
-
-impl Force {
-    /// A stable name for people, metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::In => "in",
-            Self::Out => "out",
-        }
-    }
-}
-
 /// What an endpoint says of itself in the answers to its health checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Advice {

@@ -6,6 +6,15 @@ use crate::health::Cause;
 
 const BAD: Verdict = Verdict::Bad(Cause::Refused);
 
+impl Endpoint {
+    /// Sets the most requests at once, as a tick of a service whose document says so.
+    pub(crate) fn set_cap(&self, cap: Option<u32>) {
+        let mut watch = self.watch();
+        self.gate.room.set_limit(cap);
+        self.publish(&mut watch);
+    }
+}
+
 fn id(service: u8, address: u8) -> EndpointId {
     EndpointId {
         service: format!("s{service}").parse().unwrap(),

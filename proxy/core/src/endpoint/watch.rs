@@ -6,7 +6,7 @@ use super::offer::Facts;
 use super::{Advice, Barrier, FULL, Force, Offer};
 use crate::breaker::{Circuit, State};
 use crate::health::{Cause, Health, Standing};
-use crate::outlier::{Ejections, Return};
+use crate::outlier::{Counted, Ejections, Return};
 use crate::slow_start::Ramp;
 
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub(super) struct Asked {
     pub(super) slow_start: Option<SlowStart>,
     pub(super) return_on_good_probe: bool,
     pub(super) breaker_window: Option<std::time::Duration>,
+    pub(super) counted: Counted,
 }
 
 impl Watch {

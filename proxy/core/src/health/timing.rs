@@ -28,54 +28,29 @@ pub struct Found {
     pub traffic: bool,
 }
 
-/// Which of the intervals is waited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Gap {
-    /// The usual one.
-    Regular,
-    /// The last probe contradicts the standing.
-    InDoubt,
-    /// The endpoint is verified and had no request.
-    WithoutTraffic,
-}
-
-impl Gap {
-    /// A stable name for logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Regular => "regular",
-            Self::InDoubt => "in_doubt",
-            Self::WithoutTraffic => "without_traffic",
-        }
-    }
-}
-
 impl Found {
     /// Whether the probe contradicts the standing.
-    #[must_use]
-    pub const fn in_doubt(&self) -> bool {
+    const fn in_doubt(&self) -> bool {
         match self.verdict {
             Verdict::Good => !matches!(self.standing, Standing::Verified),
             Verdict::Bad(_) => !matches!(self.standing, Standing::Out),
         }
     }
 
-    /// The interval until the next probe, without jitter, and which one it is.
+    /// The interval until the next probe, without jitter.
     #[must_use]
-    pub fn interval(&self, policy: &Policy) -> (Duration, Gap) {
-        let idle = policy.interval_without_traffic.filter(|_| !self.traffic && self.standing == Standing::Verified);
-        match idle {
-            _ if self.in_doubt() => (policy.interval_in_doubt, Gap::InDoubt),
-            Some(idle) => (idle, Gap::WithoutTraffic),
-            None => (policy.interval, Gap::Regular),
+    pub fn interval(&self, policy: &Policy) -> Duration {
+        if self.in_doubt() {
+            return policy.interval_in_doubt;
         }
+        let is_idle = !self.traffic && self.standing == Standing::Verified;
+        policy.interval_without_traffic.filter(|_| is_idle).unwrap_or(policy.interval)
     }
 }
 
 /// When an endpoint is probed after a probe that began at `begun`.
 pub fn next_probe(begun: Instant, found: &Found, policy: &Policy, rng: &mut impl Rng) -> Instant {
-    let (interval, _) = found.interval(policy);
+    let interval = found.interval(policy);
     begun + interval - interval / 10 + fraction(interval / 5, rng)
 }
 
@@ -106,16 +81,16 @@ mod tests {
     fn doubt_comes_before_idleness() {
         let idle = Duration::from_secs(60);
         let policy = Policy { interval_without_traffic: Some(idle), ..POLICY };
-        let gap = |verdict, standing, traffic| Found { verdict, standing, traffic }.interval(&policy).1;
+        let (regular, doubt) = (policy.interval, policy.interval_in_doubt);
+        let interval = |verdict, standing, traffic| Found { verdict, standing, traffic }.interval(&policy);
         use Standing::{Out, Unprobed, Verified};
-        assert_eq!(gap(Verdict::Good, Verified, true), Gap::Regular);
-        assert_eq!(gap(Verdict::Good, Verified, false), Gap::WithoutTraffic);
-        assert_eq!(gap(BAD, Verified, false), Gap::InDoubt);
-        assert_eq!(gap(BAD, Unprobed, false), Gap::InDoubt);
-        assert_eq!(gap(Verdict::Good, Out, false), Gap::InDoubt);
-        assert_eq!(gap(BAD, Out, false), Gap::Regular, "it has no traffic because it is out");
-        assert_eq!(CALM.interval(&POLICY), (POLICY.interval, Gap::Regular));
-        assert_eq!(Found { traffic: false, ..CALM }.interval(&POLICY).1, Gap::Regular, "the setting is off");
+        assert_eq!(interval(Verdict::Good, Verified, true), regular);
+        assert_eq!(interval(Verdict::Good, Verified, false), idle);
+        assert_eq!(interval(BAD, Verified, false), doubt);
+        assert_eq!(interval(BAD, Unprobed, false), doubt);
+        assert_eq!(interval(Verdict::Good, Out, false), doubt);
+        assert_eq!(interval(BAD, Out, false), regular, "it has no traffic because it is out");
+        assert_eq!(Found { traffic: false, ..CALM }.interval(&POLICY), regular, "the setting is off");
     }
 
     proptest! {

@@ -38,6 +38,26 @@ pub const fn sweeps(policy: &OutlierEjection) -> bool {
     policy.success_rate.is_some() || policy.failure_percentage.is_some() || policy.latency.is_some()
 }
 
+/// What is counted for whoever looks at the whole pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Counted {
+    #[default]
+    Nothing,
+    Attempts,
+    /// Of attempts, the times as well.
+    Times,
+}
+
+impl Counted {
+    pub(crate) const fn of(policy: &OutlierEjection) -> Self {
+        match (sweeps(policy), policy.latency.is_some()) {
+            (false, _) => Self::Nothing,
+            (true, false) => Self::Attempts,
+            (true, true) => Self::Times,
+        }
+    }
+}
+
 /// How many of so many endpoints may be ejected at once.
 #[must_use]
 pub fn most(policy: &OutlierEjection, members: usize) -> usize {
@@ -226,8 +246,10 @@ impl Tally {
         if sample.class == Class::Unanswered {
             return None;
         }
-        if sweeps(policy) {
-            self.count(sample, policy.latency.is_some());
+        match Counted::of(policy) {
+            Counted::Nothing => {}
+            Counted::Attempts => self.count(sample, false),
+            Counted::Times => self.count(sample, true),
         }
         let streak = run(&self.streak, sample.class.is_failure());
         let gateway = run(&self.gateway, sample.class == Class::GatewayFailure);

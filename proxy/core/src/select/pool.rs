@@ -67,11 +67,11 @@ impl Whole {
 /// Each endpoint as zones see it: `now` are the weights with which they are picked.
 pub(crate) fn residents<'a>(
     members: &'a [Member],
+    near: impl Iterator<Item = bool> + 'a,
     now: impl Iterator<Item = u32> + 'a,
-    is_near: impl Fn(&Member) -> bool + 'a,
 ) -> impl Iterator<Item = Resident> + 'a {
     let whole = |member: &Member| member.weight * u32::from(FULL);
-    members.iter().zip(now).map(move |(member, now)| Resident { near: is_near(member), whole: whole(member), now })
+    members.iter().zip(near).zip(now).map(move |((member, near), now)| Resident { near, whole: whole(member), now })
 }
 
 /// The pool's endpoints, for one request.
@@ -181,13 +181,7 @@ impl Pool {
             scratch.extend(side(wanted));
             balancer.fit(scratch, rng);
         }
-        let residents = members.iter().zip(near.iter()).zip(&self.weights);
-        let resident = |((member, near), now): ((&Member, &bool), &u32)| Resident {
-            near: *near,
-            whole: member.weight * u32::from(FULL),
-            now: *now,
-        };
-        *part = zone::part(&zones, residents.map(resident));
+        *part = zone::part(&zones, residents(members, near.iter().copied(), self.weights.iter().copied()));
         strata.fit([*part, PARTS - *part].into_iter());
     }
 

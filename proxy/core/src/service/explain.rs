@@ -242,7 +242,7 @@ impl<'a> Reading<'a> {
         let preferred = service.zones.filter(|zones| zone::is_preferred(zones, members.iter().map(is_near)));
         let part = preferred.map(|zones| {
             let now = weighted().map(|(weight, offer)| supply.weight(weight, offer));
-            zone::part(&zones, pool::residents(members, now, is_near))
+            zone::part(&zones, pool::residents(members, members.iter().map(is_near), now))
         });
         let breaker = service.states[at].state();
         Self { supply, has_room: whole.has_room, breaker, preferred: zone.zip(part), offers }

@@ -7,6 +7,7 @@
 //! Ejections are decided with the weights of the revision that decides: an endpoint with weight 0 carries no load, so
 //! it counts neither as a part of the pool nor as one that is left.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use rand::Rng;
@@ -70,15 +71,40 @@ impl Service {
     fn eject(&self, at: usize, member: usize, cause: Cause, now: Instant) -> Option<Change> {
         let (policy, members, state) = (self.policies.outlier.as_ref()?, &self.pools[at], &*self.states[at]);
         let endpoint = &members[member].endpoint;
-        let _deciding = state.deciding();
+        // Read before the offers: what is found is then at most newer than this number says.
+        let pulse = self.pulse.now();
+        let known = self.protections[at].known(pulse);
+        let _deciding = known.is_none().then(|| state.deciding());
         if !may_be_given(&members[member]) {
             return None;
         }
-        if let Err(why) = protect(endpoint.forced(), outlier::admit(policy, crowd(members, member))) {
+        let by_caps = known.map_or_else(|| outlier::admit(policy, crowd(members, member)), Err);
+        if let Err(why) = by_caps {
+            self.protections[at].learn(why, pulse);
+        }
+        if let Err(why) = protect(endpoint.forced(), by_caps) {
             state.suppress(cause, why);
             return None;
         }
         endpoint.eject(cause, &self.policies, now)
+    }
+}
+
+/// What protects a pool's endpoints, known until the pulse advances. It is the same for each that may be given requests:
+/// none of them is counted among its own others. Where all fail, each reaches its thresholds again and again, and would have
+/// the whole pool counted under its lock each time.
+#[derive(Debug, Default)]
+pub(crate) struct Protection(AtomicU64);
+
+impl Protection {
+    fn known(&self, pulse: u64) -> Option<Suppressed> {
+        let word = self.0.load(Ordering::Relaxed);
+        (word >> 2 == pulse + 1).then(|| Suppressed::ALL[(word & 0b11) as usize])
+    }
+
+    /// A number of 0 is that of nothing known.
+    fn learn(&self, why: Suppressed, pulse: u64) {
+        self.0.store((pulse + 1) << 2 | why as u64, Ordering::Relaxed);
     }
 }
 

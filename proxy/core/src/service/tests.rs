@@ -43,26 +43,17 @@ fn explain_names_the_obstacle_of_each_endpoint() {
 
 #[test]
 fn what_is_intended_is_what_is_chosen() {
-    use crate::select::{Ask, Selector};
+    use crate::fixture::ask;
+    use crate::select::Selector;
     use rand::SeedableRng;
 
     let document = shop(false, vec![version("v1", 60, &[(0, 1), (1, 1), (2, 1)]), version("v2", 40, &[(0, 1)])]);
     let (service, _) = compile(&regions(), &document, &Registry::default());
     let mut rng = rand::rngs::StdRng::seed_from_u64(1);
     let mut selector = Selector::new(&service, None, &mut rng);
-    let ask = Ask {
-        capability: Capability::Read,
-        sticky_key: None,
-        key: None,
-        version: None,
-        previous: None,
-        waited: None,
-        tried: &[],
-        now: crate::fixture::start(),
-    };
     let mut seen = vec![vec![0_u32; 2]; 3];
     for _ in 0..10_000 {
-        let spot = selector.choose(&service, &ask, &mut rng).unwrap().spot;
+        let spot = selector.choose(&service, &ask(), &mut rng).unwrap().spot;
         seen[spot.region][spot.version] += 1;
     }
     let intended = intended(&regions(), &document, Capability::Read);

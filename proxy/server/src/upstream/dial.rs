@@ -161,7 +161,7 @@ impl Connector {
             // Without workers nobody keeps any.
             let _ = self.dialer.crowded.send(());
         };
-        let seat = peer.seats.take(peer.reach.most, ask);
+        let seat = peer.seats.take(ask);
         tokio::time::timeout(SEAT, seat).await.map_err(|_| Ending::ConnectionLimit)
     }
 

@@ -56,6 +56,11 @@ impl Peer {
         Arc::clone(&self.seats)
     }
 
+    /// At most as many as its service allows, from now on.
+    pub(crate) fn limit_connections(&self) {
+        self.seats.limit(self.reach.most);
+    }
+
     /// No revision names the endpoint any more: its connections are not kept.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
