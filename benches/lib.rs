@@ -1,4 +1,4 @@
-//! What several benchmarks share: a large document, and times as they are told.
+//! What several benchmarks share: a large document, lists of endpoints, and times as they are told.
 
 use std::time::Duration;
 
@@ -19,6 +19,13 @@ pub fn document(routes: usize) -> String {
             &format!("  - {{ match: {{ host: h{}.example.com, path: /p{at} }}, service: s{} }}\n", at % 50, at / 100);
     }
     text
+}
+
+/// So many addresses of this network, as a document lists them.
+#[must_use]
+pub fn addresses(network: usize, count: usize) -> String {
+    let address = |at: usize| format!("\"10.{network}.{}.{}:80\"", at / 250, at % 250 + 1);
+    format!("[{}]", (0..count).map(address).collect::<Vec<_>>().join(", "))
 }
 
 /// Times of one thing that was done again and again.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sluice_config::Environment;
 
@@ -18,6 +19,17 @@ fn documents_in_the_pages_validate() {
         }
     }
     assert!(seen >= 8, "only {seen} documents were found in the pages");
+}
+
+/// The README shows what `check` says of the document that a newcomer writes first.
+#[test]
+fn the_readme_shows_what_check_says_of_its_document() {
+    let (text, folder) = (read(&root().join("README.md")), tempfile::tempdir().expect("a folder"));
+    fs::write(folder.path().join("shop.yaml"), &blocks(&text, "yaml")[0]).expect("a file in it");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    let output = check.args(["check", "shop.yaml"]).current_dir(folder.path()).output().expect("the program runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("is sound") && text.contains(told.as_ref()), "{told}");
 }
 
 #[test]

@@ -1,19 +1,16 @@
 //! The choice of an endpoint: split, pick, and all of it.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sluice_benches::addresses;
 use sluice_config::percentage::Percentage;
-use sluice_config::validated::{
-    self, Balancer, Breakers, Capabilities, Capability, Connections, Discovery, Endpoint, Fallback, Forces, HashKey,
-    Pool, Protocol, Region, Retries, Role, ServiceLimits, Split, StickyKey, Timeouts, Version,
-};
-use sluice_config::value::Weight;
+use sluice_config::validated::{self, Balancer, Capability, HashKey, Region, Split};
+use sluice_config::{Environment, validate};
 use sluice_proxy_core::endpoint::{Force, Registry};
 use sluice_proxy_core::histogram::Histogram;
 use sluice_proxy_core::select::{Ask, Selector};
@@ -40,7 +37,7 @@ fn ticket(at: usize) -> Ticket {
     Ticket::new(&"shop".parse().expect("a name"), &format!("v{at}").parse().expect("a name"), 10)
 }
 
-const SIZES: [u16; 3] = [10, 1_000, 10_000];
+const SIZES: [usize; 3] = [10, 1_000, 10_000];
 
 fn balancers() -> Vec<(&'static str, Balancer)> {
     let peak = Balancer::PeakEwma { decay: Duration::from_secs(10), failure_penalty: Duration::from_secs(5) };
@@ -63,11 +60,10 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(balancer: Balancer, count: u16) -> Self {
-        let regions: Arc<[Region]> = Arc::new([region("a", 50)]);
-        let mut document = validated::Service { split: Split::Random, balancer, ..document(count) };
+    fn new(balancer: Balancer, count: usize) -> Self {
+        let (regions, document) = document(&[("a", 50)], count);
+        let mut document = validated::Service { split: Split::Random, balancer, ..document };
         document.versions.truncate(1);
-        document.versions[0].pools.truncate(1);
         let registry = Registry::default().carry(identities(&regions, std::slice::from_ref(&document)));
         let service = Service::new(&regions, &document, &registry);
         let mut rng = StdRng::seed_from_u64(1);
@@ -138,8 +134,7 @@ fn now() -> Instant {
 fn select(c: &mut Criterion) {
     let mut group = c.benchmark_group("select");
     for count in [3, 100] {
-        let regions: Arc<[Region]> = Arc::new([region("a", 50), region("b", 30), region("c", 20)]);
-        let document = document(count);
+        let (regions, document) = document(&[("a", 50), ("b", 30), ("c", 20)], count);
         let registry = Registry::default().carry(identities(&regions, std::slice::from_ref(&document)));
         let service = Service::new(&regions, &document, &registry);
         let mut rng = StdRng::seed_from_u64(1);
@@ -156,58 +151,19 @@ fn select(c: &mut Criterion) {
     group.finish();
 }
 
-fn region(name: &str, share: u32) -> Region {
-    let capabilities = Capabilities { read: true, write: true, admin: true };
-    Region { name: name.parse().expect("a name"), role: Role::Secondary, weight: weight(share), capabilities }
-}
-
-fn weight(value: u32) -> Weight {
-    Weight::new(value).expect("within the range")
-}
-
-fn document(endpoints: u16) -> validated::Service {
-    let address = |region: usize, port: u16| SocketAddr::from(([10, 0, 0, 1 + region as u8], 8000 + port));
-    let pool = |region: usize| {
-        let endpoint = |port| Endpoint { address: address(region, port), weight: weight(1), zone: None };
-        Pool {
-            region,
-            endpoints: (0..endpoints).map(endpoint).collect(),
-            sources: Vec::new(),
-            forces: Forces::default(),
-        }
-    };
-    let version = |name: &str, share: u32| Version {
-        name: name.parse().expect("a name"),
-        weight: weight(share),
-        pools: (0..3).map(pool).collect(),
-    };
-    validated::Service {
-        name: "shop".parse().expect("a name"),
-        split: Split::Sticky(StickyKey::ClientAddress),
-        health_check: None,
-        protocol: Protocol::Http1,
-        tls: None,
-        connections: Connections { idle: 256, idle_timeout: Duration::from_secs(50), streams: 100 },
-        timeouts: Timeouts {
-            connect: Duration::from_secs(2),
-            per_try: None,
-            idle: None,
-            total: None,
-            tunnel_idle: None,
-        },
-        retries: Retries::default(),
-        balancer: Balancer::RoundRobin,
-        slow_start: None,
-        zones: None,
-        session: None,
-        panic: None,
-        outlier_ejection: None,
-        breaker: Breakers::default(),
-        limits: ServiceLimits::default(),
-        fallback: Fallback::OtherRegion,
-        discovery: Discovery::default(),
-        versions: vec![version("v1", 95), version("v2", 5)],
-    }
+/// These regions with their weights, and a service with two versions and so many endpoints in each pool.
+fn document(regions: &[(&str, u32)], endpoints: usize) -> (Arc<[Region]>, validated::Service) {
+    let named = regions.iter().map(|(name, weight)| format!("{{ name: {name}, weight: {weight} }}"));
+    let pools = regions.iter().enumerate().map(|(at, (name, _))| format!("{name}: {}", addresses(at, endpoints)));
+    let (named, pools) = (named.collect::<Vec<_>>().join(", "), pools.collect::<Vec<_>>().join(", "));
+    let text = format!(
+        "listeners: [{{ name: web, address: \"127.0.0.1:8080\" }}]\nregions: [{named}]\nroutes: [{{ service: shop }}]\n\
+         services:\n  - name: shop\n    split: {{ sticky: client_address }}\n    versions:\n\
+        \x20     - {{ name: v1, weight: 95, endpoints: {{ {pools} }} }}\n\
+        \x20     - {{ name: v2, weight: 5, endpoints: {{ {pools} }} }}\n"
+    );
+    let mut document = validate(&text, &Environment::empty()).expect("a sound document");
+    (document.regions.into(), document.services.remove(0))
 }
 
 fn record(c: &mut Criterion) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sluice_benches::addresses;
 use sluice_config::validated::{Breaker, Region};
 use sluice_config::{Environment, validate};
 use sluice_proxy_core::breaker::{Cause, Circuit, Event};
@@ -22,8 +23,6 @@ const EAST: &str = "a service with one pool";
 
 /// A service with every policy on, and one pool of so many endpoints.
 fn service(endpoints: usize) -> (Service, Policy) {
-    let addresses: Vec<String> =
-        (0..endpoints).map(|at| format!("\"10.0.{}.{}:80\"", at / 250, at % 250 + 1)).collect();
     let text = format!(
         "listeners: [{{ name: web, address: \"127.0.0.1:8080\" }}]\n\
          routes: [{{ service: shop }}]\n\
@@ -31,8 +30,8 @@ fn service(endpoints: usize) -> (Service, Policy) {
         \x20   outlier_ejection: {{ success_rate: {{}}, failure_percentage: {{}}, latency: {{}} }}\n\
         \x20   breaker: {{ endpoint: {{}}, pool: {{ consecutive_failures: off }} }}\n\
         \x20   slow_start: {{ window: 30s }}\n\
-        \x20   endpoints: [{}]\n",
-        addresses.join(", ")
+        \x20   endpoints: {}\n",
+        addresses(0, endpoints)
     );
     let document = validate(&text, &Environment::empty()).expect(EAST);
     let registry = Registry::default().carry(identities(&document.regions, &document.services));

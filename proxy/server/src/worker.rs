@@ -23,7 +23,7 @@ use crate::upstream::{Connector, Dialer, Pool};
 /// Heads that wait to be used again, of requests and of answers.
 const SPARE_HEADS: usize = 64;
 /// A head that took more bytes is not kept: one large request must not cost its buffers for ever.
-const SPARE_BYTES: usize = 16 * 1024;
+const SPARE_BYTES: usize = 4 * 1024;
 
 /// What every worker is given.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ mod wire;
 fn document(service: &str, ports: &[u16]) -> Validated {
     let endpoints: Vec<_> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let text = format!(
-        "listeners: [{{ name: web, address: \"127.0.0.1:1\" }}]\nservices:\n- name: shop\n  endpoints: [{}]\n{service}\nroutes: [{{ service: shop }}]\n",
+        "listeners: [{{ name: web, address: \"127.0.0.1:2\" }}]\nservices:\n- name: shop\n  endpoints: [{}]\n{service}\nroutes: [{{ service: shop }}]\n",
         endpoints.join(", ")
     );
     sluice_config::validate(&text, &Environment::empty()).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
