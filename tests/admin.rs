@@ -419,6 +419,22 @@ fn the_audit_log_is_verified_and_an_entry_that_was_altered_by_hand_is_found() {
     }
 }
 
+/// A program that knows more settings makes another digest of what an older one stored, and goes on with it.
+#[test]
+fn what_an_older_program_stored_goes_on() {
+    let mut control = history();
+    let head = control.api().get("/v1/revisions/5")["digest"].as_str().unwrap().to_owned();
+    control.terminate();
+    let change =
+        format!("update revisions set content = replace(content, '{head}', '{}') where id = 5", "0".repeat(64));
+    by_hand(&control.data().join("store.db"), &change);
+    control.start();
+    let status = control.api().get("/v1/status");
+    assert_eq!(status["head"]["digest"], *head, "{status}");
+    let shifted = control.api().shift("shop", &[("v2", "40%")]);
+    assert_eq!(control.api().get(&format!("/v1/revisions/{shifted}"))["parent"], 5);
+}
+
 /// Five changes, the second with a reason of its own.
 fn history() -> Control {
     let control = control(SLUICE).start();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sluice_config::value::Digest;
 use sluice_config::wire::{Reply, Revision};
 use sluice_harness::control::{Control, revision};
 use sluice_harness::h1::Client;
@@ -105,6 +106,29 @@ fn without_a_control_plane_it_serves_within_half_a_second_what_it_ran_last() {
     assert!(times[0] < START, "{times:?}");
     stage.control.open();
     let proxy = stage.start(&folder);
+    stage.control.run(&stage.revision(3));
+    assert_eq!(stage.answers(), "v3");
+    drop(proxy);
+}
+
+/// A program that knows more settings makes another digest of the same content: an upgrade must not cost what was kept.
+#[test]
+fn what_an_older_program_kept_is_run() {
+    let mut stage = Stage::new();
+    let folder = stage.left_behind(&[1, 2]);
+    stage.control.close();
+    for file in kept(&folder) {
+        let text = fs::read_to_string(&file).unwrap();
+        let (line, content) = text.split_once('\n').unwrap();
+        let mut revision: Revision = serde_json::from_str(content).unwrap();
+        revision.digest = Digest::of(b"older");
+        let content = serde_json::to_string(&revision).unwrap();
+        let (form, _) = line.rsplit_once(' ').unwrap();
+        fs::write(&file, format!("{form} {}\n{content}", Digest::of(content.as_bytes()))).unwrap();
+    }
+    let proxy = stage.start(&folder);
+    assert_eq!(stage.answers(), "v2");
+    stage.control.open();
     stage.control.run(&stage.revision(3));
     assert_eq!(stage.answers(), "v3");
     drop(proxy);

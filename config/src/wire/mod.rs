@@ -14,6 +14,8 @@ pub use report::{PoolReport, Report};
 
 use crate::name::{NodeName, RegionName};
 use crate::overlay::Overlay;
+use crate::tree::Environment;
+use crate::validate::read_pair;
 use crate::value::{Digest, HistoryId, Incarnation, RevisionId};
 
 /// The version of these messages. A control plane refuses a proxy that speaks another.
@@ -44,6 +46,18 @@ pub struct Revision {
     /// What was changed live on top of it.
     #[serde(default, skip_serializing_if = "Overlay::is_empty")]
     pub overlay: Overlay,
+}
+
+impl Revision {
+    /// With the digest that this program makes of it, for one that is known to be whole. One that an older program wrote has
+    /// another: it knew fewer settings. One that is no sound pair stays as it is. Costs one validation.
+    #[must_use]
+    pub fn with_own_digest(self) -> Self {
+        match read_pair(&self.document, &Environment::empty(), &self.overlay) {
+            Ok(pair) => Self { digest: pair.validated.digest, ..self },
+            Err(_) => self,
+        }
+    }
 }
 
 /// The difference between two revisions of one history.

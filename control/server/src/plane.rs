@@ -11,7 +11,7 @@ use sluice_config::overlay::{LiveWeights, Reason};
 use sluice_config::share::{Share, Shares};
 use sluice_config::timestamp::Timestamp;
 use sluice_config::validated::{self, Validated};
-use sluice_config::value::RevisionId;
+use sluice_config::value::{Digest, RevisionId};
 use sluice_config::{Environment, Overlay, effective_yaml};
 use sluice_control_core::audit::{self, Broken, Event, Head as AuditHead, Outcome};
 use sluice_control_core::change::{self, Refusal};
@@ -104,6 +104,13 @@ impl Plane {
         let missing = || StoreError::Corrupt(format!("the document of revision {id} is missing"));
         let document = self.store.document(revision.document).await?.ok_or_else(missing)?;
         Ok((revision, document))
+    }
+
+    /// The digest that nodes tell of a stored revision: that of this program, if the pair is sound to it.
+    pub(crate) async fn digest(&self, id: RevisionId) -> Result<Digest, WriteError> {
+        let (revision, document) = self.stored(id).await?;
+        let read = self.judge.stored(&document.json, &revision.overlay);
+        Ok(read.map_or(revision.digest, |validated| validated.digest))
     }
 
     /// A stored document with every default.

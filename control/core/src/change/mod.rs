@@ -51,7 +51,7 @@ pub use self::shift::{DEEPEST, LONGEST, Shift, release, shift};
 /// What a change is made on top of: the newest revision with its document.
 #[derive(Debug, Clone)]
 pub struct Head {
-    /// As it is stored.
+    /// As it is stored, but with the digest that this program makes of it: an older one, that knew fewer settings, made another.
     pub revision: Arc<Revision>,
     /// Its document: the one that was applied last.
     pub document: Arc<Document>,
@@ -65,7 +65,13 @@ impl Head {
     /// # Errors
     /// When they are no sound pair (any more): then another Sluice wrote them. Places are those in the document's JSON.
     pub fn new(revision: Arc<Revision>, document: Arc<Document>) -> Result<Self, Problems> {
-        sluice_config::read_pair(&document.json, &Environment::empty(), &revision.overlay)?;
+        let digest =
+            sluice_config::read_pair(&document.json, &Environment::empty(), &revision.overlay)?.validated.digest;
+        let revision = if digest == revision.digest {
+            revision
+        } else {
+            Arc::new(Revision { digest, ..Revision::clone(&revision) })
+        };
         let written = Arc::new(sluice_config::validate(&document.json, &Environment::empty())?);
         Ok(Self { revision, document, written })
     }

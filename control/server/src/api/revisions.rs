@@ -139,10 +139,10 @@ async fn applied(
     Path(id): Path<RevisionId>,
     Query(patience): Query<Patience>,
 ) -> Result<Response, Refused> {
-    let (revision, _) = plane.stored(id).await?;
+    let digest = plane.digest(id).await?;
     let share = patience.share.unwrap_or(sluice_config::share::Share::WHOLE);
     let timeout = patience.timeout.map_or(PATIENCE, |lasts| lasts.0).min(LONGEST);
-    let numbered = Numbered { id, digest: revision.digest };
+    let numbered = Numbered { id, digest };
     let nodes = plane.distributor().wait_applied(numbered, share, timeout).await;
     let progress = Progress { revision: id, reached: nodes.reaches(share), nodes };
     Ok(told_at(progress, plane.head()).into_response())

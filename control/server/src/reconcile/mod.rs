@@ -225,7 +225,7 @@ impl Reconciler {
         let order = wire::Revision {
             history: self.equipment.store.history(),
             id: revision.id,
-            digest: revision.digest,
+            digest: head.revision.digest,
             document: head.document.json.clone(),
             overlay: revision.overlay.clone(),
         };

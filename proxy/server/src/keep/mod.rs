@@ -84,7 +84,7 @@ fn trouble(series: &KeepSeries, why: String) {
 
 fn told(kept: Kept) -> Option<Revision> {
     let fault = match kept.revision {
-        Ok(revision) => return Some(revision),
+        Ok(revision) => return Some(revision.with_own_digest()),
         Err(fault) => fault,
     };
     tracing::error!(file = %kept.path.display(), "a last known good revision is damaged and is not used: {fault}");

@@ -58,9 +58,19 @@ fn commit(head: Option<&Head>, proposal: Proposal, now: Timestamp) -> Head {
     let (revision, document) = proposal.revision(head, author(), why(), now);
     let document = document.map(Arc::new).or_else(|| head.map(|head| Arc::clone(&head.document))).unwrap();
     assert_eq!(document.key(), revision.document);
+    let digest = revision.digest;
     let head = Head::new(Arc::new(revision), document).unwrap();
-    assert_eq!(head.effective().digest, head.revision.digest, "the digest is the pair's");
+    assert_eq!((head.effective().digest, head.revision.digest), (digest, digest), "the digest is the pair's");
     head
+}
+
+/// A program that knows more settings makes another digest of the same pair, and goes on with its own.
+#[test]
+fn what_an_older_program_stored_has_the_digest_of_this_one() {
+    let head = begin(&shop(&[("v1", 1)]));
+    let older = Revision { digest: Digest::of(b"older"), ..Revision::clone(&head.revision) };
+    let again = Head::new(Arc::new(older), Arc::clone(&head.document)).unwrap();
+    assert_eq!(again.revision, head.revision);
 }
 
 fn begin(written: &Written) -> Head {
