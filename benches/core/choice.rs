@@ -112,16 +112,7 @@ fn refresh(c: &mut Criterion) {
 }
 
 fn ask() -> Ask<'static> {
-    Ask {
-        capability: Capability::Read,
-        sticky_key: None,
-        key: None,
-        version: None,
-        previous: None,
-        waited: None,
-        tried: &[],
-        now: now(),
-    }
+    Ask::plain(Capability::Read, now())
 }
 
 /// The clock is not what is measured.

@@ -242,16 +242,7 @@ impl World {
 
     /// One request. What is chosen may be given something, and what has room is found.
     fn request(&mut self) {
-        let ask = Ask {
-            capability: Capability::Read,
-            sticky_key: None,
-            key: None,
-            version: None,
-            previous: None,
-            waited: None,
-            tried: &[],
-            now: self.now,
-        };
+        let ask = Ask::plain(Capability::Read, self.now);
         let Ok(choice) = self.selector.choose(&self.service, &ask, &mut self.rng) else {
             return self.check_refusal();
         };

@@ -108,16 +108,7 @@ pub(crate) fn shop(checked: bool, versions: Vec<Version>) -> Service {
 
 /// What a first attempt of a request that says nothing of itself wants.
 pub(crate) fn ask() -> Ask<'static> {
-    Ask {
-        capability: Capability::Read,
-        sticky_key: None,
-        key: None,
-        version: None,
-        previous: None,
-        waited: None,
-        tried: &[],
-        now: start(),
-    }
+    Ask::plain(Capability::Read, start())
 }
 
 /// A compiled service and the registry that it shares with the revision before.

@@ -37,16 +37,7 @@
 //!
 //! let mut rng = StdRng::seed_from_u64(1);
 //! let mut selector = Selector::new(&shop, None, &mut rng);
-//! let ask = Ask {
-//!     capability: Capability::Read,
-//!     sticky_key: None,
-//!     key: None,
-//!     version: None,
-//!     previous: None,
-//!     waited: None,
-//!     tried: &[],
-//!     now: std::time::Instant::now(),
-//! };
+//! let ask = Ask::plain(Capability::Read, std::time::Instant::now());
 //! let choice = selector.choose(&shop, &ask, &mut rng).expect("an endpoint without a health check is verified");
 //! let _flight = choice.endpoint(&shop).begin().expect("no cap is set");
 //! assert_eq!(choice.endpoint(&shop).in_flight(), 1);

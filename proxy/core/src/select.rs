@@ -64,6 +64,14 @@ pub struct Ask<'a> {
     pub now: Instant,
 }
 
+impl Ask<'static> {
+    /// That of a first attempt whose request says nothing of itself.
+    #[must_use]
+    pub const fn plain(capability: Capability, now: Instant) -> Self {
+        Self { capability, sticky_key: None, key: None, version: None, previous: None, waited: None, tried: &[], now }
+    }
+}
+
 /// Where an endpoint is in a service of one revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Spot {

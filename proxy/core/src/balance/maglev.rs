@@ -58,15 +58,15 @@ impl Table {
     #[must_use]
     pub fn build<'a>(members: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
         let (seeds, weights): (Vec<u64>, Vec<u32>) = members.map(|(name, weight)| (xxh3_64(name), weight)).unzip();
+        if weights.iter().filter(|weight| **weight > 0).count() < 2 {
+            let seats = weights.iter().position(|weight| *weight > 0).map(|at| at as u32).into_iter().collect();
+            return Self { seats, seeds, weights };
+        }
         let mut order: Vec<u32> = (0..seeds.len() as u32).collect();
         order.sort_unstable_by_key(|at| seeds[*at as usize]);
         let sorted: Vec<u32> = order.iter().map(|at| weights[*at as usize]).collect();
         let mut turns = Turns::in_step(&sorted);
         let mut walks: Vec<Walk> = order.iter().map(|at| Walk::of(seeds[*at as usize])).collect();
-        if weights.iter().filter(|weight| **weight > 0).count() < 2 {
-            let seats = weights.iter().position(|weight| *weight > 0).map(|at| at as u32).into_iter().collect();
-            return Self { seats, seeds, weights };
-        }
         let mut seats = vec![u32::MAX; SEATS];
         for _ in 0..SEATS {
             let turn = turns.next(|_| true).expect("two have a weight");

@@ -154,8 +154,7 @@ impl Service {
         let answers = |at: usize| {
             let (region, version) = ((at / self.versions()) as u16, (at % self.versions()) as u16);
             let waited = Some(Waiting { place: Place { region, version, why_region, why_version }, moved: None });
-            let (version, previous, tried) = (pinned, None, &[][..]);
-            let ask = Ask { capability, sticky_key: None, key: None, version, previous, waited, tried, now };
+            let ask = Ask { version: pinned, waited, ..Ask::plain(capability, now) };
             selector.choose(self, &ask, rng).map(|choice| (choice.spot.region, choice.spot.version))
         };
         (0..self.pools.len()).map(answers).collect()
